@@ -1,0 +1,27 @@
+"""The one exception that stands for a user's mistake."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake that a person can mend: command-line tools show its message alone and exit with 2.
+
+    Args:
+        message: what is wrong, with the offending value, and how to mend it.
+        key: the setting at fault, so that a caller who knows where it was written can name the line.
+    """
+
+    def __init__(self, message: str, *, key: str | None = None):
+        super().__init__(message)
+        self.key = key
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A phrase ready to append to a message: ``"; did you mean 'X'?"`` or the known names."""
+    known = sorted(str(k) for k in known)
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{by_lower[close[0]]}'?"
+    return f"; known: {', '.join(known)}"
