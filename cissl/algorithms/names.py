@@ -48,10 +48,10 @@ def parse_algorithm(text: str) -> Algorithm:
         UserError: an unknown name, or a combination without meaning.
     """
     parts = [part.strip() for part in text.lower().split("+")]
-    if parts[0] == "fixmatch" and len(parts) > 1:
-        parts = parts[1:]
-    if len(parts) == 1 and parts[0] in ALGORITHMS:
-        return ALGORITHMS[parts[0]]
+    if "+".join(parts) in ALGORITHMS:
+        return ALGORITHMS["+".join(parts)]
+    if parts[0] == "fixmatch":
+        del parts[0]
     for part in parts:
         if part not in _SWITCHES:
             raise UserError(f"unknown algorithm '{text}'{nearest(text, ALGORITHMS)}", key="algorithm")

@@ -1,0 +1,29 @@
+"""FixMatch's two losses (Sohn et al., 2020, equations 3 and 4).
+
+Notation: B labeled rows, U = μB unlabeled rows, C classes; P = softmax(weak logits); τ confidence.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def labeled_loss(labeled: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the labeled logits (B, C) against `targets` (B,) int64."""
+    return F.cross_entropy(labeled, targets)
+
+
+def confidence_mask(probabilities: Tensor, confidence: float) -> Tensor:
+    """Which rows of P (U, C) give a pseudo-label: max P >= τ, not strict. Returns bool (U,)."""
+    return probabilities.amax(1) >= confidence
+
+
+def unlabeled_loss(strong: Tensor, pseudo_labels: Tensor, mask: Tensor) -> Tensor:
+    """Masked cross-entropy of the strong logits (U, C), averaged over all U rows and not over the kept ones.
+
+    Args:
+        strong: logits of the strong views, (U, C).
+        pseudo_labels: argmax of P, (U,) int64.
+        mask: pseudo-labels kept, bool (U,).
+    """
+    return torch.mean(F.cross_entropy(strong, pseudo_labels, reduction="none") * mask)

@@ -1,0 +1,173 @@
+"""Losses against the authors' program and against slow, literal loops."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from cissl.algorithms import LossOptions, compute_losses, parse_algorithm
+from cissl.algorithms.propensity import log_row_weights, propensity, solve_prior
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+CASES = {case["name"]: case for case in json.loads((REFERENCE / "losses.json").read_text())["cases"]}
+ARRAYS = np.load(REFERENCE / "losses.npz")
+MODES = ["fixmatch", "CAP", "CAI", "CAP+CAI", "CAP+CAI+CADR"]
+
+
+def close(value, expected, atol=0.0, rtol=0.0, of_largest=0.0):
+    expected = np.asarray(expected)
+    atol = atol + of_largest * np.abs(expected).max()
+    np.testing.assert_allclose(value.detach().numpy(), expected, atol=atol, rtol=rtol)
+
+
+def run(case, mode, dtype=torch.float32):
+    inputs = {role: torch.from_numpy(ARRAYS[name]) for role, name in case["inputs"].items()}
+    labeled, weak, strong = (inputs[f"logits_{view}"].to(dtype).requires_grad_() for view in ("x", "weak", "strong"))
+    options = LossOptions(
+        confidence=case["confidence"],
+        cai_beta=case["cai_beta"],
+        cap_ema=case["cap_ema"],
+        cap_ema_momentum=case["momentum"],
+        upper=case["upper"],
+    )
+    prior, targets = inputs["p_cls_ema"].to(dtype), inputs["labels"].long()
+    losses = compute_losses(parse_algorithm(mode), labeled, weak, strong, targets, prior, options)
+    (losses.labeled + case["wu"] * losses.unlabeled).backward()
+    return losses, labeled, weak, strong
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_authors_program(name, mode):
+    case, expected = CASES[name], CASES[name]["modes"][mode]
+    arrays = {role: ARRAYS[array] for role, array in expected["arrays"].items()}
+    losses, labeled, weak, strong = run(case, mode)
+
+    close(losses.labeled, expected["loss_xe"], atol=1e-5, rtol=1e-5)
+    close(losses.unlabeled, expected["loss_xeu"], atol=1e-5, rtol=1e-5)
+    close(losses.mask, arrays["mask"].astype(bool))
+    close(losses.class_prior, arrays["update_p"], atol=1e-7)
+    close(labeled.grad, arrays["grad_x"], atol=1e-7, rtol=1e-5)
+    close(strong.grad, arrays["grad_strong"], atol=1e-7, rtol=1e-5)
+    if expected.get("grad_weak_is_zero"):
+        assert weak.grad is None or not weak.grad.any()
+    else:
+        close(weak.grad, arrays["grad_weak"], atol=1e-8, of_largest=3e-4)
+    if "mask_aug" in arrays:
+        close(losses.cadr, expected["loss_xe_aug"], atol=1e-5, rtol=1e-5)
+        close(losses.cadr_mask, arrays["mask_aug"].astype(bool))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "propensity" in CASES[name]["modes"]["CAP"]["arrays"]])
+def test_propensity_equals_the_authors_program(name):
+    case = CASES[name]
+    arrays = {role: ARRAYS[array] for role, array in case["modes"]["CAP"]["arrays"].items()}
+    weak, prior, targets = (
+        torch.from_numpy(ARRAYS[case["inputs"][role]]) for role in ("logits_weak", "p_cls_ema", "labels")
+    )
+    P = weak.softmax(1)
+    pi = propensity(P, prior, upper=case["upper"], cap_ema=case["cap_ema"])
+    close(pi, arrays["propensity"], of_largest=3e-4)
+    close(log_row_weights(pi, targets.long()).exp(), arrays["row_weight"], atol=5e-5, rtol=5e-5)
+    if "bs_weight" in arrays:
+        close(solve_prior(P, prior).clamp(0, case["upper"]), arrays["bs_weight"], of_largest=3e-4)
+
+
+def random_logits(seed, B=6, U=15, C=5, scale=2.0):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda rows: scale * torch.randn(rows, C, generator=generator, dtype=torch.float64)  # noqa: E731
+    targets = torch.randint(C, (B,), generator=generator)
+    prior = torch.rand(C, generator=generator, dtype=torch.float64) + 0.05
+    return draw(B), draw(U), draw(U), targets, prior / prior.sum()
+
+
+def literal_losses(x, w, s, y, prior, options, cap, cai, cadr):
+    """Every formula of the paper as a loop over rows, in numpy float64."""
+    softmax = lambda row: np.exp(row - row.max()) / np.exp(row - row.max()).sum()  # noqa: E731
+    x, w, s, y, prior = (t.numpy() for t in (x, w, s, y, prior))
+    B, (U, C) = len(x), w.shape
+    P = np.stack([softmax(row) for row in w])
+    new_prior = options.cap_ema_momentum * prior + (1 - options.cap_ema_momentum) * P.mean(0)
+    threshold = [options.confidence * (new_prior[c] / new_prior.max()) ** options.cai_beta for c in range(C)]
+
+    labeled = sum(-np.log(softmax(x[i])[y[i]]) for i in range(B)) / B
+    if cap:
+        b = np.clip(prior @ np.linalg.pinv(P, rcond=10 * max(U, C) * 2.0**-23), 0, options.upper)
+        pi = b @ P
+        weights = lambda classes: [B / pi[c] / sum(1 / pi[d] for d in classes) for c in classes]  # noqa: E731
+        labeled -= sum(np.log(r) for r in weights(y)) / B
+        if cadr:
+            predicted = [int(np.argmax(softmax(row))) for row in x]
+            passed = [softmax(x[i]).max() > threshold[predicted[i]] for i in range(B)]
+            labeled += sum(a * np.log(r) for a, r in zip(passed, weights(predicted), strict=True)) / B
+    unlabeled = 0.0
+    for n in range(U):
+        c = int(np.argmax(P[n]))
+        kept = P[n, c] > threshold[c] if cai else P[n, c] >= options.confidence
+        unlabeled += kept * -np.log(softmax(s[n])[c]) / U
+    return labeled, unlabeled, new_prior
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "cap", "cai", "cap+cai", "cap+cadr", "cadr"])
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_literal_loops(name, seed):
+    algorithm = parse_algorithm(name)
+    options = LossOptions(confidence=0.6, cai_beta=0.7, cap_ema_momentum=0.8, upper=2.0)
+    inputs = random_logits(seed)
+    losses = compute_losses(algorithm, *inputs, options)
+    labeled, unlabeled, prior = literal_losses(*inputs, options, algorithm.cap, algorithm.cai, algorithm.cadr)
+    close(losses.labeled, labeled, rtol=1e-9)
+    close(losses.unlabeled, unlabeled, rtol=1e-9)
+    close(losses.class_prior, prior, rtol=1e-12)
+
+
+@pytest.mark.parametrize("U,C", [(15, 5), (3, 8), (6, 6)])
+def test_solve_prior_is_the_svd_pseudo_inverse(U, C):
+    _, weak, _, _, prior = random_logits(0, U=U, C=C)
+    P = weak.softmax(1)
+    expected = prior @ torch.linalg.pinv(P, rtol=10 * max(U, C) * 2.0**-23)
+    torch.testing.assert_close(solve_prior(P, prior), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_gradients_with_cap_are_those_of_the_loss_value():
+    # The pseudo-inverse is a constant by definition, so the check is made where no row weight depends on P.
+    options = LossOptions(confidence=0.6, cap_ema=False)
+    x, w, s, y, prior = random_logits(3, B=4, U=6, C=3)
+
+    def total(x, w, s):
+        losses = compute_losses(parse_algorithm("cap"), x, w, s, y, prior, options)
+        return losses.labeled + losses.unlabeled
+
+    assert gradcheck(total, tuple(t.requires_grad_() for t in (x, w, s)))
+
+
+def test_row_weights_average_to_one():
+    pi = torch.tensor([0.5, 0.1, 0.02])
+    weights = log_row_weights(pi, torch.tensor([0, 0, 1, 2])).exp()
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights[3] > weights[2] > weights[0]
+
+
+def test_a_labeled_class_that_no_weak_row_predicts_stays_finite():
+    weak = torch.full((12, 3), -200.0)
+    weak[:, 0] = 200.0  # float32 softmax gives exactly 0 to classes 1 and 2
+    labeled = torch.zeros(4, 3, requires_grad=True)
+    weak.requires_grad_()
+    losses = compute_losses(
+        parse_algorithm("cadr"), labeled, weak, weak.detach(), torch.tensor([0, 1, 2, 2]), torch.full((3,), 1 / 3), LossOptions()
+    )
+    losses.labeled.backward()
+    assert losses.labeled.isfinite()
+    assert labeled.grad.isfinite().all() and weak.grad.isfinite().all()
+
+
+def test_plain_threshold_keeps_equality_and_class_aware_threshold_does_not():
+    weak = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
+    prior = torch.tensor([0.5, 0.5])
+    options = LossOptions(confidence=0.5, cai_beta=0.0)
+    run_with = lambda name: compute_losses(parse_algorithm(name), weak, weak, weak, torch.tensor([0, 1]), prior, options)  # noqa: E731
+    assert run_with("fixmatch").mask.tolist() == [True, True]
+    assert run_with("cai").mask.tolist() == [False, True]
