@@ -1,0 +1,125 @@
+"""A data set with its split, as training sees it."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from cissl.datasets import embedded, splits, store
+from cissl.datasets.catalog import KNOWN
+from cissl.datasets.spec import DatasetSpec, parse_spec
+from cissl.errors import UserError, nearest
+
+EMBEDDED = {"digits": embedded.digits}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Images, labels and the indices of a split; arrays may be read-only maps of files."""
+
+    spec: DatasetSpec
+    name: str
+    class_names: list[str]
+    images: np.ndarray
+    """uint8 (N, H, W, C): training images, labeled and unlabeled alike"""
+    labels: np.ndarray
+    """int64 (N,), -1 where the class is unknown"""
+    labeled: np.ndarray
+    """int64 indices of the labeled images, sorted"""
+    unlabeled: np.ndarray
+    """int64 indices of the unlabeled images in stream order, without the validation images"""
+    valid: np.ndarray
+    """int64 indices of the validation images"""
+    test_images: np.ndarray
+    """uint8 (M, H, W, C)"""
+    test_labels: np.ndarray
+    """int64 (M,)"""
+    mirror: bool
+    """Weak augmentation mirrors half of the images."""
+    shift: int
+    """Weak augmentation shifts by up to this many pixels."""
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def side(self) -> int:
+        """Height and width of an image in pixels."""
+        return self.images.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.images.shape[3]
+
+    @property
+    def labeled_counts(self) -> list[int]:
+        """Labeled images of each class."""
+        return splits.class_counts(self.labels[self.labeled], self.classes).tolist()
+
+    @property
+    def unlabeled_counts(self) -> list[int]:
+        """Unlabeled images of each class; those whose class is unknown are not counted."""
+        return splits.class_counts(self.labels[self.unlabeled], self.classes).tolist()
+
+    @cached_property
+    def split_hash(self) -> str:
+        """12 hexadecimal digits that stand for the labeled, validation and unlabeled indices, in order."""
+        digest = hashlib.sha256()
+        for indices in (self.labeled, self.valid, self.unlabeled):
+            digest.update(len(indices).to_bytes(8, "little"))
+            digest.update(indices.astype("<i8").tobytes())
+        return digest.hexdigest()[:12]
+
+
+def load(spec: str | DatasetSpec, data_dir: Path | str | None = None) -> Dataset:
+    """The data set and split that a spec such as ``cifar10_LT_20.1@20-1`` names.
+
+    Args:
+        data_dir: where prepared data live; by default ``$ML_DATA``, else ``~/.cache/cissl``.
+
+    Raises:
+        UserError: the spec is malformed, the data are unknown or not prepared, or they cannot fill the split.
+    """
+    spec = spec if isinstance(spec, DatasetSpec) else parse_spec(spec)
+    images = _images(spec.name, store.data_directory(data_dir))
+    try:
+        return _split(spec, images)
+    except UserError as error:
+        raise UserError(f"{spec}: {error}", key="dataset") from None
+
+
+def _images(name: str, data_dir: Path) -> store.Images:
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    if store.is_prepared(name, data_dir):
+        return store.open_images(name, data_dir)
+    if name in KNOWN:
+        raise UserError(f"the data set '{name}' is not in {data_dir}; run: python -m cissl.datasets prepare "
+                        f"{name} (it looks in --data-dir, else $ML_DATA, else ~/.cache/cissl)", key="dataset")
+    known = {*KNOWN, *store.prepared_names(data_dir)}
+    raise UserError(f"unknown data set '{name}'{nearest(name, known)}; for images of your own run: "
+                    f"python -m cissl.datasets import {name} PATH", key="dataset")
+
+
+def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
+    labels = np.asarray(images.train_labels)
+    order = splits.unlabeled_order(labels)
+    valid, unlabeled = splits.cut_validation(order, spec.valid, labels)
+    return Dataset(spec=spec, name=spec.name, class_names=images.class_names, mirror=images.mirror,
+                   shift=images.shift, images=images.train_images, labels=labels,
+                   labeled=_labeled(spec, images, labels), unlabeled=unlabeled, valid=valid,
+                   test_images=images.test_images, test_labels=np.asarray(images.test_labels))
+
+
+def _labeled(spec: DatasetSpec, images: store.Images, labels: np.ndarray) -> np.ndarray:
+    folds = images.folds
+    if folds is not None and spec.imbalance_ratio is None and spec.size == folds.shape[1]:
+        if spec.seed >= len(folds):
+            raise UserError(f"there is no fold {spec.seed}: the seed of a split of {spec.size} labels "
+                            f"chooses one of the data set's own folds, 0 to {len(folds) - 1}", key="dataset")
+        return np.sort(np.asarray(folds[spec.seed]))
+    return splits.labeled_indices(labels, size=spec.size, seed=spec.seed,
+                                  imbalance_ratio=spec.imbalance_ratio, class_names=images.class_names)

@@ -1,0 +1,172 @@
+"""Which images are labeled and in which order the unlabeled ones stream: pure functions of a label array.
+
+Notation: C classes; t_k the share of class k, relative to the largest (max t = 1); n_k the images of
+class k drawn so far; γ the imbalance ratio. Labels are integers from 0 to C-1, or -1 where unknown.
+
+Both draws follow one greedy rule (Hu et al., ICLR 2022, the authors' program): the next image comes from
+the class whose share is furthest ahead of its relative count,
+
+    argmax_k  t_k - n_k / max(max n, 1),       the first maximum wins,
+
+so that every beginning of the sequence has the wanted proportions. The rule looks at counts alone. The
+sequence of classes is therefore known before any image is looked at, and a class's j-th turn takes its j-th
+image; the indices equal the reference's own, which feeds images through one queue per class.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cissl.errors import UserError
+
+
+def long_tailed_shares(classes: int, imbalance_ratio: float, *, reverse: bool = False) -> np.ndarray:
+    """t_k = γ^(-k/(C-1)), shape (C,); reversed, the last class is the largest.
+
+    The powers are taken as the reference takes them: its splits hang on the last bit of a share.
+    """
+    ratio = 1 / imbalance_ratio if reverse else imbalance_ratio
+    shares = np.array([(1 / ratio) ** (k / (classes - 1)) for k in range(classes)])
+    return shares * ratio if reverse else shares
+
+
+def matched_shares(labels: np.ndarray) -> np.ndarray:
+    """The class proportions of ``labels`` themselves, unknown ones left out: all 1 for a balanced set."""
+    counts = class_counts(labels)
+    return counts / counts.max()
+
+
+def random_shares(classes: int, seed: int) -> np.ndarray:
+    """Uniform random numbers, scaled to a maximum of 1 (``rand`` in the reference)."""
+    shares = np.random.RandomState(seed).uniform(size=classes)
+    return shares / shares.max()
+
+
+def class_counts(labels: np.ndarray, classes: int = 0) -> np.ndarray:
+    """Images per class, int64 (C,); unknown labels are not counted."""
+    return np.bincount(labels[labels >= 0], minlength=classes)
+
+
+def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio: float | None = None,
+                    random: bool = False, class_names: Sequence[str] | None = None) -> np.ndarray:
+    """The labeled images.
+
+    Args:
+        labels: int (N,), -1 unknown; images without a label are never drawn.
+        size: number of labels; with an imbalance ratio, labels of the largest class.
+        seed: of the shuffle within each class; 0 draws in the order of the data set.
+        imbalance_ratio: γ of a long-tailed split; None draws in the proportions of ``labels``.
+        random: draw in random class shares instead, which the seed decides.
+        class_names: what errors call the classes.
+
+    Returns:
+        Sorted int64 indices into ``labels``.
+
+    Raises:
+        UserError: a class has too few images.
+    """
+    classes, total = int(labels.max()) + 1, size
+    if random:
+        shares = random_shares(classes, seed)
+    elif imbalance_ratio is None:
+        shares = matched_shares(labels)
+    else:
+        shares = long_tailed_shares(classes, imbalance_ratio)
+        total = long_tailed_total(size, shares)
+    drawn = np.bincount(greedy_classes(shares, total), minlength=len(shares))
+    positions = positions_by_class(labels)
+    _require_available(drawn, positions, "labeled", class_names)
+    if seed:
+        generator = np.random.RandomState(seed)
+        for members in positions:  # one generator, class after class, as the reference shuffles
+            generator.shuffle(members)
+    return np.sort(np.concatenate([members[:count] for members, count in zip(positions, drawn, strict=True)]))
+
+
+def unlabeled_order(labels: np.ndarray, *, imbalance_ratio: float | None = None,
+                    reverse: bool = False) -> np.ndarray:
+    """The unlabeled images in stream order, int64; labeled images are part of it, as in the reference.
+
+    Without an imbalance ratio every image occurs once: in the proportions of ``labels`` until a class runs
+    out, then the rest class by class, and last the images whose class is unknown. With a ratio γ the stream
+    is long-tailed (reversed: from few images of class 0 to many of the last) and ends where a class runs out.
+    """
+    positions = positions_by_class(labels)
+    if imbalance_ratio is None:
+        turns = _until_exhausted(matched_shares(labels), positions)
+        rest = [members[count:] for members, count in zip(positions, _counts(turns, positions), strict=True)]
+        return np.concatenate([_take_turns(turns, positions), *rest, np.flatnonzero(labels < 0)])
+    shares = long_tailed_shares(len(positions), imbalance_ratio, reverse=reverse)
+    return _take_turns(_until_exhausted(shares, positions), positions)
+
+
+def cut_validation(order: np.ndarray, valid: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``valid`` images of the unlabeled order for validation, and the rest for training.
+
+    Raises:
+        UserError: nothing would be left to train on, or a validation image would have no label.
+    """
+    known = int(np.count_nonzero(labels[order] >= 0))
+    limit = min(known, len(order) - 1)
+    if valid > limit:
+        raise UserError(f"{valid} validation images are more than the {limit} that the data can give",
+                        key="dataset")
+    return order[:valid], order[valid:]
+
+
+def long_tailed_total(size: int, shares: np.ndarray) -> int:
+    """Images of a long-tailed draw whose largest class has ``size``: Σ_k ceil(size · t_k)."""
+    return int(np.ceil(size * shares).sum())
+
+
+def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:
+    """The classes of the first ``total`` draws of the greedy rule, int64 (total,)."""
+    counts = np.zeros(len(shares))
+    ahead = shares.copy()  # t_k - n_k / max(max n, 1), kept up to date
+    largest = 1.0
+    turns = np.empty(total, dtype=np.int64)
+    for turn in range(total):
+        turns[turn] = k = ahead.argmax()
+        counts[k] += 1
+        if counts[k] > largest:
+            largest = counts[k]
+            ahead = shares - counts / largest
+        else:
+            ahead[k] = shares[k] - counts[k] / largest
+    return turns
+
+
+def positions_by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """The indices of each class in the order of the data set: C arrays of int64."""
+    ends = np.cumsum(class_counts(labels))
+    grouped = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0):]
+    return np.split(grouped, ends[:-1])
+
+
+def _until_exhausted(shares: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    """Greedy turns up to the first one whose class has no image left."""
+    turns = greedy_classes(shares, sum(map(len, positions)))
+    missed = [np.flatnonzero(turns == k)[len(members):] for k, members in enumerate(positions)]
+    first_missed = min((turn[0] for turn in missed if len(turn)), default=len(turns))
+    return turns[:first_missed]
+
+
+def _take_turns(turns: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    """The images that the turns stand for: the j-th turn of a class is its j-th image."""
+    order = np.empty(len(turns), dtype=np.int64)
+    for k, count in enumerate(_counts(turns, positions)):
+        order[turns == k] = positions[k][:count]
+    return order
+
+
+def _counts(turns: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
+    return np.bincount(turns, minlength=len(positions))
+
+
+def _require_available(wanted: np.ndarray, positions: list[np.ndarray], purpose: str,
+                       class_names: Sequence[str] | None) -> None:
+    for k, (count, members) in enumerate(zip(wanted, positions, strict=True)):
+        if count > len(members):
+            name = f"'{class_names[k]}'" if class_names is not None else str(k)
+            raise UserError(f"class {name} has {len(members)} images, but the split wants {count} {purpose} "
+                            f"ones; choose a smaller size", key="dataset")

@@ -1,0 +1,109 @@
+"""Loading: the embedded digits, prepared folders, folds, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from cissl.datasets import load, store
+from cissl.errors import UserError
+
+
+def tiny(classes=3, per_class=20, side=8, unknown=0, folds=None):
+    labels = np.concatenate([np.tile(np.arange(classes), per_class), np.full(unknown, -1)])
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), dtype=np.uint8)
+    return store.Images(class_names=[f"class {k}" for k in range(classes)], mirror=True, shift=4,
+                        train_images=images, train_labels=labels, test_images=images[:classes],
+                        test_labels=labels[:classes], folds=folds)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A data directory that holds the data set 'tiny'."""
+    (tmp_path / "tiny").mkdir()
+    store.write_arrays(tmp_path / "tiny", tiny(), {})
+    return tmp_path
+
+
+def test_digits_are_the_scans_of_scikit_learn_divided_within_each_class():
+    data, scans = load("digits.1@40-10"), load_digits()
+    assert (data.side, data.channels, data.classes, data.mirror, data.shift) == (8, 1, 10, False, 1)
+    assert data.images.dtype == data.test_images.dtype == np.uint8
+    assert data.labels.dtype == data.test_labels.dtype == np.int64
+    assert len(data.images) + len(data.test_images) == len(scans.images)
+    assert data.images.max() == data.test_images.max() == 255
+    for k in range(10):
+        members = scans.images[scans.target == k]
+        first_test = len(members) - len(members) * 30 // 100
+        np.testing.assert_array_equal(data.images[data.labels == k][..., 0],
+                                      np.round(members[:first_test] * 255 / 16))
+        np.testing.assert_array_equal(data.test_images[data.test_labels == k][..., 0],
+                                      np.round(members[first_test:] * 255 / 16))
+
+
+def test_a_split_has_what_its_name_says():
+    data = load("digits_LT_20.1@20-10")
+    assert data.labeled_counts == [20, 15, 11, 8, 6, 4, 3, 2, 2, 1]
+    assert len(data.valid) == 10 and len(data.unlabeled) == len(data.images) - 10
+    assert sorted([*data.valid, *data.unlabeled]) == list(range(len(data.images)))
+    assert sum(data.unlabeled_counts) == len(data.unlabeled)
+    assert data.labeled.dtype == data.valid.dtype == data.unlabeled.dtype == np.int64
+
+
+def test_the_hash_follows_the_indices():
+    names = ["digits.1@40-10", "digits.2@40-10", "digits.1@50-10", "digits.1@40-11", "digits_LT_20.1@20-10"]
+    hashes = [load(name).split_hash for name in names]
+    assert len(set(hashes)) == len(names)
+    assert load(names[0]).split_hash == hashes[0] and len(hashes[0]) == 12
+
+
+def test_prepared_images_are_mapped_and_found_by_argument_or_environment(prepared, monkeypatch):
+    data = load("tiny.1@6-3", prepared)
+    assert isinstance(data.images, np.memmap)
+    np.testing.assert_array_equal(data.images, tiny().train_images)
+    monkeypatch.setenv("ML_DATA", str(prepared))
+    assert load("tiny.1@6-3").split_hash == data.split_hash
+
+
+def test_the_size_of_the_own_folds_selects_a_fold(tmp_path):
+    folds = np.array([[5, 1, 0], [8, 7, 6]])
+    (tmp_path / "stl").mkdir()
+    store.write_arrays(tmp_path / "stl", tiny(unknown=30, folds=folds), {})
+    assert load("stl.0@3-1", tmp_path).labeled.tolist() == [0, 1, 5]
+    assert load("stl.1@3-1", tmp_path).labeled.tolist() == [6, 7, 8]
+    assert load("stl.1@6-1", tmp_path).labeled_counts == [2, 2, 2]
+    long_tailed = load("stl_LT_3.1@3-1", tmp_path)
+    assert long_tailed.labeled_counts == [3, 2, 1] and long_tailed.labeled.max() < 60
+    with pytest.raises(UserError, match="no fold 2.*0 to 1"):
+        load("stl.2@3-1", tmp_path)
+
+
+def test_data_that_are_not_prepared_say_what_to_run(tmp_path):
+    with pytest.raises(UserError, match="python -m cissl.datasets prepare cifar10 ") as caught:
+        load("cifar10.1@40-1", tmp_path)
+    assert str(tmp_path) in str(caught.value) and caught.value.key == "dataset"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(prepared):
+    with pytest.raises(UserError, match="did you mean 'cifar10'"):
+        load("cifar.1@40-1", prepared)
+    with pytest.raises(UserError, match="did you mean 'tiny'"):
+        load("tinny.1@40-1", prepared)
+
+
+def test_a_split_that_the_data_cannot_fill_names_spec_and_class(prepared):
+    with pytest.raises(UserError, match=r"tiny_LT_2.1@21-1: class 'class 0' has 20 images, .* wants 21"):
+        load("tiny_LT_2.1@21-1", prepared)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "test_labels.npy").unlink(),
+    lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUMPY"),
+    lambda folder: (folder / "meta.json").write_text("{"),
+    lambda folder: (folder / "meta.json").write_text(json.dumps({})),
+])
+def test_damaged_folders_are_refused_with_the_mend(prepared, damage):
+    damage(prepared / "tiny")
+    with pytest.raises(UserError, match="delete that folder and prepare 'tiny' again"):
+        load("tiny.1@6-3", prepared)

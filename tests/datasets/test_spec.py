@@ -1,0 +1,56 @@
+"""Names of splits: parsing, the inverse, and what is refused."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cissl.datasets.spec import DatasetSpec, parse_spec
+from cissl.errors import UserError
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("cifar10.1@40-1", DatasetSpec(name="cifar10", seed=1, size=40, valid=1)),
+    ("cifar10_LT_20.1@20-1", DatasetSpec(name="cifar10", imbalance_ratio=20, seed=1, size=20, valid=1)),
+    ("cifar100_LT_100.2@100-500", DatasetSpec(name="cifar100", imbalance_ratio=100, seed=2, size=100,
+                                             valid=500)),
+    ("my-own_7_LT_12.5.0@7-3", DatasetSpec(name="my-own_7", imbalance_ratio=12.5, seed=0, size=7, valid=3)),
+])
+def test_a_spec_is_read_and_written_back(text, expected):
+    assert parse_spec(text) == expected
+    assert str(expected) == text
+
+
+def test_needless_digits_do_not_make_another_spec():
+    assert str(parse_spec(" cifar10_LT_20.0.01@020-01 ")) == "cifar10_LT_20.1@20-1"
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True),
+       ratio=st.none() | st.floats(min_value=1, max_value=1e6), seed=st.integers(0, 2**32 - 1),
+       size=st.integers(1, 10**6), valid=st.integers(1, 10**5))
+def test_parse_is_the_inverse_of_str(name, ratio, seed, size, valid):
+    spec = DatasetSpec(name=name, imbalance_ratio=ratio, seed=seed, size=size, valid=valid)
+    assert parse_spec(str(spec)) == spec
+
+
+@pytest.mark.parametrize("text", [
+    "", "cifar10", "cifar10@40-1", "cifar10.1@40", "cifar10.1-40@1", "cifar10_LT.1@20-1",
+    "cifar10_LT_x.1@20-1", "cifar10_LT_-5.1@20-1", "cifar10.-1@40-1", "../etc.1@40-1",
+    "cifar10.1@40-1 and more", "10cifar.1@40-1", "Cifar10.1@40-1",
+])
+def test_malformed_text_is_refused_with_an_example(text):
+    with pytest.raises(UserError, match="cifar10_LT_20.1@20-1") as caught:
+        parse_spec(text)
+    assert repr(text)[1:-1] in str(caught.value) and caught.value.key == "dataset"
+
+
+@pytest.mark.parametrize("text, mistake", [
+    ("cifar10_LT_0.5.1@20-1", "imbalance ratio 0.5 is below 1"),
+    ("cifar10.1@0-1", "labeled size 0"),
+    ("cifar10.1@40-0", "validation size 0"),
+    ("cifar10.4294967296@40-1", "seed 4294967296"),
+])
+def test_numbers_out_of_range_are_refused_with_their_value(text, mistake):
+    with pytest.raises(UserError, match=mistake) as caught:
+        parse_spec(text)
+    assert text in str(caught.value) and caught.value.key == "dataset"

@@ -1,0 +1,161 @@
+"""Labeled indices and unlabeled order: the authors' own lists, a literal oracle, properties, refusals."""
+
+import hashlib
+import json
+from collections import deque
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cissl.datasets import splits
+from cissl.errors import UserError
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+LABELED = json.loads((REFERENCE / "splits_labeled.json").read_text())
+UNLABELED = json.loads((REFERENCE / "splits_unlabeled.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """The label arrays of the reference, by name."""
+    return {
+        "cifar10": np.load(REFERENCE / "splits_cifar10_labels.npz")["labels"].astype(np.int64),
+        "synth100s7": np.random.RandomState(7).permutation(np.repeat(np.arange(100), 500)),
+        "uneven10s5": np.random.RandomState(5).permutation(np.repeat(np.arange(10), 400 - 30*np.arange(10))),
+        "stl10s3": np.concatenate([np.random.RandomState(3).permutation(np.repeat(np.arange(10), 50)),
+                                   np.zeros(1000, int)]),
+    }
+
+
+def sha256(numbers):
+    return hashlib.sha256(",".join(map(str, numbers)).encode()).hexdigest()
+
+
+def case_name(case):
+    return "-".join(str(case[key]) for key in ("source", "style", "seed", "size", "lamda") if key in case)
+
+
+def test_the_sources_are_the_references_own(sources):
+    assert {name: sha256(labels) for name, labels in sources.items()} == LABELED["source_sha256"]
+
+
+@pytest.mark.parametrize("case", LABELED["cases"], ids=case_name)
+def test_labeled_indices_equal_the_reference(case, sources):
+    ratio = case["lamda"] if case["style"] == "LT" else None
+    labels = sources[case["source"]]
+    drawn = splits.labeled_indices(labels, size=case["size"], seed=case["seed"], imbalance_ratio=ratio,
+                                   random=case["style"] == "rand")
+    assert drawn.dtype == np.int64
+    assert drawn.tolist() == case["label"]
+    assert splits.class_counts(labels[drawn]).tolist() == case["class_counts"]
+
+
+@pytest.mark.parametrize("case", UNLABELED["cases"], ids=case_name)
+def test_unlabeled_order_and_validation_equal_the_reference(case, sources):
+    labels = sources[case["source"]]
+    if case["source"] == "stl10s3":  # the reference calls unlabeled images class 0; here they have none
+        labels = np.where(np.arange(len(labels)) < 500, labels, -1)
+    ratio = case["lamda"]
+    reverse = ratio is not None and ratio < 1
+    order = splits.unlabeled_order(labels, imbalance_ratio=1 / ratio if reverse else ratio, reverse=reverse)
+    assert order[:200].tolist() == case["first200"]
+    assert sha256(order) == case["sha256"]
+    for cut in case["valid"]:
+        valid, train = splits.cut_validation(order, cut["n"], labels)
+        assert (sha256(valid), sha256(train)) == (cut["valid_sha256"], cut["train_sha256"])
+
+
+def test_shares_equal_the_reference(sources):
+    for case in LABELED["cases"]:
+        if case["style"] == "LT":
+            shares = splits.long_tailed_shares(case["nclass"], case["lamda"])
+        elif case["style"] == "rand":
+            shares = splits.random_shares(case["nclass"], case["seed"])
+        else:
+            shares = splits.matched_shares(sources[case["source"]])
+        np.testing.assert_allclose(shares, case["distribution"], rtol=0, atol=1e-15)
+
+
+def oracle_labeled(labels, shares, total, seed):
+    """The draw as it is described: shuffled lists, one class at a time."""
+    positions = [np.flatnonzero(labels == k) for k in range(len(shares))]
+    if seed:
+        generator = np.random.RandomState(seed)
+        for members in positions:
+            generator.shuffle(members)
+    counts, drawn = np.zeros(len(shares)), []
+    for _ in range(total):
+        k = np.argmax(shares - counts / max(counts.max(), 1))
+        drawn.append(positions[k][int(counts[k])])
+        counts[k] += 1
+    return sorted(drawn)
+
+
+def oracle_order(labels, shares, rest):
+    """The stream as it is described: images arrive one by one and wait in a queue per class."""
+    queues, counts, order = [deque() for _ in shares], np.zeros(len(shares)), []
+    for index, label in enumerate(labels):
+        queues[label].append(index)
+        while queues[k := int(np.argmax(shares - counts / max(counts.max(), 1)))]:
+            order.append(queues[k].popleft())
+            counts[k] += 1
+    return order + [index for queue in queues for index in queue] * rest
+
+
+label_arrays = st.lists(st.integers(1, 25), min_size=2, max_size=7).flatmap(
+    lambda counts: st.permutations([k for k, count in enumerate(counts) for _ in range(count)])).map(np.array)
+ratios = st.none() | st.sampled_from([1.0, 1.7, 3.0, 10.0, 50.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=label_arrays, ratio=ratios, reverse=st.booleans())
+def test_unlabeled_order_equals_the_queues(labels, ratio, reverse):
+    if ratio is None:
+        expected = oracle_order(labels, splits.matched_shares(labels), rest=True)
+    else:
+        shares = splits.long_tailed_shares(labels.max() + 1, ratio, reverse=reverse)
+        expected = oracle_order(labels, shares, rest=False)
+    assert splits.unlabeled_order(labels, imbalance_ratio=ratio, reverse=reverse).tolist() == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=label_arrays, ratio=ratios, seed=st.integers(0, 5), size=st.integers(1, 30))
+def test_labeled_indices_equal_the_lists_or_are_refused(labels, ratio, seed, size):
+    shares, total = splits.matched_shares(labels), size
+    if ratio is not None:
+        shares = splits.long_tailed_shares(labels.max() + 1, ratio)
+        total = sum(ceil(size * share) for share in shares)
+    try:
+        expected = oracle_labeled(labels, shares, total, seed)
+    except IndexError:
+        with pytest.raises(UserError, match="images, but the split wants"):
+            splits.labeled_indices(labels, size=size, seed=seed, imbalance_ratio=ratio)
+    else:
+        drawn = splits.labeled_indices(labels, size=size, seed=seed, imbalance_ratio=ratio)
+        assert drawn.tolist() == expected
+
+
+def test_unknown_labels_are_never_drawn_and_stream_last():
+    labels = np.array([-1, 0, 1, -1, 1, 0, -1])
+    assert splits.labeled_indices(labels, size=4, seed=3).tolist() == [1, 2, 4, 5]
+    assert splits.unlabeled_order(labels).tolist() == [1, 2, 5, 4, 0, 3, 6]
+
+
+def test_a_class_that_cannot_fill_the_split_is_named():
+    labels = np.repeat([0, 1], [30, 4])
+    with pytest.raises(UserError, match="class 'truck' has 4 images, .* wants 10 labeled ones") as caught:
+        splits.labeled_indices(labels, size=20, seed=1, imbalance_ratio=2, class_names=["ship", "truck"])
+    assert caught.value.key == "dataset"
+
+
+@pytest.mark.parametrize("valid, limit", [(4, 3), (50, 3)])
+def test_validation_cannot_take_everything_or_the_unknown(valid, limit):
+    labels = np.array([0, 1, 0, -1, -1])
+    with pytest.raises(UserError, match=f"{valid} validation images are more than the {limit}"):
+        splits.cut_validation(splits.unlabeled_order(labels), valid, labels)
+    with pytest.raises(UserError, match="more than the 2"):
+        splits.cut_validation(np.arange(3), 3, np.array([0, 1, 0]))
