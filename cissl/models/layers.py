@@ -1,0 +1,206 @@
+"""Layers with TensorFlow's conventions: SAME padding, its BatchNorm, its initialisers.
+
+Notation: N images, C channels, H×W pixels, k kernel side, s stride.
+Images are (N, C, H, W) in any memory format.
+Constructors leave kernels unset and never touch the global random state; `build` draws every kernel.
+"""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after one axis so that ⌈size/stride⌉ windows fit; the odd one goes after."""
+    windows = -(-size // stride)
+    total = max((windows - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution with bias, without padding (TensorFlow's VALID)."""
+
+    def reset_parameters(self) -> None:
+        """Left to the network's `initialise`."""
+
+
+class SameConv2d(Conv2d):
+    """Convolution with bias whose output has ⌈H/s⌉×⌈W/s⌉ pixels (TensorFlow's SAME)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
+        left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
+        if (top, left) == (bottom, right):  # the convolution pads by itself, which spares a copy of x
+            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
+        return F.conv2d(F.pad(x, (left, right, top, bottom)), self.weight, self.bias, self.stride)
+
+
+class Dense(nn.Linear):
+    """Fully connected layer."""
+
+    def reset_parameters(self) -> None:
+        """Left to the network's `initialise`."""
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over the ranks of a group; every rank's loss depends on it, hence the same sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
+        total = x.contiguous().clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return _AllReduce.apply(grad, ctx.group), None
+
+
+class _Ranks:
+    """The processes whose equal shares form one batch. Copied models keep the group: it has no copies."""
+
+    def __init__(self, group: dist.ProcessGroup | None):
+        self.group = group
+
+    def __deepcopy__(self, memo: dict) -> "_Ranks":
+        return self
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Every rank's `x`, with gradient: (…) → (ranks, …)."""
+        slots = x.new_zeros(dist.get_world_size(self.group), *x.shape)
+        slots[dist.get_rank(self.group)] = x
+        return _AllReduce.apply(slots, self.group)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation with ε 1e-3, over several processes after `synchronise`.
+
+    Normalises with the biased batch variance, averages the unbiased one. Does not count batches.
+
+    Args:
+        channels: C.
+        decay: share that the moving averages keep at each training step.
+    """
+
+    def __init__(self, channels: int, decay: float):
+        # The parent's tracking would bring a batch counter: one more GPU kernel per layer and step.
+        super().__init__(channels, eps=1e-3, momentum=1 - decay, track_running_stats=False)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.ranks: _Ranks | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.ranks is not None:
+            return self._joint_forward(x, self.ranks)
+        moving = self.running_mean, self.running_var
+        return F.batch_norm(x, *moving, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+    def _joint_forward(self, x: Tensor, ranks: _Ranks) -> Tensor:
+        # The joint variance of equal shares is the mean of their variances plus the variance of their means
+        # (Chan et al. 1979): as accurate as two passes over the joint batch, with one exchange each way.
+        shares = ranks.gather(torch.stack(torch.var_mean(x, dim=(0, 2, 3), correction=0)))
+        variances, means = shares.unbind(dim=1)  # (ranks, C) each
+        mean = means.mean(dim=0)
+        var = variances.mean(dim=0) + means.var(dim=0, correction=0)
+        with torch.no_grad():
+            count = len(shares) * x.numel() // x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+
+
+def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+    """Let every BatchNorm2d of `model` normalise, in training mode, over the joint batch of all ranks.
+
+    Outputs, moving averages and gradients then equal those of one process that sees all images; parameter
+    gradients do once they are summed over the ranks. CPU tensors (gloo) are welcome, which torch's own
+    SyncBatchNorm refuses. Every rank must hold a share of the same size.
+
+    Args:
+        model: changed in place.
+        group: an initialised process group, None for the default one.
+    """
+    ranks = _Ranks(group)
+    for module in model.modules():
+        if isinstance(module, BatchNorm2d):
+            module.ranks = ranks
+
+
+class Classifier(nn.Module):
+    """Features from `embed`, logits from one dense layer on them."""
+
+    dense: Dense
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → features (N, width) before the dense layer."""
+        raise NotImplementedError
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every kernel from `generator` and set every bias to 0."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → logits (N, classes)."""
+        return self.dense(self.embed(x))
+
+
+class ResidualClassifier(Classifier):
+    """What WideResNet and ResNet-18 share: initialisers and the way from the last block to the features."""
+
+    norm: BatchNorm2d
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Last block's output (N, C, H, W) → features (N, C)."""
+        return leaky_relu(self.norm(x)).mean(dim=(2, 3))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Convolutions: normal, variance 2/(k²·outputs). Dense: Glorot normal, cut at two deviations."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                receptive = math.prod(module.kernel_size)
+                nn.init.normal_(
+                    module.weight, std=math.sqrt(2 / (receptive * module.out_channels)), generator=generator
+                )
+                nn.init.zeros_(module.bias)
+        # Before the cut: a normal cut at ±2 keeps 0.8796 of its deviation.
+        std = math.sqrt(2 / sum(self.dense.weight.shape)) / 0.87962566103423978
+        nn.init.trunc_normal_(self.dense.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+        nn.init.zeros_(self.dense.bias)
+
+
+def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
+    """Leaky ReLU that overwrites `x`: safe after BatchNorm and convolutions, whose backward ignores it."""
+    return F.leaky_relu(x, slope, inplace=True)
+
+
+class PreActivationBlock(nn.Module):
+    """Residual block with BatchNorm and leaky ReLU before each of its two 3×3 convolutions (He et al. 2016).
+
+    The shortcut is a 1×1 convolution where the number of channels changes, else the identity.
+    Submodules stand in the order in which the reference creates its variables.
+
+    Args:
+        inputs, outputs: channels.
+        stride: of the first convolution and of the shortcut.
+        activate_shortcut: whether the shortcut, too, starts from the activated input.
+        bn_decay: see `BatchNorm2d`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activate_shortcut: bool, bn_decay: float):
+        super().__init__()
+        self.activate_shortcut = activate_shortcut
+        self.norm1 = BatchNorm2d(inputs, bn_decay)
+        self.conv1 = SameConv2d(inputs, outputs, 3, stride)
+        self.norm2 = BatchNorm2d(outputs, bn_decay)
+        self.conv2 = SameConv2d(outputs, outputs, 3)
+        self.shortcut = nn.Identity() if inputs == outputs else SameConv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = leaky_relu(self.norm1(x))
+        residual = self.conv2(leaky_relu(self.norm2(self.conv1(activated))))
+        return self.shortcut(activated if self.activate_shortcut else x) + residual
