@@ -162,7 +162,7 @@ class TrialConfig:
 
 
 def _typed(field: dataclasses.Field, value: Any) -> Any:
-    """`value` as the field's type; an int may stand for a float, and text such as '5e-4' (YAML reads it as text) too."""
+    """`value` as the field's type; a float may be given as an int, or as text such as '5e-4', which YAML reads so."""
     if value is None and field.default is None:
         return None
     wanted = field.type if isinstance(field.type, type) else int  # `int | None` is the one union

@@ -18,7 +18,7 @@ def solve_prior(probabilities: Tensor, class_prior: Tensor) -> Tensor:
 
     Singular values of P at or below 10 · max(U, C) · ε_float32 times the largest are dropped, whatever the dtype, as
     the reference does. The pseudo-inverse goes through the C×C matrix PᵀP in float64: its rounding, about 1e-16 of the
-    largest squared singular value, is far below the squared cut-off, and the work no longer grows with an SVD of U rows.
+    largest squared singular value, is far below the squared cut-off, and the SVD is one of C rows instead of U.
 
     Args:
         probabilities: P, (U, C), floating; no gradient flows through it.

@@ -157,7 +157,13 @@ def test_a_labeled_class_that_no_weak_row_predicts_stays_finite():
     labeled = torch.zeros(4, 3, requires_grad=True)
     weak.requires_grad_()
     losses = compute_losses(
-        parse_algorithm("cadr"), labeled, weak, weak.detach(), torch.tensor([0, 1, 2, 2]), torch.full((3,), 1 / 3), LossOptions()
+        parse_algorithm("cadr"),
+        labeled,
+        weak,
+        weak.detach(),
+        torch.tensor([0, 1, 2, 2]),
+        torch.full((3,), 1 / 3),
+        LossOptions(),
     )
     losses.labeled.backward()
     assert losses.labeled.isfinite()
@@ -168,6 +174,8 @@ def test_plain_threshold_keeps_equality_and_class_aware_threshold_does_not():
     weak = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
     prior = torch.tensor([0.5, 0.5])
     options = LossOptions(confidence=0.5, cai_beta=0.0)
-    run_with = lambda name: compute_losses(parse_algorithm(name), weak, weak, weak, torch.tensor([0, 1]), prior, options)  # noqa: E731
+    run_with = lambda name: compute_losses(
+        parse_algorithm(name), weak, weak, weak, torch.tensor([0, 1]), prior, options
+    )  # noqa: E731
     assert run_with("fixmatch").mask.tolist() == [True, True]
     assert run_with("cai").mask.tolist() == [False, True]

@@ -1,0 +1,125 @@
+"""Train one trial from the command line, without Ray: ``python -m cissl.train --help``.
+
+The flags are the authors' program's where they still mean something; dashes and underscores, capitals and
+small letters are the same.
+"""
+
+import argparse
+import dataclasses
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from cissl.algorithms import from_switches
+from cissl.config import TrialConfig
+from cissl.errors import UserError, nearest
+from cissl.training.trainer import TrialDiverged
+from cissl.training.trial import run_trial
+
+EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 3
+SWITCHES = {
+    "cap": "class-aware propensity",
+    "cai": "class-aware imputation",
+    "cadr": "the doubly robust term; needs --CAP",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0 complete, 1 diverged, 2 a user's mistake, 3 interrupted."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        config = make_config(options)
+        folder = Path(options.train_dir).expanduser() / config.trial_id
+        print(f"{config.trial_id}: {config.steps} steps, records in {folder}", flush=True)
+        data_dir = Path(options.data_dir).expanduser() if options.data_dir else None
+        last = run_trial(config, folder, data_dir=data_dir, device=options.device, progress=not options.quiet)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER
+    except TrialDiverged as error:
+        print(f"diverged: {error}; try a smaller --lr", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    print(
+        f"step {last['step']}: accuracy {last['accuracy']:.2f}, geometric mean {last['gmean']:.2f}; means in {folder / 'stats'}"
+    )
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options; settings that were not given are absent."""
+    parser = make_parser()
+    options, unknown = parser.parse_known_args([_normal(argument) for argument in arguments])
+    if unknown:
+        known = [text for action in parser._actions for text in action.option_strings]
+        raise UserError(f"unknown argument '{unknown[0]}'{nearest(unknown[0], known)}")
+    return options
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """One flag for every setting, with its default and meaning."""
+    parser = argparse.ArgumentParser(prog="python -m cissl.train", description=__doc__, allow_abbrev=False)
+    for switch, meaning in SWITCHES.items():
+        parser.add_argument(
+            f"--{switch}", action="store_true", default=False, help=f"{meaning} (write --{switch.upper()})"
+        )
+    for field in dataclasses.fields(TrialConfig):
+        symbol = f", {field.metadata['symbol']} in the paper" if field.metadata["symbol"] else ""
+        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
+        help = f"{field.metadata['help']}{choices}{symbol} [{field.default}]".replace("%", "%%")
+        parser.add_argument(f"--{field.name}", default=argparse.SUPPRESS, metavar="V", help=help)
+    parser.add_argument("--train_dir", default="./experiments", help="folder of trials' folders [./experiments]")
+    parser.add_argument("--data_dir", help="where prepared data sets are [$ML_DATA]")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, … [a GPU where there is one]")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def make_config(options: argparse.Namespace) -> TrialConfig:
+    """The trial that the options ask for.
+
+    Raises:
+        UserError: see `TrialConfig`; also switches beside ``--algorithm``.
+    """
+    given = vars(options)
+    values: dict[str, Any] = {
+        field.name: _value(given[field.name], field) for field in dataclasses.fields(TrialConfig) if field.name in given
+    }
+    switches = {switch: given[switch] for switch in SWITCHES}
+    if any(switches.values()):
+        if "algorithm" in values:
+            raise UserError("give either --algorithm or the switches --CAP --CAI --CADR", key="algorithm")
+        values["algorithm"] = from_switches(**switches).name
+    return TrialConfig(**values)
+
+
+def _normal(argument: str) -> str:
+    """``--CAP-EMA-momentum=0.9`` as ``--cap_ema_momentum=0.9``; values stay as they are."""
+    if not argument.startswith("--"):
+        return argument
+    flag, equals, value = argument.partition("=")
+    return "--" + flag[2:].replace("-", "_").lower() + equals + value
+
+
+def _value(text: str, field: dataclasses.Field) -> Any:
+    """Text from the command line as the field's type; `TrialConfig` refuses what is left as text."""
+    if text.lower() == "none" and field.default is None:
+        return None
+    if field.type is bool:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    if field.type is str:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What training needs of torch.distributed; with one process every function is the identity.
+
+The rows of a global batch are dealt out in turn: worker r of W holds rows r, r + W, r + 2W, …
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from cissl.errors import UserError
+
+
+def world_size() -> int:
+    """Number of workers W."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This worker's number r."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def own_rows() -> slice:
+    """This worker's rows of a global batch."""
+    return slice(rank(), None, world_size())
+
+
+def check_division(batch: int) -> None:
+    """Refuse a batch that the workers cannot share evenly.
+
+    Raises:
+        UserError: with the nearest batch sizes that work.
+    """
+    workers = world_size()
+    if batch % workers:
+        below, above = batch // workers * workers, -(-batch // workers) * workers
+        choices = f"{below} or {above}" if below else f"{above}"
+        raise UserError(f"batch {batch} cannot be shared evenly by {workers} workers; use {choices}", key="batch")
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The global batch in its order from every worker's rows; the gradient returns to each worker's own rows.
+
+    All workers compute the same loss from the gathered rows, each back-propagates its own rows' share of it, and
+    DistributedDataParallel takes the mean over workers: hence the factor W on the way back.
+    """
+    return _GatherRows.apply(rows) if world_size() > 1 else rows
+
+
+def sum_over_workers(value: Tensor) -> Tensor:
+    """Element-wise sum over workers, in place."""
+    if world_size() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def wrap(model: nn.Module) -> nn.Module:
+    """The model as training calls it: under DistributedDataParallel where there are several workers."""
+    if world_size() == 1:
+        return model
+    # BatchNorm's buffers need no broadcast: synchronised statistics are the same everywhere.
+    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(context, rows):
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    @staticmethod
+    def backward(context, gradient):
+        return world_size() * gradient[own_rows()]

@@ -1,0 +1,102 @@
+"""What is learned, and one update of it: network, moving average, optimizer state and class prior."""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from cissl.algorithms import Losses, LossOptions, compute_losses, labeled_loss, parse_algorithm
+from cissl.config import TrialConfig
+from cissl.models import synchronise
+from cissl.training.distributed import gather_rows, world_size, wrap
+from cissl.training.optim import learning_rate, make_ema_model, make_optimizer, update_ema
+
+
+class Learner:
+    """A network in training.
+
+    Attributes:
+        model: the network with its raw weights.
+        ema_model: the same with averaged weights, in evaluation mode; shares BatchNorm's buffers.
+        class_prior: p̂, (C,).
+    """
+
+    def __init__(self, config: TrialConfig, model: nn.Module, classes: int):
+        self.config = config
+        self.algorithm = parse_algorithm(config.algorithm)
+        names = [field.name for field in dataclasses.fields(LossOptions)]
+        self.options = LossOptions(**{name: getattr(config, name) for name in names})
+        if world_size() > 1:
+            synchronise(model)
+        self.model = model
+        self.ema_model = make_ema_model(model)
+        self.optimizer = make_optimizer(model, config)
+        parameter = next(model.parameters())
+        self.class_prior = torch.full((classes,), 1 / classes, dtype=parameter.dtype, device=parameter.device)
+        self._forward = wrap(model)
+
+    def update(
+        self, step: int, labeled: Tensor, targets: Tensor, weak: Tensor | None = None, strong: Tensor | None = None
+    ) -> Losses:
+        """One optimizer step, then the moving average.
+
+        Args:
+            step: updates made before this one; sets the learning rate.
+            labeled: this worker's labeled views, (B, channels, H, W) float.
+            targets: labels of the *global* batch, int64.
+            weak, strong: this worker's two views of its unlabeled images, (U, channels, H, W); None for `supervised`.
+
+        Returns:
+            The losses over the global batch, before the update.
+        """
+        losses = self._losses(labeled, targets, weak, strong)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        (losses.labeled + self.config.wu * losses.unlabeled).backward()
+        self.optimizer.step()
+        update_ema(self.ema_model, self.model, self.config.ema_decay)
+        self.class_prior = losses.class_prior
+        return losses
+
+    def _losses(self, labeled: Tensor, targets: Tensor, weak: Tensor | None, strong: Tensor | None) -> Losses:
+        self.model.train()
+        if not self.algorithm.unlabeled:
+            logits = gather_rows(self._forward(labeled))
+            none = logits.new_zeros(())
+            mask = torch.zeros(0, dtype=torch.bool, device=logits.device)
+            return Losses(
+                labeled=labeled_loss(logits, targets),
+                unlabeled=none,
+                mask=mask,
+                class_prior=self.class_prior,
+                cadr=none,
+            )
+        # One forward pass, hence one set of BatchNorm statistics, over labeled, weak and strong images together.
+        logits = self._forward(torch.cat([labeled, weak, strong]))
+        views = [gather_rows(rows) for rows in logits.split([len(labeled), len(weak), len(strong)])]
+        return compute_losses(self.algorithm, *views, targets, self.class_prior, self.options)
+
+    def state_dict(self) -> dict:
+        """Everything that later updates depend on, as tensors."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": {name: value.detach() for name, value in self.ema_model.named_parameters()},
+            "momentum": {
+                name: self.optimizer.state[parameter]["momentum_buffer"]
+                for name, parameter in self.model.named_parameters()
+                if parameter in self.optimizer.state
+            },
+            "class_prior": self.class_prior,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from `state_dict`'s values."""
+        self.model.load_state_dict(state["model"])
+        for name, parameter in self.ema_model.named_parameters():
+            parameter.copy_(state["ema"][name])
+        for name, parameter in self.model.named_parameters():
+            if name in state["momentum"]:
+                self.optimizer.state[parameter]["momentum_buffer"] = state["momentum"][name].to(parameter.device)
+        self.class_prior = state["class_prior"].to(self.class_prior.device)

@@ -1,0 +1,39 @@
+"""Learning-rate schedule, optimizer and the weights' moving average, as in the reference."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from cissl.config import KIMG, TrialConfig
+from cissl.models import decayed_kernels
+
+MOMENTUM = 0.9
+
+
+def learning_rate(config: TrialConfig, step: int) -> float:
+    """η · cos(7π/16 · progress) at a step counted from 0; FixMatch, section 2.4."""
+    progress = min(1.0, step * config.batch / (config.train_kimg * KIMG))
+    return config.lr * math.cos(7 * math.pi / 16 * progress)
+
+
+def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimizer:
+    """Nesterov SGD with L2 on convolution and dense kernels only."""
+    kernels = decayed_kernels(model)
+    decayed = {id(kernel) for kernel in kernels}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in decayed]
+    groups = [{"params": kernels, "weight_decay": config.wd}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True)
+
+
+def make_ema_model(model: nn.Module) -> nn.Module:
+    """A copy with weights of its own and *the same* BatchNorm buffers: moving statistics are shared, not averaged again."""
+    shared = {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, memo=shared).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_ema(ema_model: nn.Module, model: nn.Module, decay: float) -> None:
+    """ema ← ema − (1 − decay) · (ema − weights), after the optimizer's update; no debiasing."""
+    torch._foreach_lerp_(list(ema_model.parameters()), list(model.parameters()), 1 - decay)

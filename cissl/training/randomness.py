@@ -1,0 +1,68 @@
+"""Randomness as a function of (seed, purpose, step), so that nothing about it needs to be saved.
+
+A resumed run draws what an undisturbed one draws; several workers draw the rows of one global table.
+"""
+
+import hashlib
+
+import numpy as np
+
+
+def generator(seed: int, purpose: str, step: int) -> np.random.Generator:
+    """A counter-based generator whose stream is a pure function of the three arguments."""
+    key = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+class RowRandom:
+    """Random numbers for the rows of one global batch, of which this worker holds some.
+
+    Every call draws for all `total` rows and returns those of this worker: a row's numbers do not depend on
+    how many workers share the batch.
+
+    Args:
+        seed: the trial's seed.
+        purpose: what the numbers are for, such as ``"weak"``.
+        step: optimizer step.
+        total: rows of the global batch.
+        rows: this worker's rows.
+    """
+
+    def __init__(self, seed: int, purpose: str, step: int, *, total: int, rows: slice = slice(None)):
+        self._generator = generator(seed, purpose, step)
+        self._total, self._rows = total, rows
+
+    def uniform(self, *shape: int) -> np.ndarray:
+        """float64 in [0, 1), (rows, *shape)."""
+        return self._generator.random((self._total, *shape))[self._rows]
+
+    def integers(self, high: int, *shape: int) -> np.ndarray:
+        """int64 in [0, high), (rows, *shape)."""
+        return self._generator.integers(high, size=(self._total, *shape))[self._rows]
+
+
+class EpochSampler:
+    """An endless stream of indices: one permutation of all `size` indices after the other.
+
+    Args:
+        size: number of images, at least 1.
+        seed: the trial's seed.
+        purpose: which stream, such as ``"labeled"``.
+    """
+
+    def __init__(self, size: int, seed: int, purpose: str):
+        self._size, self._seed, self._purpose = size, seed, purpose
+        self._epochs: dict[int, np.ndarray] = {}  # a cache of permutations, not a state
+
+    def batch(self, step: int, batch: int) -> np.ndarray:
+        """Entries [step · batch, (step + 1) · batch) of the stream, (batch,) int64."""
+        positions = np.arange(step * batch, (step + 1) * batch)
+        epochs = positions // self._size
+        parts = [self._permutation(e)[positions[epochs == e] % self._size] for e in np.unique(epochs)]
+        self._epochs = {epochs[-1]: self._permutation(epochs[-1])}
+        return np.concatenate(parts)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            self._epochs[epoch] = generator(self._seed, f"{self._purpose} epoch", int(epoch)).permutation(self._size)
+        return self._epochs[epoch]

@@ -1,0 +1,142 @@
+"""A trial's folder: the records that tables, curves and reports are made of.
+
+    config.json       the settings and their hash            written once
+    provenance.json   split, versions, commit, hardware      written at every start
+    status.json       state, step, seconds, error            written at every evaluation
+    history.jsonl     one row per evaluation                 rewritten at every evaluation
+    confusion.npy     int32 (evaluations, C, C), test set    rewritten at every evaluation
+    stats/            accuracy.json and GM.json: last 1, 10, 20 and 50 evaluations
+    checkpoints/      see `checkpoint`
+    tensorboard/      events
+
+Every file is replaced as a whole. The history's truth is the one inside the checkpoint.
+"""
+
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import cissl
+from cissl.config import TrialConfig
+from cissl.training.files import atomic_write, read_json, write_json, write_text
+from cissl.training.metrics import window_summaries
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna")
+
+
+def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
+    """Record the settings."""
+    values = {
+        "trial_id": config.trial_id,
+        "name": config.name,
+        "sweep": sweep,
+        "config_hash": config.hash,
+        "config": config.to_dict(),
+    }
+    write_json(folder / "config.json", values)
+
+
+def write_status(folder: Path, state: str, *, step: int, steps: int, seconds: float, error: str | None = None) -> None:
+    """Record how far the trial is; `state` is running, complete, failed, stopped or diverged."""
+    values = {
+        "state": state,
+        "step": step,
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "error": error,
+        "updated": now(),
+    }
+    write_json(folder / "status.json", values)
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """The trial's status, or None where it never started."""
+    return read_json(folder / "status.json")
+
+
+def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray) -> None:
+    """Record all evaluations so far.
+
+    Args:
+        folder: the trial's folder.
+        rows: one per evaluation, at least one; NaN is written as null.
+        confusions: (evaluations, C, C) integer.
+    """
+    write_text(folder / "history.jsonl", "".join(json.dumps(without_nan(row)) + "\n" for row in rows))
+    with atomic_write(folder / "confusion.npy") as file:
+        np.save(file, confusions.astype(np.int32))
+    for key, name in (("accuracy", "accuracy"), ("gmean", "GM")):
+        write_json(folder / "stats" / f"{name}.json", without_nan(window_summaries([row[key] for row in rows])))
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations recorded in a trial's folder, oldest first."""
+    path = folder / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def provenance() -> dict[str, Any]:
+    """What this result was made with: versions, commit, hardware."""
+    versions = {"python": platform.python_version(), "cissl": cissl.__version__}
+    for library in LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = None
+    commit, dirty = _commit()
+    return {
+        "versions": versions,
+        "commit": commit,
+        "dirty": dirty,
+        "hardware": _hardware(),
+        "threads": torch.get_num_threads(),
+        "started": now(),
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 (Python 3.10)
+
+
+def without_nan(value: Any) -> Any:
+    """`value` with None for every float that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The checkout's commit and whether it has uncommitted changes; None where cissl does not run from a checkout."""
+    root = Path(cissl.__file__).parents[1]
+    try:
+        if not (root / ".git").exists():
+            return None, None
+        git = lambda *words: subprocess.run(  # noqa: E731
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), processor)
+    return f"{processor}, {os.cpu_count()} cores"

@@ -1,0 +1,220 @@
+"""The training loop: batches in, updates, evaluations; the main flow is `run` → `train_step` → `evaluate`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cissl import models
+from cissl.algorithms import Losses
+from cissl.augment.policy import Augmentation, ProbePolicy
+from cissl.config import KIMG, TrialConfig
+from cissl.datasets import Dataset
+from cissl.training import metrics
+from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers
+from cissl.training.learner import Learner
+from cissl.training.optim import learning_rate
+from cissl.training.randomness import EpochSampler, RowRandom
+
+EVALUATION_BATCH = 500  # images
+
+
+class TrialDiverged(RuntimeError):
+    """The loss is no longer a number; more steps would not bring it back."""
+
+
+class Trainer:
+    """One trial in training.
+
+    Args:
+        config: the trial's settings.
+        dataset: its data.
+        device: where the network, the augmentation and the losses run.
+
+    Attributes:
+        step: optimizer updates made.
+        history: one row per evaluation.
+        confusions: the test set's confusion matrix at each evaluation, (C, C) each.
+    """
+
+    def __init__(self, config: TrialConfig, dataset: Dataset, device: torch.device):
+        check_division(config.batch)
+        self.config, self.dataset, self.device = config, dataset, device
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.confusions: list[np.ndarray] = []
+        network = models.build(
+            config.arch,
+            classes=dataset.classes,
+            side=dataset.side,
+            channels=dataset.channels,
+            filters=config.filters,
+            repeat=config.repeat,
+            scales=config.scales,
+            bn_decay=config.bn_decay,
+            seed=config.seed,
+        )
+        self.learner = Learner(config, network.to(device), dataset.classes)
+        self.augmentation = Augmentation(
+            config.augment,
+            dataset=dataset.name,
+            mirror=dataset.mirror,
+            shift=dataset.shift,
+            side=dataset.side,
+            channels=dataset.channels,
+            depth=config.adepth,
+            threshold=config.ath,
+            decay=config.adecay,
+            device=device,
+        )
+        self._labeled = EpochSampler(len(dataset.labeled), config.seed, "labeled")
+        self._unlabeled = EpochSampler(len(dataset.unlabeled), config.seed, "unlabeled")
+        self._interval = Interval(dataset.classes, device)
+
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Train to the end, yielding the new history row after each evaluation and None after every other step.
+
+        Raises:
+            TrialDiverged: a loss was NaN or infinite since the last evaluation.
+        """
+        while self.step < self.config.steps:
+            self.train_step()
+            due = self.step % self.config.report_steps == 0 or self.step == self.config.steps
+            yield self.evaluate() if due else None
+
+    def train_step(self) -> None:
+        """One optimizer update; with CTAugment also one update of its rates."""
+        config, unlabeled = self.config, self.learner.algorithm.unlabeled
+        indices = self.dataset.labeled[self._labeled.batch(self.step, config.batch)]
+        targets = self._on_device(self.dataset.labels[indices])
+        labeled = self.augmentation.labeled(self._images(indices[own_rows()]), self._random("labeled", config.batch))
+        if not unlabeled:
+            losses = self.learner.update(self.step, labeled, targets)
+            self._interval.add(losses, config.wu)
+        else:
+            total = config.batch * config.uratio
+            indices = self.dataset.unlabeled[self._unlabeled.batch(self.step, total)]
+            images = self._images(indices[own_rows()])
+            weak = self.augmentation.weak(images, self._random("weak", total))
+            strong = self.augmentation.strong(images, self._random("strong", total))
+            if self.augmentation.uses_ctaugment:
+                self._probe(labeled, targets)
+            losses = self.learner.update(self.step, labeled, targets, weak, strong)
+            self._interval.add(losses, config.wu)
+        self.step += 1
+
+    @torch.no_grad()
+    def _probe(self, labeled: Tensor, targets: Tensor) -> None:
+        """Let the EMA model, as it is before this step's update, score random policies on the labeled views."""
+        views, policy = self.augmentation.probe(labeled, self._random("probe", self.config.batch))
+        probabilities = gather_rows(self.learner.ema_model(views).softmax(1))
+        wanted = torch.nn.functional.one_hot(targets, self.dataset.classes)
+        proximity = 1 - 0.5 * (probabilities - wanted).abs().sum(1)
+        self.augmentation.update(ProbePolicy(ops=gather_rows(policy.ops), levels=gather_rows(policy.levels)), proximity)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Score the EMA model on validation and test images; append to the history and return its new row."""
+        test = self._confusion(self.dataset.test_images, self.dataset.test_labels)
+        valid_labels = self.dataset.labels[self.dataset.valid]
+        valid = self._confusion(self.dataset.images, valid_labels, self.dataset.valid)
+        losses = self._interval.close()
+        if not np.isfinite(losses["loss"]):
+            raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
+        row = {
+            "step": self.step,
+            "kimg": self.step * self.config.batch / KIMG,
+            "lr": learning_rate(self.config, self.step - 1),
+            "accuracy": metrics.accuracy(test),
+            "gmean": metrics.geometric_mean(test),
+            "valid_accuracy": metrics.accuracy(valid),
+            "valid_gmean": metrics.geometric_mean(valid),
+            "per_class": metrics.per_class_accuracy(test).tolist(),
+            "class_prior": self.learner.class_prior.tolist(),
+            **losses,
+        }
+        self.history.append(row)
+        self.confusions.append(test)
+        return row
+
+    @torch.inference_mode()
+    def _confusion(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
+        """Confusion matrix of the EMA model; every worker scores a share."""
+        indices = np.arange(len(labels)) if indices is None else indices
+        mine = np.arange(len(labels))[own_rows()]
+        predictions = [
+            self.learner.ema_model(to_float(self._batch(images, indices[part]))).argmax(1).cpu().numpy()
+            for part in np.array_split(mine, max(1, -(-len(mine) // EVALUATION_BATCH)))
+        ]
+        counts = metrics.confusion_matrix(labels[mine], np.concatenate(predictions), self.dataset.classes)
+        return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the trial depends on: tensors and plain values only."""
+        return {
+            "step": self.step,
+            "learner": self.learner.state_dict(),
+            "augmentation": self.augmentation.state_dict(),
+            "interval": self._interval.state_dict(),
+            "history": self.history,
+            "confusions": torch.from_numpy(np.stack(self.confusions)) if self.confusions else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, to the same end bit for bit (on CPU)."""
+        self.step = state["step"]
+        self.learner.load_state_dict(state["learner"])
+        self.augmentation.load_state_dict(state["augmentation"])
+        self._interval.load_state_dict(state["interval"])
+        self.history = state["history"]
+        self.confusions = list(state["confusions"].numpy()) if state["confusions"] is not None else []
+
+    def _random(self, purpose: str, total: int) -> RowRandom:
+        return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
+
+    def _images(self, indices: np.ndarray) -> Tensor:
+        return self._batch(self.dataset.images, indices)
+
+    def _batch(self, images: np.ndarray, indices: np.ndarray) -> Tensor:
+        """uint8 (N, channels, H, W) on the device; indexing copies, so the memory-mapped file is never written through."""
+        return self._on_device(images[indices]).permute(0, 3, 1, 2)
+
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+class Interval:
+    """Means of the losses over the steps since the last evaluation, kept on the device so that no step waits for them."""
+
+    NAMES = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")
+
+    def __init__(self, classes: int, device: torch.device):
+        self._sums = torch.zeros(len(self.NAMES), dtype=torch.float64, device=device)
+        self._steps = 0
+
+    def add(self, losses: Losses, wu: float) -> None:
+        """Count one step."""
+        labeled, unlabeled = losses.labeled.detach(), losses.unlabeled.detach()
+        kept = losses.mask.double().mean() if len(losses.mask) else labeled.new_zeros(())
+        self._sums += torch.stack([labeled + wu * unlabeled, labeled, unlabeled, kept]).double()
+        self._steps += 1
+
+    def close(self) -> dict[str, float]:
+        """The means, and a new beginning."""
+        means = (self._sums / max(self._steps, 1)).tolist()
+        self._sums.zero_()
+        self._steps = 0
+        return dict(zip(self.NAMES, means, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": self._sums.clone(), "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sums.copy_(state["sums"])
+        self._steps = state["steps"]

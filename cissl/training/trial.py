@@ -1,0 +1,174 @@
+"""One trial in one folder: start or resume, train, keep records; what both the command line and the sweeps call."""
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from cissl import datasets, models
+from cissl.config import TrialConfig
+from cissl.errors import UserError
+from cissl.training import records
+from cissl.training.checkpoint import load_newest_checkpoint, save_checkpoint
+from cissl.training.distributed import rank
+from cissl.training.files import read_json, write_json
+from cissl.training.trainer import Trainer, TrialDiverged
+
+CURVES = ("accuracy", "gmean", "valid_accuracy", "loss", "loss_labeled", "loss_unlabeled", "mask_ratio", "lr")
+
+
+def run_trial(
+    config: TrialConfig,
+    folder: Path,
+    *,
+    data_dir: Path | None = None,
+    sweep: str | None = None,
+    device: str | None = None,
+    on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Train one trial, resuming from its newest intact checkpoint; a complete trial is not trained again.
+
+    With torch.distributed initialised every worker calls this; the first one alone writes.
+
+    Args:
+        config: the trial's settings.
+        folder: where its records and checkpoints live.
+        data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
+        sweep: name of the sweep it belongs to, for the records.
+        device: ``"cpu"``, ``"cuda"``, …; by default a GPU where there is one.
+        on_evaluation: called with each new history row (plus ``steps``, the trial's length) once it is on the disk.
+        progress: show a progress bar.
+
+    Returns:
+        The last history row.
+
+    Raises:
+        UserError: the folder holds another trial, or the data set or split is impossible.
+        TrialDiverged: the loss became NaN or infinite; recorded as ``diverged``.
+        BaseException: whatever stopped it; recorded as ``failed``, or ``stopped`` for an interruption.
+    """
+    _check_folder(folder, config)
+    status = records.read_status(folder)
+    if status and status["state"] == "complete":
+        return records.read_history(folder)[-1]
+
+    run = _Run(config, folder, sweep, device or ("cuda" if torch.cuda.is_available() else "cpu"), data_dir)
+    try:
+        return run.train(on_evaluation, progress)
+    except TrialDiverged as error:
+        run.record("diverged", str(error))
+        raise
+    except Exception:
+        run.record("failed", traceback.format_exc())
+        raise
+    except BaseException:  # an interruption, not an error
+        run.record("stopped")
+        raise
+
+
+class _Run:
+    """A trial's trainer together with its folder and clock."""
+
+    def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, device: str, data_dir: Path | None):
+        self.config, self.folder = config, folder
+        self.writes = rank() == 0
+        dataset = datasets.load(config.dataset, data_dir)
+        self.trainer = Trainer(config, dataset, torch.device(device))
+        state = load_newest_checkpoint(folder / "checkpoints", map_location=device)
+        if state:
+            self.trainer.load_state_dict(state["trainer"])
+        self._seconds = state["seconds"] if state else 0.0
+        self._began = time.monotonic()
+        if self.writes:
+            records.write_config(folder, config, sweep)
+            facts = {**_data_facts(dataset), "parameters": models.parameter_count(self.trainer.learner.model)}
+            write_json(folder / "provenance.json", {**facts, **records.provenance()})
+            self.record("running")
+
+    @property
+    def seconds(self) -> float:
+        """Training time, summed over resumptions."""
+        return self._seconds + time.monotonic() - self._began
+
+    def train(self, on_evaluation: Callable[[dict[str, Any]], None] | None, progress: bool) -> dict[str, Any]:
+        trainer, steps = self.trainer, self.config.steps
+        bar = tqdm(
+            total=steps,
+            initial=trainer.step,
+            desc=self.config.name,
+            unit="step",
+            disable=not (progress and self.writes),
+        )
+        # Events after the checkpoint belong to the interrupted run; the board drops them.
+        events = SummaryWriter(self.folder / "tensorboard", purge_step=trainer.step + 1) if self.writes else None
+        with bar:
+            for row in trainer.run():
+                bar.update()
+                if row:
+                    row["seconds"] = round(self.seconds, 3)
+                    self._record_evaluation(events)
+                    bar.set_postfix_str(f"accuracy {row['accuracy']:.2f} gmean {row['gmean']:.2f}")
+                if trainer.step % self.config.save_steps == 0 or trainer.step == steps:
+                    self._save()
+                if row and on_evaluation and self.writes:
+                    on_evaluation({**row, "steps": steps})
+        if events:
+            events.close()
+        self._record_history()
+        self.record("complete")
+        return trainer.history[-1]
+
+    def record(self, state: str, error: str | None = None) -> None:
+        """Write the trial's status."""
+        if self.writes:
+            step, steps = self.trainer.step, self.config.steps
+            records.write_status(self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error)
+
+    def _record_evaluation(self, events: SummaryWriter | None) -> None:
+        if not self.writes:
+            return
+        self._record_history()
+        self.record("running")
+        row = self.trainer.history[-1]
+        for name in CURVES:
+            events.add_scalar(name, row[name], row["step"])
+        events.flush()
+
+    def _record_history(self) -> None:
+        if self.writes:
+            records.write_history(self.folder, self.trainer.history, np.stack(self.trainer.confusions))
+
+    def _save(self) -> None:
+        if self.writes:
+            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds}
+            save_checkpoint(self.folder / "checkpoints", self.trainer.step, state, keep=self.config.keep_ckpt)
+
+
+def _check_folder(folder: Path, config: TrialConfig) -> None:
+    found = read_json(folder / "config.json")
+    if found and found["config_hash"] != config.hash:
+        raise UserError(
+            f"{folder} holds another trial ({found['trial_id']}); give {config.trial_id} a folder of its own"
+        )
+
+
+def _data_facts(dataset: datasets.Dataset) -> dict[str, Any]:
+    """The split in numbers. Labels of unlabeled images are counted here for the record and go nowhere else."""
+    known = dataset.labels[dataset.unlabeled]
+    return {
+        "split_hash": dataset.split_hash,
+        "class_names": list(dataset.class_names),
+        "classes": dataset.classes,
+        "labeled_counts": [int(count) for count in dataset.labeled_counts],
+        "unlabeled_counts": np.bincount(known[known >= 0], minlength=dataset.classes).tolist(),
+        "unlabeled_size": len(dataset.unlabeled),
+        "valid_size": len(dataset.valid),
+        "test_size": len(dataset.test_labels),
+    }

@@ -1,0 +1,65 @@
+"""Checkpoints survive damage, and only the newest are kept."""
+
+import logging
+
+import pytest
+import torch
+
+from cissl.training.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint
+from cissl.training.files import atomic_write, read_json, write_json
+
+
+def test_the_newest_is_loaded_and_the_oldest_removed(tmp_path):
+    for step in range(1, 6):
+        save_checkpoint(tmp_path, step, {"step": step, "weights": torch.ones(3) * step}, keep=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_0000000004.pt", "step_0000000005.pt"]
+    assert load_newest_checkpoint(tmp_path)["step"] == 5
+
+
+def test_an_empty_or_missing_folder_has_no_checkpoint(tmp_path):
+    assert load_newest_checkpoint(tmp_path) is None
+    assert load_newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def truncate(data):
+    return data[: len(data) // 2]
+
+
+def flip_a_bit_of_the_weights(data):
+    middle = data.index(torch.full((64,), 7.0).numpy().tobytes()) + 10
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def empty(data):
+    return b""
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit_of_the_weights, empty])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog, damage):
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
+    newest = save_checkpoint(tmp_path, 2, {"step": 2, "weights": torch.full((64,), 7.0)}, keep=2)
+    newest.write_bytes(damage(newest.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        assert load_newest_checkpoint(tmp_path)["step"] == 1
+    assert newest.name in caplog.text
+
+
+def test_loading_never_runs_code(tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
+    torch.save({"step": 2, "evil": Evil()}, tmp_path / "step_0000000002.pt")
+    assert load_newest_checkpoint(tmp_path)["step"] == 1
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "status.json"
+    write_json(path, {"state": "running"})
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
+        file.write(b"{half of a fi")
+        raise RuntimeError("power cut")
+    assert read_json(path) == {"state": "running"}
+    assert list(tmp_path.iterdir()) == [path]

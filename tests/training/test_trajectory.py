@@ -1,0 +1,107 @@
+"""Twenty updates against the authors' training graph."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cissl import models
+from cissl.config import TrialConfig
+from cissl.training.learner import Learner
+from cissl.training.optim import learning_rate
+from tests.reference_names import load_variables, read_variables
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+INDEX = json.loads((REFERENCE / "trajectory.json").read_text())
+ARRAYS = np.load(REFERENCE / "trajectory.npz")
+
+
+def arrays(prefix):
+    return {name[len(prefix) :]: ARRAYS[name] for name in ARRAYS.files if name.startswith(prefix)}
+
+
+def make_learner(run):
+    config = TrialConfig(
+        algorithm=run["mode"],
+        batch=INDEX["batch"],
+        uratio=INDEX["uratio"],
+        lr=run["lr"],
+        wd=run["wd"],
+        wu=run["wu"],
+        confidence=run["confidence"],
+        cai_beta=run["cai_beta"],
+        upper=run["upper"],
+        cap_ema_momentum=run["p_momentum"],
+        ema_decay=run["ema"],
+        train_kimg=run["train_kimg"],
+        filters=run["filters"],
+        repeat=run["repeat"],
+        scales=run["scales"],
+    )
+    model = models.build(
+        "wrn",
+        classes=INDEX["nclass"],
+        side=run["image"],
+        filters=config.filters,
+        repeat=config.repeat,
+        scales=config.scales,
+    )
+    return config, model
+
+
+def images(name):
+    return torch.from_numpy(ARRAYS[name]).permute(0, 3, 1, 2).double() * (2 / 255) - 1
+
+
+@pytest.mark.parametrize("name", INDEX["runs"])
+def test_twenty_updates_equal_the_authors_graph(name):
+    run = INDEX["runs"][name]
+    config, model = make_learner(run)
+    load_variables(model, arrays(f"{name}/init/"))
+    learner = Learner(config, model.double(), INDEX["nclass"])
+    pool, pool_strong, held = (images(f"data{run['image']}/{part}") for part in ("pool", "pool_strong", "held"))
+    labels = torch.from_numpy(ARRAYS["pool_labels"]).long()
+    recorded = arrays(f"{name}/")
+
+    for step in range(INDEX["steps"]):
+        labeled, unlabeled = recorded["labeled_idx"][step], recorded["unlabeled_idx"][step]
+        assert learning_rate(config, step) == pytest.approx(recorded["lr"][step], rel=1e-6)
+        losses = learner.update(step, pool[labeled], labels[labeled], pool[unlabeled], pool_strong[unlabeled])
+        assert losses.labeled.item() == pytest.approx(recorded["loss_xe"][step], abs=2e-4)
+        assert losses.unlabeled.item() == pytest.approx(recorded["loss_xeu"][step], abs=2e-4)
+        assert losses.mask.double().mean().item() == pytest.approx(recorded["mask_mean"][step], abs=1e-6)
+        if losses.cadr_mask is not None:
+            assert losses.cadr.item() == pytest.approx(recorded["loss_xe_aug"][step], abs=2e-4)
+            assert losses.cadr_mask.double().mean().item() == pytest.approx(recorded["mask_aug_mean"][step], abs=1e-6)
+        np.testing.assert_allclose(learner.class_prior, recorded["update_p"][step], atol=5e-6)
+        if step == 0 and f"{name}/after1/classify/conv2d/kernel" in ARRAYS:
+            compare(read_variables(learner.model), arrays(f"{name}/after1/"), atol=2e-4)
+
+    compare(read_variables(learner.model), arrays(f"{name}/final/"), atol=2e-4, moving_atol=1e-4)
+    compare(read_variables(learner.ema_model), arrays(f"{name}/ema_alt/"), atol=2e-5)
+    learner.model.eval()
+    np.testing.assert_allclose(learner.model(held).detach().softmax(1), recorded["raw_softmax"], atol=5e-4)
+
+
+def compare(variables, expected, atol, moving_atol=None):
+    for name, value in expected.items():
+        tolerance = moving_atol if "moving" in name else atol
+        np.testing.assert_allclose(variables[name], value, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("schedule", INDEX["lr_schedule"])
+def test_learning_rate_equals_the_authors_schedule(schedule):
+    config = TrialConfig(lr=schedule["lr0"], train_kimg=schedule["train_kimg"], batch=1)
+    for images_seen, rate in zip(schedule["step"], schedule["lr"], strict=True):
+        assert learning_rate(config, images_seen) == pytest.approx(rate, rel=1e-5)
+
+
+def test_the_moving_average_shares_batchnorm_buffers_but_not_weights():
+    _, model = make_learner(INDEX["runs"]["fixmatch"])
+    learner = Learner(TrialConfig(), model, INDEX["nclass"])
+    for mine, shared in zip(model.buffers(), learner.ema_model.buffers(), strict=True):
+        assert mine is shared
+    for mine, averaged in zip(model.parameters(), learner.ema_model.parameters(), strict=True):
+        assert mine.data_ptr() != averaged.data_ptr()
