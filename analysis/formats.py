@@ -1,0 +1,269 @@
+"""One table, written as Markdown, LaTeX, CSV or HTML."""
+
+import csv
+import html
+import io
+import re
+import textwrap
+import unicodedata
+from dataclasses import dataclass, field
+
+import numpy as np
+
+PLACEHOLDER = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one cell says.
+
+    ``mean`` is NaN where there is no figure, ``text`` tells n or "complete/all", ``marks`` name footnotes.
+    """
+
+    mean: float = np.nan
+    std: float = np.nan
+    n: int = 0
+    total: int = 0
+    text: str = ""
+    marks: str = ""
+    best: bool = False
+    difference: float = np.nan  # ours minus this published figure
+
+    @property
+    def number(self) -> str:
+        if np.isnan(self.mean):
+            return PLACEHOLDER
+        return f"{self.mean:.2f}" + ("" if np.isnan(self.std) else f" ± {self.std:.2f}")
+
+    @property
+    def suffix(self) -> str:
+        delta = "" if np.isnan(self.difference) else f"({self.difference:+.2f})".replace("-", "−")
+        return " ".join(part for part in (delta, self.text) if part)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row; ``identity`` is what the CSV says about it."""
+
+    label: str
+    entries: list[Entry]
+    identity: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """``sections`` are separated by a rule: our rows, then published ones."""
+
+    title: str
+    caption: str
+    headings: list[tuple[str, str]]  # (data set, setting) per column
+    sections: list[list[Line]]
+    notes: list[str]
+    footnotes: list[tuple[str, str]]  # (mark, text)
+    label: str = "tab:results"
+    columns: list[dict] = field(default_factory=list)
+
+
+def markdown(table: Table) -> str:
+    """A GitHub table whose source is aligned, so that it reads well in a terminal too."""
+    heading = [table.title, *(" ".join(part for part in pair if part) for pair in table.headings)]
+    body = [[line.label, *map(_markdown_entry, line.entries)] for section in table.sections for line in section]
+    lines = [heading, *body]
+    widths = [max(_width(line[k]) for line in lines) for k in range(len(heading))]
+    rule = "|" + "|".join("-" * (w + 1) + (":" if k else "-") for k, w in enumerate(widths)) + "|"
+    aligned = [
+        "| " + " | ".join(_pad(text, w, k > 0) for k, (text, w) in enumerate(zip(line, widths, strict=True))) + " |"
+        for line in lines
+    ]
+    aligned.insert(1, rule)
+    notes = [*table.notes, *(f"({mark}) {text}" for mark, text in table.footnotes)]
+    items = [textwrap.fill(note, 100, initial_indent="- ", subsequent_indent="  ") for note in notes]
+    return "\n".join([*aligned, "", textwrap.fill(table.caption, 100), "", *items]) + "\n"
+
+
+def _markdown_entry(entry: Entry) -> str:
+    number = f"**{entry.number}**" if entry.best else entry.number
+    marks = f"({entry.marks})" if entry.marks else ""
+    return " ".join(part for part in (number, entry.suffix, marks) if part)
+
+
+def _width(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 1 for c in text)
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+PREAMBLE = r"""\documentclass{article}
+\usepackage[a4paper,landscape,margin=15mm]{geometry}
+\usepackage{booktabs}
+\usepackage{siunitx}
+\pagestyle{empty}
+\begin{document}
+"""
+
+
+def latex(table: Table) -> str:
+    """A ``table`` environment for a document that loads booktabs and siunitx."""
+    lines_of_entries = [line.entries for section in table.sections for line in section]
+    spec = "l" + "".join(_latex_column(entries) for entries in zip(*lines_of_entries, strict=True))
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        r"  \setlength{\belowcaptionskip}{6pt}",
+        r"  \sisetup{detect-weight=true, table-align-text-post=false}",
+        rf"  \caption{{{tex(' '.join([table.caption, *table.notes]))}}}",
+        rf"  \label{{{table.label}}}",
+        rf"  \begin{{tabular}}{{{spec}}}",
+        r"    \toprule",
+        *_latex_headings(table.headings),
+        r"    \midrule",
+    ]
+    for k, section in enumerate(table.sections):
+        lines += [r"    \midrule"] if k else []
+        lines += ["    " + " & ".join([tex(line.label), *map(_latex_entry, line.entries)]) + r" \\" for line in section]
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    for mark, text in table.footnotes:
+        lines.append(rf"  \par\raggedright\footnotesize\textsuperscript{{{mark}}} {tex(text)}")
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def standalone(tables: list[str]) -> str:
+    """A whole LaTeX document around such tables."""
+    return PREAMBLE + "\n".join(tables) + "\\end{document}\n"
+
+
+def _latex_headings(headings: list[tuple[str, str]]) -> list[str]:
+    """Data sets over their settings, with a rule under each data set that has several columns."""
+    spans: list[tuple[str, int]] = []
+    for group, _ in headings:
+        if spans and spans[-1][0] == group:
+            spans[-1] = (group, spans[-1][1] + 1)
+        else:
+            spans.append((group, 1))
+    lines = []
+    if any(group for group, _ in spans):
+        lines.append("    & " + " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{tex(group)}}}" for group, n in spans) + r" \\")
+        start, rules = 2, []
+        for group, n in spans:
+            rules += [rf"\cmidrule(lr){{{start}-{start + n - 1}}}"] if group else []
+            start += n
+        lines.append("    " + " ".join(rules))
+    if any(setting for _, setting in headings):
+        lines.append("    & " + " & ".join(f"{{{tex(setting)}}}" for _, setting in headings) + r" \\")
+    return lines
+
+
+def _latex_column(entries: tuple[Entry, ...]) -> str:
+    """An S column that aligns the means and keeps room for the widest ± and remark behind them."""
+    figures = [entry for entry in entries if not np.isnan(entry.mean)]
+    widest = max(figures, key=lambda e: len(e.number + e.suffix + e.marks), default=Entry())
+    room = (r"\bfseries" if any(e.best for e in figures) else "") + _latex_tail(widest)
+    whole = max((len(f"{e.mean:.0f}") for e in figures), default=2)
+    return f"S[table-format={whole}.2,table-space-text-post={{{room}}}]"
+
+
+def _latex_entry(entry: Entry) -> str:
+    if np.isnan(entry.mean):
+        return "{--" + _latex_tail(entry) + "}"
+    tail = _latex_tail(entry)
+    return (r"\bfseries " if entry.best else "") + f"{entry.mean:.2f}" + (f" {{{tail}}}" if tail else "")
+
+
+def _latex_tail(entry: Entry) -> str:
+    spread = "" if np.isnan(entry.std) else rf"\,$\pm$\,{entry.std:.2f}"
+    suffix = rf"\,{{\mdseries {tex(entry.suffix)}}}" if entry.suffix else ""
+    return spread + suffix + (rf"\textsuperscript{{{entry.marks}}}" if entry.marks else "")
+
+
+_TEX = {
+    **{c: "\\" + c for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "…": r"\ldots{}",
+    "₁": r"$_1$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "λ": r"$\lambda$",
+    "μ": r"$\mu$",
+    "τ": r"$\tau$",
+    "Π": r"$\Pi$",
+    "×": r"$\times$",
+}
+
+
+def tex(text: str) -> str:
+    """Plain text as LaTeX; characters that pdfLaTeX may not know become ``?``."""
+    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
+
+
+def as_csv(tables: list[Table]) -> str:
+    """One line per cell, numbers unrounded, for machines and spreadsheets."""
+    lines = []
+    for table in tables:
+        notes = dict(table.footnotes)
+        for section in table.sections:
+            for line in section:
+                for entry, column in zip(line.entries, table.columns, strict=True):
+                    if entry.n or entry.total or not np.isnan(entry.mean):
+                        lines.append(line.identity | column | _csv_entry(entry, notes))
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    output = io.StringIO()
+    writer = csv.DictWriter(output, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return output.getvalue()
+
+
+def _csv_entry(entry: Entry, notes: dict[str, str]) -> dict:
+    return {
+        "mean": _exact(entry.mean),
+        "std": _exact(entry.std),
+        "n": entry.n or "",
+        "trials": entry.total or "",
+        "difference": _exact(entry.difference),
+        "note": " ".join(notes[mark] for mark in entry.marks.split(",") if mark),
+    }
+
+
+def _exact(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))
+
+
+def as_html(table: Table) -> str:
+    """A ``<table>`` with its caption and notes; the page around it brings the style."""
+    heads = "".join(f"<th>{html.escape(' '.join(p for p in pair if p))}</th>" for pair in table.headings)
+    bodies = []
+    for section in table.sections:
+        bodies.append(f"<tbody>{''.join(map(_html_row, section))}</tbody>")
+    notes = [html.escape(note) for note in (table.caption, *table.notes)]
+    notes += [f"<sup>{mark}</sup> {html.escape(text)}" for mark, text in table.footnotes]
+    return (
+        f'<figure class="table"><table><thead><tr><th>{html.escape(table.title)}</th>{heads}</tr></thead>'
+        f"{''.join(bodies)}</table>"
+        f"<figcaption>{''.join(f'<p>{note}</p>' for note in notes)}</figcaption></figure>\n"
+    )
+
+
+def _html_row(line: Line) -> str:
+    return f'<tr><th scope="row">{html.escape(line.label)}</th>{"".join(map(_html_entry, line.entries))}</tr>'
+
+
+def _html_entry(entry: Entry) -> str:
+    number = f"<strong>{entry.number}</strong>" if entry.best else entry.number
+    suffix = f" <small>{html.escape(entry.suffix)}</small>" if entry.suffix else ""
+    marks = f"<sup>{entry.marks}</sup>" if entry.marks else ""
+    return f"<td>{number}{suffix}{marks}</td>"
+
+
+def slug(text: str) -> str:
+    """A label such as ``tab:accuracy-last10``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,0 +1,331 @@
+"""Arranging trials into cells, so that a cell averages over seeds and over nothing else.
+
+Two trials share a cell only where all settings, the data set, the split protocol and the number of steps are
+equal. A setting that varies within one method on one data set, and that neither rows nor columns name,
+becomes part of the row's label.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.results import AnalysisError, Records, Trial
+from analysis.selection import Selection
+
+METHODS = {
+    "supervised": "Supervised",
+    "fixmatch": "FixMatch",
+    "cap": "+ CAP",
+    "cai": "+ CAI",
+    "cap+cai": "+ CAP + CAI",
+    "cap+cadr": "+ CAP + CADR",
+    "cadr": "+ CADR",
+}
+DATASETS = {
+    "digits": "Digits",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "stl10": "STL-10",
+    "svhn": "SVHN",
+    "miniimagenet": "mini-ImageNet",
+}
+SYMBOLS = {
+    "cai_beta": "β",
+    "cap_ema_momentum": "m",
+    "confidence": "τ",
+    "uratio": "μ",
+    "wu": "λ",
+    "upper": "u",
+    "imbalance_ratio": "γ",
+}
+SETTING = ("name", "imbalance_ratio", "size", "valid")
+ROWS = ("algorithm",)
+REPLICATES = ("split_seed", "seed")
+BOOKKEEPING = ("dataset", "save_kimg", "keep_ckpt")  # dataset is taken apart; the others change no result
+ALIASES = {"method": "algorithm", "γ": "imbalance_ratio", "data": "name"}
+Key = tuple[tuple[str, object], ...]  # (setting, value) pairs that identify a row or a column
+
+
+@dataclass
+class Cell:
+    """The trials of one row and column. ``figures`` belong to ``counted``, the complete ones."""
+
+    counted: list[Trial] = field(default_factory=list)
+    figures: list[float] = field(default_factory=list)
+    left_out: list[tuple[Trial, str]] = field(default_factory=list)  # with the reason
+
+    @property
+    def n(self) -> int:
+        return len(self.figures)
+
+    @property
+    def total(self) -> int:
+        """Trials that exist, whatever their state."""
+        return len(self.counted) + len(self.left_out)
+
+    @property
+    def incomplete(self) -> bool:
+        return bool(self.left_out)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.figures)) if self.figures else np.nan
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation (n - 1); NaN for fewer than two trials."""
+        return float(np.std(self.figures, ddof=1)) if self.n > 1 else np.nan
+
+
+@dataclass
+class Grid:
+    """Cells by (row, column), and what a reader must know about them."""
+
+    metric: str
+    selection: Selection
+    rows: list[Key]
+    columns: list[Key]
+    cells: dict[tuple[Key, Key], Cell]
+    notes: list[str]
+
+    def best(self) -> set[tuple[Key, Key]]:
+        """Per data setting, the complete cells whose mean is highest at the printed precision.
+
+        Incomplete cells do not compete: a mean without its failed seeds may flatter.
+        """
+        groups: dict[tuple, dict] = defaultdict(dict)
+        for (row, column), cell in self.cells.items():
+            if cell.n and not cell.incomplete:
+                values = dict(row) | dict(column)
+                setting = tuple(values.get(key) for key in SETTING)
+                groups[setting][row, column] = round(cell.mean, 2)
+        return {
+            place
+            for group in groups.values()
+            if len(group) > 1
+            for place, mean in group.items()
+            if mean == max(group.values())
+        }
+
+
+def attributes(trial: Trial) -> dict:
+    """All that may distinguish a trial: settings, the parts of the data set's name, and the planned steps."""
+    settings = {k: _hashable(v) for k, v in trial.config.items() if k not in BOOKKEEPING}
+    return settings | trial.spec | {"steps": trial.status.get("steps")}
+
+
+def build(
+    records: Records,
+    metric: str,
+    selection: Selection,
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = SETTING,
+) -> Grid:
+    """Arrange the trials.
+
+    Args:
+        rows, columns: names of settings, ``algorithm``, or parts of the data set's name (``name``,
+            ``imbalance_ratio``, ``size``, ``valid``); ``dataset`` stands for all four parts.
+
+    Raises:
+        AnalysisError: rows or columns name something that no trial has.
+    """
+    searched = [trial for trial in records.trials if trial.search]
+    trials = [trial for trial in records.trials if not trial.search]
+    trials, notes = _without_duplicates(trials)
+    notes = _search_notes(searched) + notes
+    described = {id(trial): attributes(trial) for trial in trials}
+    _settle_steps(trials, described)
+    notes += _mark_split_variants(trials, described)
+    row_keys, column_keys = _expand(rows, described.values()), _expand(columns, described.values())
+    for key in ("algorithm", *SETTING):  # without these a cell would mix methods or data sets
+        if key not in row_keys + column_keys and len({d.get(key) for d in described.values()}) > 1:
+            row_keys += (key,)
+    free = _varying(described.values(), set(row_keys + column_keys + REPLICATES))
+    cells: dict[tuple[Key, Key], Cell] = defaultdict(Cell)
+    for trial in trials:
+        values = described[id(trial)]
+        row = tuple((k, values.get(k)) for k in (*row_keys, *free[values["algorithm"]]))
+        column = tuple((k, values.get(k)) for k in column_keys)
+        _add(cells[row, column], trial, metric, selection)
+    notes += _setting_notes(trials, described, set(row_keys + column_keys), free)
+    notes += _window_notes(trials, selection)
+    return Grid(
+        metric,
+        selection,
+        sorted({row for row, _ in cells}, key=_order),
+        sorted({column for _, column in cells}, key=_order),
+        dict(cells),
+        notes,
+    )
+
+
+def _add(cell: Cell, trial: Trial, metric: str, selection: Selection) -> None:
+    figure = selection.figure(trial.history, metric) if trial.complete else np.nan
+    if trial.complete and np.isfinite(figure):
+        cell.counted.append(trial)
+        cell.figures.append(figure)
+    else:
+        cell.left_out.append((trial, _reason(trial, metric)))
+
+
+def _reason(trial: Trial, metric: str) -> str:
+    status = trial.status
+    if trial.complete:
+        return f"has no {metric} on record"
+    at = f" at step {status['step']}/{status['steps']}" if status.get("steps") else ""
+    error = f" ({str(status['error']).strip().splitlines()[-1]})" if status.get("error") else ""
+    return f"{trial.state}{at}{error}"
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[str]]:
+    """One trial per config: the furthest of several records, named beside the ones that were left aside."""
+    groups: dict[tuple, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        config = tuple(sorted((k, repr(v)) for k, v in trial.config.items() if k not in BOOKKEEPING[1:]))
+        groups[config, trial.provenance.get("split_hash")].append(trial)
+    kept, notes = [], []
+    for group in groups.values():
+        group.sort(key=lambda t: (not t.complete, -t.rows, t.provenance.get("started", ""), t.folder))
+        kept.append(group[0])
+        if len(group) > 1:
+            others = ", ".join(t.folder for t in group[1:])
+            notes.append(f"{group[0].name} is recorded {len(group)} times; used {group[0].folder}, not {others}.")
+    return kept, notes
+
+
+def _search_notes(searched: list[Trial]) -> list[str]:
+    if not searched:
+        return []
+    sweeps = ", ".join(sorted({str(trial.sweep) for trial in searched}))
+    return [f"{len(searched)} trials of a hyper-parameter search ({sweeps}) are not part of this table."]
+
+
+def _settle_steps(trials: list[Trial], described: dict[int, dict]) -> None:
+    """Give trials without a readable status the steps of their equals, so that they stay in their cell."""
+    known = {_config_key(described[id(t)]): described[id(t)]["steps"] for t in trials if t.status.get("steps")}
+    for trial in trials:
+        values = described[id(trial)]
+        if values["steps"] is None:
+            values["steps"] = known.get(_config_key(values))
+
+
+def _config_key(values: dict) -> tuple:
+    return tuple(sorted((k, repr(v)) for k, v in values.items() if k not in ("steps", *REPLICATES)))
+
+
+def _mark_split_variants(trials: list[Trial], described: dict[int, dict]) -> list[str]:
+    """Trials whose split differs from the others' of the same name must not be averaged with them.
+
+    The commonest split of a name is the norm; trials on another one get a setting ``split`` of their own.
+    """
+    splits: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for trial in trials:
+        if split := trial.provenance.get("split_hash"):
+            splits[trial.config["dataset"]][split] += 1
+    notes = []
+    for dataset, counts in sorted(splits.items()):
+        if len(counts) > 1:
+            notes.append(
+                f"{dataset} was split in {len(counts)} different ways ({', '.join(sorted(counts))}); "
+                "trials on different splits are kept in rows of their own."
+            )
+    for trial in trials:
+        counts = splits[trial.config["dataset"]]
+        norm = min(counts, key=lambda split: (-counts[split], split), default=None)
+        split = trial.provenance.get("split_hash") or norm
+        described[id(trial)]["split"] = None if split == norm else split
+    return notes
+
+
+def _expand(keys: Sequence[str], described: Iterable[dict]) -> tuple[str, ...]:
+    """Aliases and ``dataset`` resolved; refuses names that no trial knows."""
+    known = set().union(*described) | {"dataset"}
+    expanded: list[str] = []
+    for key in keys:
+        key = ALIASES.get(key, key)
+        if key not in known or key in REPLICATES:
+            choices = ", ".join(sorted(known - set(REPLICATES)))
+            raise AnalysisError(f"rows and columns cannot be '{key}'; these trials have: {choices}")
+        expanded += SETTING if key == "dataset" else (key,)
+    return tuple(dict.fromkeys(expanded))
+
+
+def _varying(described: Iterable[dict], named: set[str]) -> dict[str, list[str]]:
+    """Per method, the settings that vary within one of its data sets and that neither rows nor columns name.
+
+    A setting that only differs between data sets (a wider network for one of them) tells no rows apart.
+    """
+    groups: dict[tuple, list[dict]] = defaultdict(list)
+    for values in described:
+        groups[values["algorithm"], values["name"]].append(values)
+    varying: dict[str, dict[str, None]] = defaultdict(dict)  # a dict keeps the settings' order
+    for (algorithm, _), members in groups.items():
+        for key in dict.fromkeys(k for values in members for k in values):
+            if key not in named and len({repr(values.get(key)) for values in members}) > 1:
+                varying[algorithm][key] = None
+    return {algorithm: list(varying[algorithm]) for algorithm, _ in groups}
+
+
+def _setting_notes(
+    trials: list[Trial], described: dict[int, dict], named: set[str], free: dict[str, list[str]]
+) -> list[str]:
+    """Settings that differ between rows or between data sets without being part of a label."""
+    labelled = named | {key for keys in free.values() for key in keys} | {*REPLICATES, "algorithm", *SETTING, "split"}
+    uses: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for trial in trials:
+        values = described[id(trial)]
+        for key in values.keys() - labelled:
+            uses[key][show(values[key])].add(f"{method(values['algorithm'])} on {dataset_name(values['name'])}")
+    notes = []
+    for key, by_value in sorted(uses.items()):
+        if len(by_value) > 1:
+            parts = [f"{value} ({', '.join(sorted(places))})" for value, places in sorted(by_value.items())]
+            notes.append(f"{key} is not the same everywhere: {'; '.join(parts)}.")
+    return notes
+
+
+def _window_notes(trials: list[Trial], selection: Selection) -> list[str]:
+    short = [t for t in trials if t.complete and selection.window and t.rows < selection.window]
+    if not short:
+        return []
+    fewest = min(t.rows for t in short)
+    wanted = selection.window
+    return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
+
+
+def _order(key: Key) -> tuple:
+    """Methods and data sets in the order of the paper, numbers by size, the rest by name."""
+    order = []
+    for name, value in key:
+        known = {"algorithm": METHODS, "name": DATASETS}.get(name, {})
+        if value in known:
+            order.append((0, list(known).index(value), ""))
+        elif isinstance(value, (int, float)):
+            order.append((0, value, ""))
+        else:
+            order.append((1, 0, "" if value is None else str(value)))
+    return tuple(order)
+
+
+def show(value) -> str:
+    """A setting's value, as short as it can be written."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def method(algorithm: str) -> str:
+    """The name of a method in tables."""
+    return METHODS.get(algorithm, algorithm)
+
+
+def dataset_name(name: str) -> str:
+    """The name of a data set in tables."""
+    return DATASETS.get(name, name)

@@ -1,0 +1,268 @@
+"""Reading trial folders, the only source of every table, curve and report.
+
+A trial folder holds ``config.json``, ``provenance.json``, ``status.json``, ``history.jsonl`` (one row per
+evaluation) and ``confusion.npy``. Ray's own ``result.json`` and ``progress.csv`` may lie beside them and are
+never read: they lose or repeat rows after a failure.
+
+Roots are local folders or URIs that pyarrow's file systems understand (``s3://bucket/sweep``, ``gs://...``).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.store import open_store
+
+DEFAULT_ROOT = Path("~/ray_results")
+STATES = ("complete", "running", "failed", "stopped", "diverged")  # "unreadable" is ours, for damaged records
+SCALARS = (
+    "step",
+    "kimg",
+    "seconds",
+    "lr",
+    "accuracy",
+    "gmean",
+    "valid_accuracy",
+    "valid_gmean",
+    "loss",
+    "loss_labeled",
+    "loss_unlabeled",
+    "mask_ratio",
+)
+_SPEC = re.compile(
+    r"(?P<name>.+?)(?:_LT_(?P<imbalance_ratio>\d+(?:\.\d+)?))?\.(?P<split_seed>\d+)@(?P<size>\d+)-(?P<valid>\d+)"
+)
+
+
+class AnalysisError(Exception):
+    """A mistake that a person can mend: the commands show its message alone and exit with 2."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A record that could not be read, and was skipped."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial's records. ``history``: per column, an array with one entry per evaluation (NaN for null)."""
+
+    folder: str
+    trial_id: str
+    name: str
+    sweep: str | None
+    config: dict
+    spec: dict
+    status: dict
+    provenance: dict
+    history: dict[str, np.ndarray]
+    search: bool = False
+
+    @property
+    def state(self) -> str:
+        return self.status["state"]
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
+
+    @property
+    def rows(self) -> int:
+        """Number of evaluations on record."""
+        return len(self.history["step"])
+
+    @property
+    def replicate(self) -> tuple[int, int]:
+        """What may differ inside one cell: the seed of the split and the seed of the training."""
+        return self.spec["split_seed"], self.config["seed"]
+
+
+@dataclass
+class Records:
+    """What was found below the roots: trials, sorted by name and folder, and what could not be read."""
+
+    trials: list[Trial]
+    problems: list[Problem] = field(default_factory=list)
+
+    def trial_frame(self) -> pd.DataFrame:
+        """One line per trial: its identity, state, split and every setting."""
+        return pd.DataFrame([_trial_row(trial) for trial in self.trials])
+
+    def evaluation_frame(self) -> pd.DataFrame:
+        """One line per trial and evaluation, scalars only."""
+        parts = [pd.DataFrame({c: t.history[c] for c in SCALARS}).assign(folder=t.folder) for t in self.trials]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, "folder"])
+
+
+def parse_spec(spec: str) -> dict:
+    """``cifar10_LT_20.1@20-1`` → name, imbalance_ratio (γ, None where balanced), split_seed, size, valid."""
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise ValueError(f"'{spec}' is not a data set name such as cifar10_LT_20.1@20-1")
+    ratio = match["imbalance_ratio"]
+    return {
+        "name": match["name"],
+        "imbalance_ratio": None if ratio is None else float(ratio),
+        "split_seed": int(match["split_seed"]),
+        "size": int(match["size"]),
+        "valid": int(match["valid"]),
+    }
+
+
+def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Records:
+    """Read every trial below the roots (by default Ray's results folder).
+
+    Args:
+        roots: a trial, a sweep, a folder of sweeps, or several of them; a folder reached twice counts once.
+        vectors: history columns with one value per class to read too (``per_class``, ``class_prior``, ...).
+
+    Raises:
+        AnalysisError: a root does not exist, or no trial at all lies below them.
+    """
+    trials: dict[str, Trial] = {}
+    problems: dict[str, Problem] = {}
+    for root in roots or [DEFAULT_ROOT]:
+        store = open_store(str(root))
+        if not store.exists():
+            raise AnalysisError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
+        for folder in store.trial_folders():
+            identity = store.identity(folder)
+            if identity in trials or identity in problems:
+                continue
+            try:
+                trials[identity], problem = read_trial(store, folder, tuple(vectors))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                problem = Problem(store.display(folder), _reason(error))
+            if problem is not None:
+                problems[identity] = problem
+    if not trials and not problems:
+        places = ", ".join(open_store(str(root)).uri for root in roots or [DEFAULT_ROOT])
+        raise AnalysisError(f"no trial below {places}: a trial's folder holds config.json and history.jsonl")
+    ordered = sorted(trials.values(), key=lambda t: (t.name, t.folder))
+    return Records(ordered, sorted(problems.values(), key=str))
+
+
+def read_trial(store, folder: str, vectors: tuple[str, ...] = ()) -> tuple[Trial, Problem | None]:
+    """Read one folder. Where only its settings can be trusted, the trial is ``unreadable`` and a problem says
+    why, so that its cell still shows that it exists.
+
+    Raises:
+        ValueError, OSError: not even the settings can be read.
+    """
+    record = _read_json(store, folder, "config.json")
+    config = record["config"]
+    identity = dict(
+        folder=store.display(folder),
+        trial_id=record["trial_id"],
+        name=record["name"],
+        sweep=record.get("sweep"),
+        config=config,
+        spec=parse_spec(config["dataset"]),
+        search=bool(record.get("search")),
+    )
+    if not isinstance(config["algorithm"], str) or not isinstance(config["seed"], int):
+        raise ValueError("config.json: 'algorithm' must be a name and 'seed' a whole number")
+    try:
+        history = _read_history(store, folder, vectors)
+        status = _read_status(store, folder, history)
+        provenance = _read_json(store, folder, "provenance.json", missing={})
+        return Trial(**identity, status=status, provenance=provenance, history=history), None
+    except (OSError, ValueError) as error:
+        status = {"state": "unreadable", "error": str(error)}
+        blank = Trial(**identity, status=status, provenance={}, history=_columns([], vectors))
+        return blank, Problem(identity["folder"], str(error))
+
+
+def _read_status(store, folder: str, history: dict[str, np.ndarray]) -> dict:
+    """``status.json``, checked against the history: one that lost its end must not pass as a whole one."""
+    steps = history["step"]
+    starting = {"state": "running", "step": 0, "error": None} if len(steps) == 0 else None
+    status = _read_json(store, folder, "status.json", missing=starting)
+    if status.get("state") not in STATES:
+        raise ValueError(f"status.json: unknown state {status.get('state')!r}")
+    if status["state"] == "complete":
+        if len(steps) == 0:
+            raise ValueError("history.jsonl holds no evaluation, though the trial is complete")
+        interval = np.diff(steps, prepend=0).max()
+        if status["steps"] - steps[-1] >= interval:
+            raise ValueError(f"history.jsonl ends at step {steps[-1]:.0f} of {status['steps']}")
+    return status
+
+
+def _read_json(store, folder: str, name: str, missing: dict | None = None) -> dict:
+    try:
+        value = json.loads(store.read(folder, name))
+    except FileNotFoundError:
+        if missing is None:
+            raise ValueError(f"{name} is missing") from None
+        return missing
+    except ValueError as error:
+        raise ValueError(f"{name} is not readable JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} holds no mapping")
+    return value
+
+
+def _read_history(store, folder: str, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Columns of ``history.jsonl``; a trial that has not been evaluated yet has none, which is no error."""
+    try:
+        text = store.read(folder, "history.jsonl")
+    except FileNotFoundError:
+        text = b""
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+            rows[-1]["step"], rows[-1]["accuracy"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"history.jsonl: line {number} is cut short or damaged") from None
+    columns = _columns(rows, vectors)
+    if np.any(np.diff(columns["step"]) <= 0):
+        raise ValueError("history.jsonl: its steps do not increase")
+    return columns
+
+
+def _columns(rows: list[dict], vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+    columns = {name: np.array([row.get(name) for row in rows], dtype=float) for name in SCALARS}
+    return columns | {name: _vector_column([row.get(name) for row in rows]) for name in vectors}
+
+
+def _vector_column(values: list) -> np.ndarray:
+    """(evaluations, classes) float32, NaN where nothing was recorded."""
+    classes = max((len(v) for v in values if v is not None), default=0)
+    blank = [None] * classes
+    table = [blank if v is None else v for v in values]
+    return np.array(table, dtype=np.float32).reshape(len(values), classes)
+
+
+def _trial_row(trial: Trial) -> dict:
+    return {
+        "trial_id": trial.trial_id,
+        "name": trial.name,
+        "sweep": trial.sweep,
+        "state": trial.state,
+        "step": trial.status.get("step"),
+        "steps": trial.status.get("steps"),
+        "rows": trial.rows,
+        "seconds": trial.status.get("seconds"),
+        "split_hash": trial.provenance.get("split_hash"),
+        "search": trial.search,
+        **{f"data_{key}": value for key, value in trial.spec.items()},
+        **trial.config,
+        "folder": trial.folder,
+    }
+
+
+def _reason(error: Exception) -> str:
+    return f"config.json: no {error}" if isinstance(error, KeyError) else str(error)

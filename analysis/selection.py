@@ -1,0 +1,58 @@
+"""Which evaluations a trial's reported figure is made of. Every table names the rule that it used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+METRICS = {"accuracy": "accuracy", "gmean": "geometric mean of the per-class accuracies"}
+History = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A named rule: ``figure(history, metric)`` gives percent, NaN where the records hold no such figure."""
+
+    name: str
+    caption: str
+    figure: Callable[[History, str], float]
+    window: int | None = None
+
+
+def _last(count: int) -> Selection:
+    return Selection(
+        f"last{count}",
+        f"mean over the last {count} evaluations of the EMA model on the test set",
+        lambda history, metric: float(np.mean(history[metric][-count:])),
+        window=count,
+    )
+
+
+def _validation_best(history: History, metric: str) -> float:
+    valid = history[f"valid_{metric}"]
+    if np.all(np.isnan(valid)):
+        return np.nan
+    return float(history[metric][np.nanargmax(valid)])  # the first of equals: no look ahead
+
+
+def _test_oracle(history: History, metric: str) -> float:
+    return float(np.nanmax(history[metric])) if np.any(~np.isnan(history[metric])) else np.nan
+
+
+SELECTIONS = {
+    rule.name: rule
+    for rule in (
+        _last(10),
+        _last(20),
+        Selection(
+            "validation-best",
+            "test figure of the evaluation that is best on the validation set",
+            _validation_best,
+        ),
+        Selection(
+            "test-oracle",
+            "ORACLE: best evaluation on the test set itself, an upper bound and not a result",
+            _test_oracle,
+        ),
+    )
+}

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+from synthetic_records import write_trial
+
+from analysis.results import AnalysisError, load, parse_spec
+
+
+def test_spec_is_taken_apart():
+    assert parse_spec("cifar10_LT_20.1@20-1") == {
+        "name": "cifar10",
+        "imbalance_ratio": 20.0,
+        "split_seed": 1,
+        "size": 20,
+        "valid": 1,
+    }
+    assert parse_spec("cifar10.3@4000-5000")["imbalance_ratio"] is None
+
+
+@pytest.mark.parametrize("spec", ["cifar10", "cifar10@40-1", "cifar10.1@40", "cifar10_LT_x.1@4-1 "])
+def test_spec_that_is_none_is_refused(spec):
+    with pytest.raises(ValueError, match="not a data set name"):
+        parse_spec(spec)
+
+
+def test_frames_hold_identity_and_every_evaluation(tmp_path):
+    path = write_trial(tmp_path / "sweep", algorithm="cadr", seed=2, cai_beta=0.25, series=[10.0, 20.0, 30.0])
+    records = load([tmp_path])
+    (row,) = records.trial_frame().to_dict("records")
+    assert (row["algorithm"], row["seed"], row["cai_beta"], row["rows"]) == ("cadr", 2, 0.25, 3)
+    assert (row["data_name"], row["data_imbalance_ratio"], row["state"]) == ("digits", 20.0, "complete")
+    assert row["folder"] == str(path) and len(row["split_hash"]) == 12
+    assert records.evaluation_frame()["accuracy"].tolist() == [10.0, 20.0, 30.0]
+
+
+def test_a_folder_reached_by_two_roots_counts_once(tmp_path):
+    path = write_trial(tmp_path / "a" / "sweep")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert len(load([tmp_path / "a", path, path.parent, tmp_path / "link"]).trials) == 1
+
+
+def test_a_uri_is_read_like_a_folder(tmp_path):
+    write_trial(tmp_path / "sweep", seed=1)
+    broken = write_trial(tmp_path / "sweep", seed=2)
+    (broken / "config.json").write_text("{")
+    (local, remote) = (load([tmp_path]), load([f"file://{tmp_path}"]))
+    assert [t.name for t in remote.trials] == [t.name for t in local.trials]
+    assert remote.trials[0].history["accuracy"].tolist() == local.trials[0].history["accuracy"].tolist()
+    assert len(remote.problems) == len(local.problems) == 1
+
+
+def test_vectors_are_read_on_request_with_nan_for_null(tmp_path):
+    path = write_trial(tmp_path / "sweep", series=[1.0, 2.0], classes=3)
+    rows = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    rows[0]["per_class"] = None
+    rows[1]["per_class"] = [1.5, None, 3.5]
+    (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    column = load([path], vectors=["per_class"]).trials[0].history["per_class"]
+    np.testing.assert_array_equal(column, [[np.nan] * 3, [1.5, np.nan, 3.5]])
+
+
+def test_nothing_found_says_where_and_what_was_expected(tmp_path):
+    with pytest.raises(AnalysisError, match=r"no trial below .*config\.json"):
+        load([tmp_path])
+    with pytest.raises(AnalysisError, match="does not exist"):
+        load([tmp_path / "nowhere"])
+
+
+def _cut(path, name, keep):
+    text = (path / name).read_bytes()
+    (path / name).write_bytes(text[:keep])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda p: _cut(p, "history.jsonl", -40), r"line 16 is cut short"),
+        (lambda p: _cut(p, "status.json", 20), r"status\.json is not readable JSON"),
+        (lambda p: (p / "status.json").unlink(), r"status\.json is missing"),
+        (lambda p: (p / "history.jsonl").unlink(), r"holds no evaluation"),
+        (
+            lambda p: (p / "history.jsonl").write_text(
+                "\n".join((p / "history.jsonl").read_text().split("\n")[:-3]) + "\n"
+            ),
+            r"ends at step 112 of 128",
+        ),
+        (
+            lambda p: (p / "history.jsonl").write_text((p / "history.jsonl").read_text() * 2),
+            r"steps do not increase",
+        ),
+    ],
+)
+def test_damaged_records_are_named_and_the_trial_stays_visible(tmp_path, damage, message):
+    path = write_trial(tmp_path / "sweep", seed=1)
+    write_trial(tmp_path / "sweep", seed=2)
+    damage(path)
+    records = load([tmp_path])
+    (problem,) = records.problems
+    assert problem.path == str(path)
+    pytest.raises(ValueError, lambda: (_ for _ in ()).throw(ValueError(str(problem)))).match(message)
+    assert sorted(t.state for t in records.trials) == ["complete", "unreadable"]
+
+
+def test_unreadable_settings_are_named_and_skipped(tmp_path):
+    path = write_trial(tmp_path / "sweep", seed=1)
+    write_trial(tmp_path / "sweep", seed=2)
+    (path / "config.json").write_text('{"trial_id": "x", "name": "x", "config": {"seed": 1}}')
+    records = load([tmp_path])
+    assert [str(p) for p in records.problems] == [f"{path}: config.json: no 'dataset'"]
+    assert len(records.trials) == 1
+
+
+def test_a_trial_that_has_just_started_is_running(tmp_path):
+    path = write_trial(tmp_path / "sweep", series=[])
+    for name in ("status.json", "history.jsonl", "provenance.json"):
+        (path / name).unlink()
+    records = load([tmp_path])
+    assert (records.trials[0].state, records.trials[0].rows, records.problems) == ("running", 0, [])

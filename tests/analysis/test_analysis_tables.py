@@ -1,0 +1,266 @@
+import csv
+import io
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_records import write_trial
+
+from analysis import formats
+from analysis.grid import build
+from analysis.results import AnalysisError, load
+from analysis.selection import SELECTIONS
+from analysis.tables import table, write
+
+TABLES = Path(__file__).resolve().parents[2] / "analysis" / "tables.py"
+
+
+def run(*arguments, cwd="/"):
+    return subprocess.run([sys.executable, str(TABLES), *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def sweep(root, algorithms=("supervised", "fixmatch", "cadr"), ratios=(10, 20), seeds=(1, 2, 3), **settings):
+    for algorithm in algorithms:
+        for ratio in ratios:
+            for seed in seeds:
+                write_trial(
+                    root,
+                    dataset=f"digits_LT_{ratio}.{seed}@40-100",
+                    algorithm=algorithm,
+                    seed=seed,
+                    **settings,
+                )
+    return root
+
+
+def lines_of(made):
+    return {line.label: line.entries for section in made.sections for line in section}
+
+
+def test_cell_is_mean_and_sample_std_over_seeds_of_the_last_ten(tmp_path):
+    series = [[k + offset for k in range(16)] for offset in (0.0, 1.0, 5.0)]
+    for seed, values in enumerate(series, start=1):
+        write_trial(tmp_path, dataset=f"digits_LT_20.{seed}@40-100", seed=seed, series=values)
+    (entry,) = lines_of(table(load([tmp_path]), "accuracy"))["FixMatch"]
+    last_ten = [statistics.fmean(values[-10:]) for values in series]
+    assert entry.mean == pytest.approx(statistics.fmean(last_ten))
+    assert entry.std == pytest.approx(statistics.stdev(last_ten))
+    assert (entry.n, entry.number) == (3, "12.50 ± 2.65")
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("last10", 14.5), ("last20", 10.5), ("validation-best", 3.0), ("test-oracle", 19.0)],
+)
+def test_selection_rules(tmp_path, rule, expected):
+    path = write_trial(tmp_path, series=[float(k) for k in range(20)])
+    history = (path / "history.jsonl").read_text()
+    (path / "history.jsonl").write_text(history.replace('"valid_accuracy": 2.0', '"valid_accuracy": 99.0'))
+    made = table(load([tmp_path]), "accuracy", rule)
+    expected = 9.5 if rule == "last20" else expected
+    assert lines_of(made)["FixMatch"][0].mean == pytest.approx(expected)
+    assert ("ORACLE" in made.caption) == (rule == "test-oracle")
+
+
+def test_rows_columns_order_and_best(tmp_path):
+    made = table(load([sweep(tmp_path, ("cadr", "supervised", "fixmatch"), (100, 20))]), "accuracy")
+    assert list(lines_of(made)) == ["Supervised", "FixMatch", "+ CADR"]
+    assert made.headings == [("Digits", "γ = 20"), ("Digits", "γ = 100")]
+    assert [label for label, entries in lines_of(made).items() if all(e.best for e in entries)] == ["+ CADR"]
+    assert not any(entry.best for entry in lines_of(made)["FixMatch"])
+    assert "n = 3" in made.caption and "last 10 evaluations" in made.caption and "sample standard" in made.caption
+
+
+def test_unfinished_trials_are_marked_named_and_never_counted(tmp_path):
+    sweep(tmp_path, seeds=(1, 2))
+    write_trial(
+        tmp_path,
+        dataset="digits_LT_20.3@40-100",
+        seed=3,
+        state="failed",
+        error="Traceback\nRuntimeError: boom",
+    )
+    write_trial(tmp_path, dataset="digits_LT_50.1@40-100", seed=1, state="stopped", rows=3)
+    made = table(load([tmp_path]), "accuracy")
+    entries = dict(zip((heading for _, heading in made.headings), lines_of(made)["FixMatch"], strict=True))
+    assert (entries["γ = 20"].n, entries["γ = 20"].text) == (2, "(2/3)")
+    assert (entries["γ = 50"].number, entries["γ = 50"].text) == ("–", "(0/1)")
+    notes = dict(made.footnotes)
+    assert notes[entries["γ = 20"].marks].endswith("failed at step 120/128 (RuntimeError: boom)")
+    assert "stopped at step 24/128" in notes[entries["γ = 50"].marks]
+
+
+def test_an_incomplete_cell_does_not_win(tmp_path):
+    sweep(tmp_path, ratios=(20,), seeds=(1, 2))
+    write_trial(tmp_path, dataset="digits_LT_20.3@40-100", algorithm="cadr", seed=3, state="diverged")
+    lines = lines_of(table(load([tmp_path]), "accuracy"))
+    assert lines["FixMatch"][0].best and not lines["+ CADR"][0].best
+
+
+def test_a_different_n_is_said(tmp_path):
+    sweep(tmp_path, ("supervised", "cadr"), (20,), (1, 2, 3))
+    sweep(tmp_path, ("fixmatch",), (20,), (1, 2))
+    assert lines_of(table(load([tmp_path]), "accuracy"))["FixMatch"][0].text == "(n = 2)"
+
+
+def test_a_varying_setting_becomes_part_of_the_row(tmp_path):
+    sweep(tmp_path, ("fixmatch", "cadr"), (20,))
+    sweep(tmp_path, ("cadr",), (20,), cai_beta=0.25)
+    lines = lines_of(table(load([tmp_path]), "accuracy"))
+    assert list(lines) == ["FixMatch", "+ CADR, β = 0.25", "+ CADR, β = 0.5"]
+    assert all(entries[0].n == 3 for entries in lines.values())
+
+
+def test_settings_that_only_differ_between_data_sets_stay_in_the_notes(tmp_path):
+    write_trial(tmp_path, dataset="cifar10_LT_20.1@20-1", filters=32)
+    write_trial(tmp_path, dataset="cifar100_LT_50.1@50-1", filters=128)
+    made = table(load([tmp_path]), "accuracy")
+    assert list(lines_of(made)) == ["FixMatch"]
+    assert any("filters" in note and "128 (FixMatch on CIFAR-100)" in note for note in made.notes)
+
+
+def test_bookkeeping_settings_do_not_split_cells(tmp_path):
+    write_trial(tmp_path, dataset="digits_LT_20.1@40-100", keep_ckpt=2)
+    write_trial(tmp_path, dataset="digits_LT_20.2@40-100", keep_ckpt=50, save_kimg=1.0)
+    assert lines_of(table(load([tmp_path]), "accuracy"))["FixMatch"][0].n == 2
+
+
+def test_different_splits_of_one_name_are_not_averaged(tmp_path):
+    for seed in (1, 2, 3):
+        write_trial(tmp_path, dataset="digits_LT_20.1@40-100", seed=seed, split_hash="a" * 12)
+    write_trial(tmp_path, dataset="digits_LT_20.1@40-100", seed=4, split_hash="b" * 12)
+    made = table(load([tmp_path]), "accuracy")
+    assert {label: entries[0].n for label, entries in lines_of(made).items()} == {
+        "FixMatch, split = none": 3,
+        "FixMatch, split = bbbbbbbbbbbb": 1,
+    }
+    assert any("split in 2 different ways" in note for note in made.notes)
+
+
+def test_different_steps_are_not_averaged(tmp_path):
+    write_trial(tmp_path, dataset="digits_LT_20.1@40-100", seed=1)
+    write_trial(tmp_path, dataset="digits_LT_20.2@40-100", seed=2, train_kimg=16.0)
+    lines = lines_of(table(load([tmp_path]), "accuracy"))
+    assert len(lines) == 2 and all("train_kimg" in label for label in lines)
+
+
+def test_duplicates_count_once_and_are_reported(tmp_path):
+    write_trial(tmp_path / "here", seed=1, state="running", rows=5)
+    complete = write_trial(tmp_path / "there", seed=1)
+    made = table(load([tmp_path]), "accuracy")
+    assert lines_of(made)["FixMatch"][0].n == 1
+    assert any("recorded 2 times" in note and f"used {complete}" in note for note in made.notes)
+
+
+def test_search_trials_are_left_out_with_a_word(tmp_path):
+    write_trial(tmp_path / "grid", seed=1)
+    write_trial(tmp_path / "search", seed=1, lr=0.01, search={"metric": "valid_accuracy"})
+    made = table(load([tmp_path]), "accuracy")
+    assert list(lines_of(made)) == ["FixMatch"]
+    assert any("1 trials of a hyper-parameter search (search)" in note for note in made.notes)
+
+
+def test_an_unreadable_trial_keeps_its_place(tmp_path):
+    sweep(tmp_path, ("fixmatch",), (20,))
+    victim = next(tmp_path.glob("*-s2-*"))
+    (victim / "history.jsonl").write_text("{")
+    (entry,) = lines_of(table(load([tmp_path]), "accuracy"))["FixMatch"]
+    assert (entry.n, entry.text) == (2, "(2/3)")
+    done = run(tmp_path)
+    assert done.returncode == 1 and str(victim) in done.stderr and "(2/3)" in done.stdout
+
+
+def test_missing_figures_are_marked(tmp_path):
+    path = write_trial(tmp_path, series=[1.0] * 12)
+    text = (path / "history.jsonl").read_text()
+    (path / "history.jsonl").write_text(re.sub(r'"gmean": [-\d.]+', '"gmean": null', text))
+    made = table(load([tmp_path]), "gmean")
+    assert lines_of(made)["FixMatch"][0].text == "(0/1)" and "no gmean on record" in made.footnotes[0][1]
+
+
+def test_rows_and_columns_can_be_chosen_and_never_mix(tmp_path):
+    sweep(tmp_path, ("fixmatch", "cadr"), (10, 20))
+    sweep(tmp_path, ("cadr",), (10, 20), cai_beta=0.25)
+    made = table(load([tmp_path]), "accuracy", rows=["imbalance_ratio"], columns=["method", "cai_beta"])
+    assert [setting for _, setting in made.headings] == [
+        "FixMatch, β = 0.5",
+        "+ CADR, β = 0.25",
+        "+ CADR, β = 0.5",
+    ]
+    assert list(lines_of(made)) == ["γ = 10", "γ = 20"]
+    mixed = table(load([tmp_path]), "accuracy", rows=["cai_beta"])  # the method has to be told apart all the same
+    assert len(lines_of(mixed)) == 3
+    with pytest.raises(AnalysisError, match="cannot be 'colour'"):
+        build(load([tmp_path]), "accuracy", SELECTIONS["last10"], rows=["colour"])
+
+
+def test_headings_of_balanced_and_coupled_sizes(tmp_path):
+    for dataset in ("cifar10.1@40-1", "cifar10.1@250-1", "cifar100_LT_50.1@50-1", "cifar100_LT_50.1@100-1"):
+        write_trial(tmp_path, dataset=dataset)
+    assert table(load([tmp_path]), "accuracy").headings == [
+        ("CIFAR-10", "40 labels"),
+        ("CIFAR-10", "250 labels"),
+        ("CIFAR-100", "γ = 50, N₁ = 50"),
+        ("CIFAR-100", "γ = 50, N₁ = 100"),
+    ]
+
+
+def test_published_figures_stand_beside_ours_with_the_difference(tmp_path):
+    write_trial(tmp_path, dataset="cifar10_LT_20.1@20-1", algorithm="cadr", series=[80.0] * 12)
+    made = table(load([tmp_path]), "accuracy", published=True)
+    entry = lines_of(made)["FixMatch + CADR [1]"][0]
+    assert entry.mean == 79.63 and entry.difference == pytest.approx(0.37)
+    assert lines_of(made)["FixMatch + PRG [2]"][0].number == "94.04 ± 0.18"
+    assert any("arXiv 2206.14923" in note for note in made.notes)
+
+
+def test_csv_has_one_exact_line_per_cell(tmp_path):
+    sweep(tmp_path, ("fixmatch",), (10, 20))
+    write_trial(tmp_path, dataset="digits_LT_20.4@40-100", seed=4, state="failed")
+    records = load([tmp_path])
+    rows = list(csv.DictReader(io.StringIO(write([table(records, m) for m in ("accuracy", "gmean")], "csv"))))
+    assert [(r["metric"], r["imbalance_ratio"], r["n"], r["trials"]) for r in rows] == [
+        ("accuracy", "10.0", "3", "3"),
+        ("accuracy", "20.0", "3", "4"),
+        ("gmean", "10.0", "3", "3"),
+        ("gmean", "20.0", "3", "4"),
+    ]
+    assert float(rows[0]["mean"]) == lines_of(table(records, "accuracy"))["FixMatch"][0].mean
+    assert "failed" in rows[1]["note"]
+
+
+def test_markdown_is_aligned(tmp_path):
+    text = formats.markdown(table(load([sweep(tmp_path)]), "accuracy"))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1 and len(lines) == 5
+    assert lines[1].count(":|") == 2
+
+
+def test_latex_escapes_what_users_wrote():
+    assert formats.tex(r"a_b 50% #1 {x} \y ~ ^ γ ✗") == (
+        r"a\_b 50\% \#1 \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} $\gamma$ ?"
+    )
+
+
+def test_command_line(tmp_path):
+    sweep(tmp_path / "results")
+    shown = run(tmp_path / "results", "--format", "markdown")
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert "| Accuracy" in shown.stdout and "| Geometric mean" in shown.stdout
+    out = tmp_path / "table.tex"
+    assert run("results", "--metric", "gmean", "--out", out, cwd=tmp_path).returncode == 0
+    assert out.read_text().count(r"\begin{tabular}") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["/nowhere"], "does not exist"), (["--rows", "colour"], "cannot be 'colour'")],
+)
+def test_mistakes_end_with_one_message_and_code_2(tmp_path, arguments, message):
+    write_trial(tmp_path)
+    done = run(*([tmp_path] if arguments[0].startswith("--") else []), *arguments)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
