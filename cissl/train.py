@@ -46,9 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return EXIT_INTERRUPTED
-    print(
-        f"step {last['step']}: accuracy {last['accuracy']:.2f}, geometric mean {last['gmean']:.2f}; means in {folder / 'stats'}"
-    )
+    scores = f"accuracy {last['accuracy']:.2f}, geometric mean {last['gmean']:.2f}"
+    print(f"step {last['step']}: {scores}; means over the last evaluations in {folder / 'stats'}")
     return 0
 
 
@@ -62,9 +61,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+class Parser(argparse.ArgumentParser):
+    """Argparse with its complaints as ours."""
+
+    def error(self, message: str):
+        raise UserError(message)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """One flag for every setting, with its default and meaning."""
-    parser = argparse.ArgumentParser(prog="python -m cissl.train", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m cissl.train", description=__doc__, allow_abbrev=False)
     for switch, meaning in SWITCHES.items():
         parser.add_argument(
             f"--{switch}", action="store_true", default=False, help=f"{meaning} (write --{switch.upper()})"

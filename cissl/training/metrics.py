@@ -26,14 +26,20 @@ def per_class_accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def geometric_mean(confusion: np.ndarray) -> float:
-    """Geometric mean of the class accuracies, percent; a class at 0 counts as 1/(100·C) (of 1), one without samples gives NaN."""
+    """Geometric mean of the class accuracies, percent.
+
+    A class that is never hit counts with a share of 1/(100·C); a class without samples gives NaN.
+    """
     shares = per_class_accuracy(confusion) / 100.0
     shares[shares == 0] = 1.0 / (100 * len(shares))
     return 100.0 * float(np.exp(np.mean(np.log(shares))))
 
 
 def window_summaries(series: Sequence[float]) -> dict[str, dict[str, float]]:
-    """Mean (the paper's figure) and median (the reference's script) of the last 1, 10, 20 and 50 values, or of all if fewer."""
+    """Mean (the paper's figure) and median (the reference's script) of the last 1, 10, 20 and 50 values.
+
+    A series shorter than the window is taken whole.
+    """
     return {
         f"last{window:02d}": {"mean": float(np.mean(series[-window:])), "median": float(np.median(series[-window:]))}
         for window in WINDOWS

@@ -28,7 +28,7 @@ def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimiz
 
 
 def make_ema_model(model: nn.Module) -> nn.Module:
-    """A copy with weights of its own and *the same* BatchNorm buffers: moving statistics are shared, not averaged again."""
+    """A copy with weights of its own and *the same* BatchNorm buffers: moving statistics are not averaged again."""
     shared = {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, memo=shared).eval().requires_grad_(False)
 

@@ -177,7 +177,7 @@ class Trainer:
         return self._batch(self.dataset.images, indices)
 
     def _batch(self, images: np.ndarray, indices: np.ndarray) -> Tensor:
-        """uint8 (N, channels, H, W) on the device; indexing copies, so the memory-mapped file is never written through."""
+        """uint8 (N, channels, H, W) on the device; indexing copies, so the data's file is never written."""
         return self._on_device(images[indices]).permute(0, 3, 1, 2)
 
     def _on_device(self, array: np.ndarray) -> Tensor:
@@ -190,7 +190,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 class Interval:
-    """Means of the losses over the steps since the last evaluation, kept on the device so that no step waits for them."""
+    """Means of the losses since the last evaluation, summed on the device so that no step waits for them."""
 
     NAMES = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")
 

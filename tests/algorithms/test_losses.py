@@ -174,8 +174,7 @@ def test_plain_threshold_keeps_equality_and_class_aware_threshold_does_not():
     weak = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
     prior = torch.tensor([0.5, 0.5])
     options = LossOptions(confidence=0.5, cai_beta=0.0)
-    run_with = lambda name: compute_losses(
-        parse_algorithm(name), weak, weak, weak, torch.tensor([0, 1]), prior, options
-    )  # noqa: E731
-    assert run_with("fixmatch").mask.tolist() == [True, True]
-    assert run_with("cai").mask.tolist() == [False, True]
+    targets = torch.tensor([0, 1])
+    for name, kept in (("fixmatch", [True, True]), ("cai", [False, True])):
+        losses = compute_losses(parse_algorithm(name), weak, weak, weak, targets, prior, options)
+        assert losses.mask.tolist() == kept

@@ -1,0 +1,108 @@
+"""One trial from the command line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cissl import train
+from cissl.train import make_config, parse
+from cissl.training import records
+
+TINY = (
+    "--dataset digits_LT_10.1@10-1 --filters 4 --repeat 1 --scales 1 --batch 8 --uratio 2 "
+    "--train_kimg 0.0625 --report-kimg 0.03125 --save_kimg 0.015625"
+).split()
+
+
+@pytest.mark.parametrize(
+    "flags,algorithm",
+    [
+        ([], "fixmatch"),
+        (["--CAP"], "cap"),
+        (["--CAI"], "cai"),
+        (["--CAP", "--CAI"], "cap+cai"),
+        (["--CAP", "--CAI", "--CADR"], "cadr"),
+        (["--cap", "--cadr"], "cap+cadr"),
+        (["--algorithm", "supervised"], "supervised"),
+    ],
+)
+def test_switches_name_an_algorithm(flags, algorithm):
+    assert make_config(parse(flags)).algorithm == algorithm
+
+
+def test_flags_of_the_authors_program():
+    text = (
+        "--dataset cifar10_LT_20.1@20-1 --filters 16 --repeat 2 --scales 2 --arch res18 --augment d.d.rac --lr 0.1 "
+        "--wd 1e-3 --wu 2 --confidence 0.9 --uratio 5 --batch 32 --train_kimg 10 --report-kimg 1 --save_kimg=2 "
+        "--keep_ckpt 3 --CAP --CAI --CADR --CAI_beta 0.7 --CAP-EMA-momentum 0.9 --upper 4 --adepth 3 --ath 0.7 "
+        "--adecay 0.9 --seed 5 --train-dir /somewhere --CAP_EMA false"
+    )
+    options = parse(text.split())
+    config = make_config(options)
+    assert options.train_dir == "/somewhere"
+    assert config.to_dict() == {
+        **config.to_dict(),
+        "dataset": "cifar10_LT_20.1@20-1", "algorithm": "cadr", "seed": 5, "arch": "res18", "filters": 16, "repeat": 2,
+        "scales": 2, "augment": "d.d.rac", "adepth": 3, "ath": 0.7, "adecay": 0.9, "batch": 32, "uratio": 5, "lr": 0.1,
+        "wd": 1e-3, "wu": 2.0, "confidence": 0.9, "cai_beta": 0.7, "cap_ema": False, "cap_ema_momentum": 0.9,
+        "upper": 4.0, "train_kimg": 10.0, "report_kimg": 1.0, "save_kimg": 2.0, "keep_ckpt": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags,message",
+    [
+        (["--CADR"], "CADR needs CAP"),
+        (["--confidense", "0.9"], "did you mean '--confidence'"),
+        (["--lr", "quick"], "lr must be a number, not 'quick'"),
+        (["--batch", "6.5"], "batch must be a whole number"),
+        (["--algorithm", "cap", "--CAI"], "either --algorithm or the switches"),
+        (["--dataset", "digits_LT_10.1@5000-1"], "5000"),
+        (["--dataset", "nosuch.1@40-1"], "nosuch"),
+        (["--lr"], "--lr"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_one_line(flags, message, capsys, tmp_path):
+    assert train.main([*flags, "--train_dir", str(tmp_path)]) == train.EXIT_USER
+    output = capsys.readouterr().err
+    assert message in output and "Traceback" not in output
+
+
+def test_help_names_every_setting_and_default(capsys):
+    with pytest.raises(SystemExit) as status:
+        train.main(["--help"])
+    assert status.value.code == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for words in ("--confidence", "[0.95]", "threshold of the pseudo-labels", "--train_kimg", "[8192.0]", "--CAP"):
+        assert words in text
+
+
+def test_a_trial_runs_and_says_where_its_records_are(tmp_path, capsys):
+    assert train.main([*TINY, "--train-dir", str(tmp_path), "--quiet"]) == 0
+    (folder,) = tmp_path.iterdir()
+    output = capsys.readouterr().out
+    assert folder.name in output and "geometric mean" in output
+    assert records.read_status(folder)["state"] == "complete"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_continues_when_given_again(tmp_path, stop):
+    command = [sys.executable, "-m", "cissl.train", *TINY, "--train_kimg", "0.5", "--train_dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/checkpoints/step_*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(stop)
+    output = process.communicate(timeout=60)[0].decode()
+    if stop != signal.SIGKILL:
+        assert process.returncode == train.EXIT_INTERRUPTED
+        assert "continues" in output and "Traceback" not in output
+    assert train.main([*command[3:], "--quiet"]) == 0
+    (folder,) = tmp_path.iterdir()
+    assert [row["step"] for row in records.read_history(folder)] == list(range(4, 65, 4))

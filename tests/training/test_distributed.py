@@ -1,0 +1,72 @@
+"""Several workers train what one trains: same batches, losses, class prior, rates and weights, up to float noise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cissl.errors import UserError
+from cissl.training import distributed
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = dict(
+    dataset="digits_LT_10.1@10-20",
+    filters=4,
+    repeat=1,
+    scales=2,
+    batch=8,
+    uratio=2,
+    lr=0.01,
+    confidence=0.3,
+    bn_decay=0.9,
+    ema_decay=0.9,
+    train_kimg=20 * 8 / 1024,
+    report_kimg=8 / 1024,
+)
+
+
+def train(tmp_path, workers, **settings):
+    """Run the workers to the end and return every worker's state and losses."""
+    result = tmp_path / f"result-{workers}"
+    arguments = [str(workers), str(tmp_path / f"rendezvous-{workers}"), str(result), json.dumps(SETTINGS | settings)]
+    command = [sys.executable, "-m", "tests.training.distributed_worker"]
+    processes = [subprocess.Popen([*command, str(rank), *arguments], cwd=ROOT) for rank in range(workers)]
+    assert [process.wait(timeout=200) for process in processes] == [0] * workers
+    return [torch.load(f"{result}.{rank}", weights_only=True) for rank in range(workers)]
+
+
+def assert_close(state, other):
+    for key, value in state.items():
+        if isinstance(value, dict):
+            assert_close(value, other[key])
+        elif isinstance(value, torch.Tensor):
+            torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-4, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["supervised", "cadr"])
+def test_two_and_four_workers_equal_one(tmp_path, algorithm):
+    (alone,) = train(tmp_path, 1, algorithm=algorithm)
+    for workers in (2, 4):
+        together = train(tmp_path, workers, algorithm=algorithm)
+        for worker in together:
+            assert worker["losses"] == pytest.approx(alone["losses"], abs=2e-4)
+            assert_close(alone["state"]["learner"], worker["state"]["learner"])
+            assert_close(alone["state"]["augmentation"], worker["state"]["augmentation"])
+
+
+def test_an_uneven_batch_is_refused_with_advice(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(UserError, match="63 or 66"):
+        distributed.check_division(64)
+    distributed.check_division(63)
+
+
+def test_alone_every_collective_is_the_identity():
+    rows = torch.arange(6.0).reshape(3, 2)
+    assert distributed.gather_rows(rows) is rows
+    assert torch.equal(distributed.sum_over_workers(rows.clone()), rows)
+    assert distributed.own_rows() == slice(0, None, 1)

@@ -1,0 +1,220 @@
+"""One trial in its folder: records, resumption bit for bit, failures."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cissl import datasets
+from cissl.config import TrialConfig
+from cissl.errors import UserError
+from cissl.training import metrics, records
+from cissl.training.checkpoint import checkpoints
+from cissl.training.trainer import Trainer, TrialDiverged
+from cissl.training.trial import run_trial
+
+BATCH = 8
+
+
+def kimg(steps):
+    return steps * BATCH / 1024
+
+
+TINY = TrialConfig(
+    dataset="digits_LT_10.1@10-20",
+    algorithm="cadr",
+    filters=4,
+    repeat=1,
+    scales=2,
+    batch=BATCH,
+    uratio=2,
+    confidence=0.3,
+    bn_decay=0.9,
+    ema_decay=0.9,
+    train_kimg=kimg(24),
+    report_kimg=kimg(6),
+    save_kimg=kimg(4),
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def results(folder):
+    """All that must not depend on interruptions: history and confusions without times, and the last checkpoint's tensors."""
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in records.read_history(folder)]
+    state = torch.load(checkpoints(folder / "checkpoints")[-1], weights_only=True)["trainer"]
+    return history, np.load(folder / "confusion.npy"), flat(state)
+
+
+def flat(state, prefix=""):
+    tensors = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            tensors |= flat(value, f"{prefix}{key}/")
+        elif isinstance(value, torch.Tensor):
+            tensors[prefix + key] = value
+    return tensors
+
+
+def assert_same_results(folder, other):
+    history, confusion, tensors = results(folder)
+    other_history, other_confusion, other_tensors = results(other)
+    assert history == other_history
+    np.testing.assert_array_equal(confusion, other_confusion)
+    assert tensors.keys() == other_tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, other_tensors[name]), name
+
+
+def test_records_of_a_complete_trial(tmp_path):
+    seen = []
+    last = run_trial(TINY, tmp_path, sweep="a sweep", on_evaluation=seen.append)
+    assert [row["step"] for row in seen] == [6, 12, 18, 24]
+    assert records.read_history(tmp_path)[-1] == records.without_nan(last)
+
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["trial_id"] == TINY.trial_id and config["sweep"] == "a sweep"
+    assert TrialConfig.from_mapping(config["config"]) == TINY
+    status = records.read_status(tmp_path)
+    assert (status["state"], status["step"], status["steps"], status["error"]) == ("complete", 24, 24, None)
+
+    dataset = datasets.load(TINY.dataset)
+    facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert facts["split_hash"] == dataset.split_hash
+    assert facts["labeled_counts"] == list(dataset.labeled_counts)
+    assert facts["versions"]["torch"] and facts["threads"] == 1
+
+    confusion = np.load(tmp_path / "confusion.npy")
+    assert confusion.shape == (4, 10, 10) and (confusion.sum((1, 2)) == facts["test_size"]).all()
+    for row, counts in zip(records.read_history(tmp_path), confusion, strict=True):
+        assert row["accuracy"] == pytest.approx(metrics.accuracy(counts))
+        assert row["gmean"] == pytest.approx(metrics.geometric_mean(counts))
+        assert sum(row["class_prior"]) == pytest.approx(1, abs=1e-5)
+    stats = json.loads((tmp_path / "stats" / "accuracy.json").read_text())
+    assert stats["last10"]["mean"] == pytest.approx(np.mean([row["accuracy"] for row in seen]))
+    assert (tmp_path / "stats" / "GM.json").exists()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    assert len(checkpoints(tmp_path / "checkpoints")) == TINY.keep_ckpt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algorithm": "supervised"},
+        {"augment": "m.x.rac", "algorithm": "cai"},
+        {"dataset": "digits.1@40-1", "seed": 3},
+    ],
+    ids=str,
+)
+def test_an_interrupted_and_resumed_trial_ends_bit_identical(tmp_path, changes):
+    config = dataclasses.replace(TINY, **changes)
+    run_trial(config, tmp_path / "undisturbed")
+
+    def interrupt_at(step):
+        def on_evaluation(row):
+            if row["step"] == step:
+                raise KeyboardInterrupt
+
+        return on_evaluation
+
+    resumed = tmp_path / "resumed"
+    for step in (6, 18):  # between two checkpoints, so steps and one evaluation are made again
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(config, resumed, on_evaluation=interrupt_at(step))
+        assert records.read_status(resumed)["state"] == "stopped"
+    run_trial(config, resumed)
+    assert_same_results(tmp_path / "undisturbed", resumed)
+
+
+def test_state_that_matters_is_in_the_checkpoint(tmp_path):
+    run_trial(TINY, tmp_path)
+    tensors = results(tmp_path)[2]
+    rates = [tensor for name, tensor in tensors.items() if name.startswith("augmentation/")]
+    assert rates and any((rate != 1).any() for rate in rates)
+    assert not torch.allclose(tensors["learner/class_prior"], torch.full((10,), 0.1))
+
+
+def test_a_complete_trial_is_not_trained_again(tmp_path):
+    last = run_trial(TINY, tmp_path)
+    written = (tmp_path / "status.json").stat().st_mtime_ns
+    assert run_trial(TINY, tmp_path, on_evaluation=pytest.fail)["step"] == last["step"]
+    assert (tmp_path / "status.json").stat().st_mtime_ns == written
+
+
+def test_a_damaged_checkpoint_costs_steps_but_no_result(tmp_path):
+    run_trial(TINY, tmp_path / "undisturbed")
+    damaged = tmp_path / "damaged"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, damaged, on_evaluation=interrupting)
+    newest = checkpoints(damaged / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-200])
+    run_trial(TINY, damaged)
+    assert_same_results(tmp_path / "undisturbed", damaged)
+
+
+def interrupting(row):
+    if row["step"] == 12:
+        raise KeyboardInterrupt
+
+
+def test_another_trials_folder_is_refused(tmp_path):
+    run_trial(TINY, tmp_path)
+    other = dataclasses.replace(TINY, lr=0.01)
+    with pytest.raises(UserError, match=TINY.trial_id):
+        run_trial(other, tmp_path)
+
+
+def test_divergence_is_recorded_and_raised(tmp_path):
+    config = dataclasses.replace(TINY, lr=1e30)
+    with pytest.raises(TrialDiverged, match="nan|inf"):
+        run_trial(config, tmp_path)
+    status = records.read_status(tmp_path)
+    assert status["state"] == "diverged" and "loss" in status["error"]
+
+
+def test_an_error_is_recorded_with_its_traceback(tmp_path):
+    def fail(row):
+        raise OSError("disk on fire")
+
+    with pytest.raises(OSError):
+        run_trial(TINY, tmp_path, on_evaluation=fail)
+    status = records.read_status(tmp_path)
+    assert status["state"] == "failed" and "disk on fire" in status["error"]
+
+
+def test_labels_of_unlabeled_images_never_reach_training():
+    dataset = datasets.load(TINY.dataset)
+    hidden = np.setdiff1d(np.arange(len(dataset.labels)), np.concatenate([dataset.labeled, dataset.valid]))
+    labels = dataset.labels.copy()
+    labels[hidden] = (labels[hidden] + 1) % 10
+    other = dataclasses.replace(dataset, labels=labels)
+    trainers = [Trainer(TINY, data, torch.device("cpu")) for data in (dataset, other)]
+    for trainer in trainers:
+        for _ in range(5):
+            trainer.train_step()
+    first, second = (flat(trainer.state_dict()["learner"]) for trainer in trainers)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_test_images_never_reach_training():
+    dataset = datasets.load(TINY.dataset)
+    noise = np.random.default_rng(0).integers(0, 256, dataset.test_images.shape).astype(np.uint8)
+    other = dataclasses.replace(dataset, test_images=noise)
+    trainers = [Trainer(TINY, data, torch.device("cpu")) for data in (dataset, other)]
+    for trainer in trainers:
+        rows = [row for row in trainer.run() if row]
+        assert len(rows) == math.ceil(TINY.steps / TINY.report_steps)
+    first, second = (flat(trainer.state_dict()["learner"]) for trainer in trainers)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
