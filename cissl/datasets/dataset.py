@@ -106,20 +106,23 @@ def _images(name: str, data_dir: Path) -> store.Images:
 
 def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
     labels = np.asarray(images.train_labels)
-    order = splits.unlabeled_order(labels)
+    labeled = _labeled(spec, images, labels)
+    order = splits.unlabeled_order(
+        labels, imbalance_ratio=spec.unlabeled_ratio, reverse=spec.unlabeled_reversed,
+        largest=spec.unlabeled_largest, leave_out=labeled if spec.disjoint else None, class_names=images.class_names)
     valid, unlabeled = splits.cut_validation(order, spec.valid, labels)
     return Dataset(spec=spec, name=spec.name, class_names=images.class_names, mirror=images.mirror,
                    shift=images.shift, images=images.train_images, labels=labels,
-                   labeled=_labeled(spec, images, labels), unlabeled=unlabeled, valid=valid,
+                   labeled=labeled, unlabeled=unlabeled, valid=valid,
                    test_images=images.test_images, test_labels=np.asarray(images.test_labels))
 
 
 def _labeled(spec: DatasetSpec, images: store.Images, labels: np.ndarray) -> np.ndarray:
     folds = images.folds
-    if folds is not None and spec.imbalance_ratio is None and spec.size == folds.shape[1]:
+    if folds is not None and not spec.shapes_labels and spec.size == folds.shape[1]:
         if spec.seed >= len(folds):
             raise UserError(f"there is no fold {spec.seed}: the seed of a split of {spec.size} labels "
                             f"chooses one of the data set's own folds, 0 to {len(folds) - 1}", key="dataset")
         return np.sort(np.asarray(folds[spec.seed]))
-    return splits.labeled_indices(labels, size=spec.size, seed=spec.seed,
-                                  imbalance_ratio=spec.imbalance_ratio, class_names=images.class_names)
+    return splits.labeled_indices(labels, size=spec.size, seed=spec.seed, imbalance_ratio=spec.imbalance_ratio,
+                                  largest=spec.largest, random=spec.random, class_names=images.class_names)

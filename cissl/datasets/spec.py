@@ -1,14 +1,38 @@
 """Names of data sets and splits, such as ``cifar10_LT_20.1@20-1``.
 
-    <name>[_LT_<γ>].<seed>@<size>-<valid>
+    <name>[<labels>][<unlabeled>][_DISJOINT].<seed>@<size>[+<largest>]-<valid>
 
-==========  =========================================================================================
-``name``    a data set of the catalog, or one that was imported; in lower case
-``_LT_γ``   long-tailed labels: class k of C gets the share γ^(-k/(C-1)); without it, balanced labels
-``seed``    shuffles the images before the labeled ones are drawn; 0 keeps the order of the data set
-``size``    number of labels; in a long-tailed split, labels of the largest class
-``valid``   number of validation images, the first of the unlabeled order
-==========  =========================================================================================
+===============  ====================================================================================
+``name``         a data set of the catalog, or one that was imported; in lower case
+``seed``         shuffles the images before the labeled ones are drawn; 0 keeps the data set's order
+``size``         number of labels; with ``_LT_``, labels of the largest class (N1)
+``valid``        number of validation images, the first of the unlabeled order
+
+labels
+nothing          the data set's own class proportions: balanced for a balanced data set
+``_LT_γ``        long-tailed: class k of C gets the share γ^(-k/(C-1))
+``_N1_n``        PRG's protocol: ``size`` labels in all, n of them in the largest class
+``_RAND``        random class shares, which the seed decides
+
+unlabeled
+nothing          every image
+``_ULT_γ``       long-tailed with the ratio γ, the first class being the largest
+``_UREV_γ``      the same reversed: the last class is the largest
+``+largest``     images of the largest unlabeled class (M1); without it, as many as the data can give
+
+``_DISJOINT``    labeled images are left out of the unlabeled ones; by default they are among them
+===============  ====================================================================================
+
+The protocols of the literature, on CIFAR-10:
+
+- MCAR, balanced: ``cifar10.1@40-1``
+- MNAR (Hu et al., ICLR 2022), long-tailed labels and balanced unlabeled images: ``cifar10_LT_20.1@20-1``
+- consistent LT, the same γ for both: ``cifar10_LT_100_ULT_100.1@500-1``
+- DARP (Kim et al., NeurIPS 2020), N1 = 1500, γ_l = 100, M1 = 3000, γ_u = 50:
+  ``cifar10_LT_100_ULT_50_DISJOINT.1@1500+3000-1``, and reversed ``cifar10_LT_100_UREV_50_DISJOINT.1@1500+3000-1``
+- PRG (Duan et al., ICCV 2023), 40 labels and N1 = 10: ``cifar10_N1_10.1@40-1``; with γ_u = 5, which its program
+  reverses: ``cifar10_N1_10_UREV_5.1@40-1``
+- random class shares: ``cifar10_RAND.1@250-1``
 """
 
 import re
@@ -18,18 +42,40 @@ from cissl.errors import UserError
 
 NAME = r"[a-z][a-z0-9_-]*"  # lower case, so that no name ends in what reads as a suffix
 NUMBER = r"\d+(?:\.\d+)?"
-SPEC = re.compile(rf"(?P<name>{NAME})(?:_LT_(?P<ratio>{NUMBER}))?"
-                  r"\.(?P<seed>\d+)@(?P<size>\d+)-(?P<valid>\d+)")
+SPEC = re.compile(
+    rf"(?P<name>{NAME})"
+    rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>\d+)|(?P<random>_RAND))?"
+    rf"(?:_U(?P<direction>LT|REV)_(?P<unlabeled_ratio>{NUMBER}))?"
+    r"(?P<disjoint>_DISJOINT)?"
+    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<unlabeled_largest>\d+))?-(?P<valid>\d+)")
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """A data set and its split: all that decides which images are labeled, unlabeled and validation."""
+    """A data set and its split: all that decides which images are labeled, unlabeled and validation.
+
+    At most one of ``imbalance_ratio``, ``largest`` and ``random`` shapes the labels.
+
+    Raises:
+        UserError: a number is out of range, or two settings contradict each other.
+    """
 
     name: str
     imbalance_ratio: float | None = None
-    """γ: labels of the largest class ÷ labels of the smallest; None for balanced labels."""
+    """γ: labels of the largest class ÷ labels of the smallest."""
+    largest: int | None = None
+    """N1: labels of the largest class, where ``size`` counts all labels."""
+    random: bool = False
+    """Random class shares of the labels."""
+    unlabeled_ratio: float | None = None
+    """γ_u of long-tailed unlabeled images; None takes every image."""
+    unlabeled_reversed: bool = False
+    """The last class of the unlabeled images is the largest."""
+    unlabeled_largest: int | None = None
+    """M1: images of the largest unlabeled class; None for as many as the data can give."""
+    disjoint: bool = False
+    """Labeled images are left out of the unlabeled ones."""
     seed: int
     size: int
     """Number of labels; with an imbalance ratio, labels of the largest class."""
@@ -37,15 +83,45 @@ class DatasetSpec:
     """Number of validation images."""
 
     def __post_init__(self):
-        _require(self.imbalance_ratio is None or self.imbalance_ratio >= 1,
-                 f"imbalance ratio {self.imbalance_ratio} is below 1: it is the largest class ÷ the smallest")
+        for what, ratio in (("", self.imbalance_ratio), ("unlabeled ", self.unlabeled_ratio)):
+            _require(ratio is None or ratio >= 1,
+                     f"{what}imbalance ratio {ratio} is below 1: it is the largest class ÷ the smallest")
         _require(0 <= self.seed <= LARGEST_SEED, f"seed {self.seed} is not between 0 and {LARGEST_SEED}")
         _require(self.size >= 1, f"labeled size {self.size} is below 1")
         _require(self.valid >= 1, f"validation size {self.valid} is below 1 (1 is the usual small choice)")
+        _require(sum(self._label_shapes()) <= 1,
+                 "only one of imbalance_ratio, largest and random can shape the labels")
+        _require(self.largest is None or 1 <= self.largest <= self.size,
+                 f"the largest class cannot have {self.largest} of {self.size} labels")
+        _require(self.unlabeled_largest is None or self.unlabeled_ratio is not None,
+                 f"+{self.unlabeled_largest} is the size of the largest unlabeled class and needs _ULT_ or _UREV_")
+        _require(self.unlabeled_largest is None or self.unlabeled_largest >= 1,
+                 f"largest unlabeled class of {self.unlabeled_largest} images is below 1")
 
     def __str__(self) -> str:
-        tail = "" if self.imbalance_ratio is None else f"_LT_{_plain(self.imbalance_ratio)}"
-        return f"{self.name}{tail}.{self.seed}@{self.size}-{self.valid}"
+        unlabeled_largest = "" if self.unlabeled_largest is None else f"+{self.unlabeled_largest}"
+        return (f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{'_DISJOINT' if self.disjoint else ''}"
+                f".{self.seed}@{self.size}{unlabeled_largest}-{self.valid}")
+
+    @property
+    def shapes_labels(self) -> bool:
+        """Whether the labels have other class proportions than the data set."""
+        return any(self._label_shapes())
+
+    def _label_shapes(self) -> tuple[bool, bool, bool]:
+        return self.imbalance_ratio is not None, self.largest is not None, self.random
+
+    def _label_suffix(self) -> str:
+        if self.imbalance_ratio is not None:
+            return f"_LT_{_plain(self.imbalance_ratio)}"
+        if self.largest is not None:
+            return f"_N1_{self.largest}"
+        return "_RAND" if self.random else ""
+
+    def _unlabeled_suffix(self) -> str:
+        if self.unlabeled_ratio is None:
+            return ""
+        return f"_U{'REV' if self.unlabeled_reversed else 'LT'}_{_plain(self.unlabeled_ratio)}"
 
 
 def parse_spec(text: str) -> DatasetSpec:
@@ -57,14 +133,23 @@ def parse_spec(text: str) -> DatasetSpec:
     match = SPEC.fullmatch(str(text).strip())
     if match is None:
         raise UserError(
-            f"'{text}' is not the name of a split; write <name>[_LT_<imbalance ratio>].<seed>@<size>-<valid> "
-            f"with a lower-case name, for example cifar10.1@40-1 or cifar10_LT_20.1@20-1", key="dataset")
-    ratio = match["ratio"]
+            f"'{text}' is not the name of a split; write <name>[_LT_<imbalance ratio>].<seed>@<size>-<valid> with a "
+            f"lower-case name, for example cifar10.1@40-1 or cifar10_LT_20.1@20-1; all forms are in "
+            f"cissl/datasets/spec.py", key="dataset")
     try:
-        return DatasetSpec(name=match["name"], imbalance_ratio=None if ratio is None else float(ratio),
-                           seed=int(match["seed"]), size=int(match["size"]), valid=int(match["valid"]))
+        return DatasetSpec(
+            name=match["name"], imbalance_ratio=_optional(float, match["ratio"]),
+            largest=_optional(int, match["largest"]), random=match["random"] is not None,
+            unlabeled_ratio=_optional(float, match["unlabeled_ratio"]),
+            unlabeled_reversed=match["direction"] == "REV",
+            unlabeled_largest=_optional(int, match["unlabeled_largest"]), disjoint=match["disjoint"] is not None,
+            seed=int(match["seed"]), size=int(match["size"]), valid=int(match["valid"]))
     except UserError as error:
         raise UserError(f"'{text}': {error}", key="dataset") from None
+
+
+def _optional(convert: type, text: str | None):
+    return None if text is None else convert(text)
 
 
 def _require(holds: bool, message: str) -> None:

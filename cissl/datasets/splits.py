@@ -13,7 +13,9 @@ sequence of classes is therefore known before any image is looked at, and a clas
 image; the indices equal the reference's own, which feeds images through one queue per class.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -48,7 +50,8 @@ def class_counts(labels: np.ndarray, classes: int = 0) -> np.ndarray:
 
 
 def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio: float | None = None,
-                    random: bool = False, class_names: Sequence[str] | None = None) -> np.ndarray:
+                    largest: int | None = None, random: bool = False,
+                    class_names: Sequence[str] | None = None) -> np.ndarray:
     """The labeled images.
 
     Args:
@@ -56,6 +59,7 @@ def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio
         size: number of labels; with an imbalance ratio, labels of the largest class.
         seed: of the shuffle within each class; 0 draws in the order of the data set.
         imbalance_ratio: γ of a long-tailed split; None draws in the proportions of ``labels``.
+        largest: N1 of PRG's protocol instead: labels of the largest class, ``size`` counting all labels.
         random: draw in random class shares instead, which the seed decides.
         class_names: what errors call the classes.
 
@@ -65,16 +69,16 @@ def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio
     Raises:
         UserError: a class has too few images.
     """
-    classes, total = int(labels.max()) + 1, size
-    if random:
-        shares = random_shares(classes, seed)
-    elif imbalance_ratio is None:
-        shares = matched_shares(labels)
-    else:
-        shares = long_tailed_shares(classes, imbalance_ratio)
-        total = long_tailed_total(size, shares)
-    drawn = np.bincount(greedy_classes(shares, total), minlength=len(shares))
     positions = positions_by_class(labels)
+    if largest is not None:
+        drawn = bounded_counts(len(positions), size, largest)
+    elif random:
+        drawn = greedy_counts(random_shares(len(positions), seed), size)
+    elif imbalance_ratio is None:
+        drawn = greedy_counts(matched_shares(labels), size)
+    else:
+        shares = long_tailed_shares(len(positions), imbalance_ratio)
+        drawn = greedy_counts(shares, long_tailed_total(size, shares))
     _require_available(drawn, positions, "labeled", class_names)
     if seed:
         generator = np.random.RandomState(seed)
@@ -83,21 +87,43 @@ def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio
     return np.sort(np.concatenate([members[:count] for members, count in zip(positions, drawn, strict=True)]))
 
 
-def unlabeled_order(labels: np.ndarray, *, imbalance_ratio: float | None = None,
-                    reverse: bool = False) -> np.ndarray:
+def unlabeled_order(labels: np.ndarray, *, imbalance_ratio: float | None = None, reverse: bool = False,
+                    largest: int | None = None, leave_out: np.ndarray | None = None,
+                    class_names: Sequence[str] | None = None) -> np.ndarray:
     """The unlabeled images in stream order, int64; labeled images are part of it, as in the reference.
 
     Without an imbalance ratio every image occurs once: in the proportions of ``labels`` until a class runs
-    out, then the rest class by class, and last the images whose class is unknown. With a ratio γ the stream
+    out, then the rest class by class, and last the images whose class is unknown. With a ratio γ_u the stream
     is long-tailed (reversed: from few images of class 0 to many of the last) and ends where a class runs out.
+
+    Args:
+        labels: int (N,), -1 unknown.
+        imbalance_ratio: γ_u; None takes every image.
+        largest: M1, images of the largest class: the stream ends after Σ_k ceil(M1 · t_k) images.
+        leave_out: indices of images that the stream must not have.
+        class_names: what errors call the classes.
+
+    Raises:
+        UserError: a class has too few images for ``largest``, or a ratio is asked of unknown classes.
     """
     positions = positions_by_class(labels)
+    unknown = np.flatnonzero(labels < 0)
+    if leave_out is not None:
+        positions = [members[~np.isin(members, leave_out)] for members in positions]
     if imbalance_ratio is None:
-        turns = _until_exhausted(matched_shares(labels), positions)
+        counts = np.array([len(members) for members in positions])
+        turns = _until_exhausted(counts / max(counts.max(), 1), positions)
         rest = [members[count:] for members, count in zip(positions, _counts(turns, positions), strict=True)]
-        return np.concatenate([_take_turns(turns, positions), *rest, np.flatnonzero(labels < 0)])
+        return np.concatenate([_take_turns(turns, positions), *rest, unknown])
+    if len(unknown):
+        raise UserError(f"the unlabeled images cannot be made long-tailed: the class of {len(unknown)} of them is "
+                        f"unknown", key="dataset")
     shares = long_tailed_shares(len(positions), imbalance_ratio, reverse=reverse)
-    return _take_turns(_until_exhausted(shares, positions), positions)
+    if largest is None:
+        return _take_turns(_until_exhausted(shares, positions), positions)
+    turns = greedy_classes(shares, long_tailed_total(largest, shares))
+    _require_available(_counts(turns, positions), positions, "unlabeled", class_names)
+    return _take_turns(turns, positions)
 
 
 def cut_validation(order: np.ndarray, valid: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +160,41 @@ def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:
         else:
             ahead[k] = shares[k] - counts[k] / largest
     return turns
+
+
+def greedy_counts(shares: np.ndarray, total: int) -> np.ndarray:
+    """How many of the first ``total`` draws each class gets, int64 (C,)."""
+    return np.bincount(greedy_classes(shares, total), minlength=len(shares))
+
+
+def bounded_counts(classes: int, total: int, largest: int) -> np.ndarray:
+    """PRG's labels per class, int64 (C,): ``total`` of them, ``largest`` (N1) in the first class.
+
+    Duan et al. (ICCV 2023, their program) take N_k = max(1, floor(N1 · γ^(-k/C))) with the integer γ whose sum
+    is nearest to the total, and then correct one label at a time, class after class from the second on. Their
+    search ends at γ = 99 999, which decides the counts of (250 labels, N1 = 200).
+
+    Raises:
+        UserError: no such counts exist.
+    """
+    fewest, most = largest + classes - 1, largest * classes
+    if not fewest <= total <= most:
+        raise UserError(f"{total} labels with {largest} in the largest of {classes} classes are impossible: choose a "
+                        f"size from {fewest} to {most}", key="dataset")
+
+    def counts_for(ratio: int) -> list[int]:
+        return [max(1, int(largest * ratio ** (-k / classes))) for k in range(classes)]
+
+    ratios = range(1, 100_000)
+    first_below = min(bisect_left(ratios, -total, key=lambda ratio: -sum(counts_for(ratio))), len(ratios) - 1)
+    candidates = ratios[max(first_below - 1, 0):first_below + 1]
+    counts = counts_for(min(candidates, key=lambda ratio: abs(sum(counts_for(ratio)) - total)))
+    step = 1 if sum(counts) < total else -1
+    for k in cycle(range(1, classes)):
+        if sum(counts) == total:
+            return np.array(counts)
+        if 1 <= counts[k] + step <= largest:
+            counts[k] += step
 
 
 def positions_by_class(labels: np.ndarray) -> list[np.ndarray]:

@@ -107,3 +107,17 @@ def test_damaged_folders_are_refused_with_the_mend(prepared, damage):
     damage(prepared / "tiny")
     with pytest.raises(UserError, match="delete that folder and prepare 'tiny' again"):
         load("tiny.1@6-3", prepared)
+
+
+@pytest.mark.parametrize("name, labeled, unlabeled", [
+    ("tiny_LT_4_ULT_4.1@8-1", [8, 4, 2], [19, 10, 5]),
+    ("tiny_LT_4_UREV_4.1@8+12-1", [8, 4, 2], [3, 6, 11]),
+    ("tiny_N1_6.1@10-2", [6, 3, 1], [19, 19, 20]),
+    ("tiny_N1_6_DISJOINT.1@10-2", [6, 3, 1], [14, 16, 18]),
+    ("tiny_RAND.1@10-1", [3, 6, 1], [19, 20, 20]),
+])
+def test_protocols_have_their_class_counts(prepared, name, labeled, unlabeled):
+    data = load(name, prepared)
+    assert (data.labeled_counts, data.unlabeled_counts) == (labeled, unlabeled)
+    if data.spec.disjoint:
+        assert not set(data.labeled) & {*data.unlabeled, *data.valid}

@@ -159,3 +159,81 @@ def test_validation_cannot_take_everything_or_the_unknown(valid, limit):
         splits.cut_validation(splits.unlabeled_order(labels), valid, labels)
     with pytest.raises(UserError, match="more than the 2"):
         splits.cut_validation(np.arange(3), 3, np.array([0, 1, 0]))
+
+
+def images_per_class(counts):
+    """A balanced order of labels: class after class, again and again."""
+    return np.array([k for turn in range(max(counts)) for k, count in enumerate(counts) if turn < count])
+
+
+# The counts that Duan et al.'s program makes, for the settings of their table (1000 in 100 classes: the beginning).
+@pytest.mark.parametrize("classes, total, largest, counts", [
+    (10, 40, 10, [10, 8, 6, 5, 3, 3, 2, 1, 1, 1]),
+    (10, 40, 20, [20, 9, 4, 1, 1, 1, 1, 1, 1, 1]),
+    (10, 100, 40, [40, 24, 14, 9, 5, 3, 2, 1, 1, 1]),
+    (10, 250, 100, [100, 60, 37, 22, 13, 8, 5, 3, 1, 1]),
+    (10, 250, 200, [200, 42, 1, 1, 1, 1, 1, 1, 1, 1]),
+    (100, 1000, 40, [40, 37, 37, 35, 34, 33, 31, 30, 29, 28]),
+    (100, 2500, 100, [100, 97, 93, 89, 86, 83, 78, 75, 73, 70]),
+    (100, 2500, 200, [200, 184, 169, 155, 143, 131, 121, 111, 102, 94]),
+])
+def test_prg_class_counts_are_those_of_its_program(classes, total, largest, counts):
+    drawn = splits.bounded_counts(classes, total, largest)
+    assert drawn[:10].tolist() == counts
+    assert drawn.sum() == total and len(drawn) == classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(classes=st.integers(2, 12), largest=st.integers(1, 60), part=st.floats(0, 1))
+def test_prg_class_counts_have_the_total_and_the_largest_class(classes, largest, part):
+    fewest, most = largest + classes - 1, largest * classes
+    total = round(fewest + part * (most - fewest))
+    drawn = splits.bounded_counts(classes, total, largest)
+    assert drawn.sum() == total and drawn[0] == drawn.max() == largest and drawn.min() >= 1
+
+
+@pytest.mark.parametrize("total", [18, 101])
+def test_impossible_prg_totals_name_the_possible_ones(total):
+    with pytest.raises(UserError, match=f"{total} labels with 10 .* choose a size from 19 to 100"):
+        splits.bounded_counts(10, total, 10)
+
+
+def test_prg_labels_are_drawn_from_the_shuffled_classes():
+    labels = images_per_class([100] * 10)
+    drawn = splits.labeled_indices(labels, size=40, seed=2, largest=10)
+    balanced = splits.labeled_indices(labels, size=1000, seed=2)
+    assert splits.class_counts(labels[drawn]).tolist() == [10, 8, 6, 5, 3, 3, 2, 1, 1, 1]
+    assert set(drawn) < set(balanced)
+
+
+@pytest.mark.parametrize("reverse, counts", [
+    (False, [3000, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
+    (True, [60, 93, 144, 222, 342, 528, 815, 1258, 1943, 3000]),
+])
+def test_darp_unlabeled_counts(reverse, counts):
+    """M1 = 3000, γ_u = 50: ceil(3000 · 50^(-k/9)), as in Kim et al. (NeurIPS 2020)."""
+    labels = images_per_class([5000] * 10)
+    order = splits.unlabeled_order(labels, imbalance_ratio=50, reverse=reverse, largest=3000)
+    assert splits.class_counts(labels[order]).tolist() == counts
+    assert len(set(order)) == len(order) == sum(counts)
+
+
+def test_left_out_images_are_not_in_the_stream_and_leave_no_gap():
+    labels = images_per_class([40, 30, 20])
+    labeled = splits.labeled_indices(labels, size=12, seed=1)
+    everything = splits.unlabeled_order(labels, leave_out=labeled)
+    assert sorted([*everything, *labeled]) == list(range(len(labels)))
+    limited = splits.unlabeled_order(labels, imbalance_ratio=4, largest=20, leave_out=labeled)
+    assert splits.class_counts(labels[limited]).tolist() == [20, 10, 5]
+    assert not set(limited) & set(labeled)
+
+
+def test_an_unlabeled_class_that_is_too_small_is_named():
+    labels = images_per_class([40, 30, 20])
+    with pytest.raises(UserError, match="class 'cat' has 20 images, but the split wants 25 unlabeled ones"):
+        splits.unlabeled_order(labels, imbalance_ratio=1, largest=25, class_names=["ant", "bee", "cat"])
+
+
+def test_unknown_classes_cannot_be_made_long_tailed():
+    with pytest.raises(UserError, match="the class of 2 of them is unknown"):
+        splits.unlabeled_order(np.array([0, 1, -1, -1]), imbalance_ratio=10)
