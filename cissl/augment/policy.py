@@ -1,0 +1,183 @@
+"""The augmentation triple ``labeled.weak.strong``: one letter each for the three views of a step.
+
+    letter      view
+    ----------  ------------------------------------------------------------------------------------------
+    x           the image itself
+    m           random mirror
+    d           the dataset's default: random mirror (where the dataset allows it) and shift with reflect
+                padding; as third letter: the default, then CTAugment, then cutout
+    ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, magnitudes
+                uniform in 1..9; rac cuts out a square of 16 pixels (half the side where that is less) too
+    rN_M_C      the default, then N RandAugment operations of magnitude M, then a cutout of C % of the side
+    aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's cutout
+"""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cissl.augment import ctaugment, ops, weak
+from cissl.augment.autoaugment import AutoAugment
+from cissl.augment.ctaugment import CTAugment, ProbePolicy
+from cissl.augment.randaugment import LARGEST_MAGNITUDE, RandAugment, default_cutout
+from cissl.errors import UserError, nearest
+
+LETTERS = ("x", "m", "d", "ra", "rac", "aa", "aac")
+_FIXED = re.compile(r"r([0-9]+)_([0-9]+)_([0-9]+)")
+
+
+def parse_triple(text: str) -> tuple[str, str, str]:
+    """Split and check a triple such as ``d.d.d`` or ``d.d.r2_9_50``.
+
+    Raises:
+        UserError: not three letters, a letter that does not exist, or numbers out of range.
+    """
+    letters = str(text).split(".")
+    if len(letters) != 3:
+        raise UserError(
+            f"augment: {text!r} is not three letters labeled.weak.strong; write for example 'd.d.d'", key="augment"
+        )
+    for letter in letters:
+        _check_letter(letter, text)
+    return letters[0], letters[1], letters[2]
+
+
+def _check_letter(letter: str, text: str) -> None:
+    fixed = _FIXED.fullmatch(letter)
+    if fixed:
+        count, magnitude, percent = map(int, fixed.groups())
+        if count >= 1 and 1 <= magnitude <= LARGEST_MAGNITUDE and percent <= 100:
+            return
+        raise UserError(
+            f"augment: {letter!r} in {text!r} is out of range: rN_M_C takes N from 1, M from 1 to "
+            f"{LARGEST_MAGNITUDE} and C from 0 to 100, for example 'r2_9_50'",
+            key="augment",
+        )
+    if letter not in LETTERS:
+        known = nearest(letter, (*LETTERS, "rN_M_C"))
+        raise UserError(f"augment: unknown letter {letter!r} in {text!r}{known}", key="augment")
+
+
+class Augmentation:
+    """The views of one trial's triple.
+
+    Images are (N, C, S, S) uint8 in any memory format, views (N, C, S, S) float32 in [-1, 1]. All randomness
+    comes from `rng`, which has ``uniform(*shape)`` and ``integers(high, *shape)`` returning one numpy row an
+    image; each method draws in a fixed order, a fixed number of values a row.
+
+    Args:
+        triple: see `parse_triple`.
+        dataset: its name, for AutoAugment's policy.
+        mirror, shift: the dataset's default weak augmentation; `shift` in pixels, less than the side.
+        side, channels: of the images; at least 8 pixels, 1 or 3 channels.
+        depth, threshold, decay: CTAugment's.
+        device: where the images will be and CTAugment's rates are kept.
+
+    Raises:
+        UserError: a bad triple, or AutoAugment asked for a dataset without a policy.
+        ValueError: sizes that augmentation cannot handle.
+    """
+
+    def __init__(
+        self,
+        triple: str,
+        *,
+        dataset: str,
+        mirror: bool,
+        shift: int,
+        side: int,
+        channels: int,
+        depth: int = 2,
+        threshold: float = 0.80,
+        decay: float = 0.99,
+        device: torch.device | str = "cpu",
+    ):
+        if side < 8 or channels not in (1, 3) or not 0 <= shift < side:
+            raise ValueError(f"cannot augment {channels} x {side} x {side} images shifted by {shift}")
+        letters = parse_triple(triple)
+        self.dataset, self.mirror, self.shift = dataset, mirror, shift
+        self.side, self.channels = side, channels
+        self.uses_ctaugment = letters[2] == "d"
+        self._ctaugment = CTAugment(depth=depth, threshold=threshold, decay=decay, device=device)
+        self._labeled, self._weak, self._strong = map(self._view, letters)
+        if self.uses_ctaugment:
+            self._strong = self._adaptive
+
+    def labeled(self, images: Tensor, rng) -> Tensor:
+        """The labeled images' view (first letter)."""
+        return self._labeled(images, rng)
+
+    def weak(self, images: Tensor, rng) -> Tensor:
+        """The unlabeled images' weak view (second letter)."""
+        return self._weak(images, rng)
+
+    def strong(self, images: Tensor, rng) -> Tensor:
+        """The unlabeled images' strong view (third letter), with a mirror and shift of its own."""
+        return self._strong(images, rng)
+
+    def probe(self, views: Tensor, rng) -> tuple[Tensor, ProbePolicy]:
+        """Apply a random CTAugment policy with uniform levels to weakly augmented labeled images.
+
+        Args:
+            views: (N, C, S, S) float32 in [-1, 1].
+
+        Returns: the probes, like `views`, and their policies for `update`.
+        """
+        choice, policy = self._ctaugment.draw_probe(rng)
+        centres = rng.integers(self.side, choice.shape[1], 2)
+        return ops.to_float(ctaugment.apply(ops.to_uint8(views), choice, policy.levels, centres)), policy
+
+    @torch.no_grad()
+    def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
+        """Update the rates from the probes' proximities (N,), row after row of the **global** batch."""
+        self._ctaugment.update(policy, proximity)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """CTAugment's rates (19, 2, 17) float32, copied; empty where it is not used."""
+        return {"rates": self._ctaugment.rates.clone()} if self.uses_ctaugment else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: the state is of a triple with CTAugment and this one has none, or the reverse.
+        """
+        if state.keys() != self.state_dict().keys():
+            raise ValueError(f"augmentation state has {sorted(state)}, needs {sorted(self.state_dict())}")
+        if self.uses_ctaugment:
+            rates = self._ctaugment.rates
+            self._ctaugment.rates = state["rates"].to(rates).view_as(rates).clone()
+
+    def _view(self, letter: str) -> Callable[[Tensor, object], Tensor]:
+        if letter == "x":
+            return lambda images, rng: ops.to_float(images)
+        if letter == "m":
+            return lambda images, rng: ops.to_float(weak.mirror(images, rng.uniform() < 0.5))
+        if letter == "d":
+            return lambda images, rng: ops.to_float(self._default(images, rng))
+        policy = self._policy(letter)
+        return lambda images, rng: policy(self._default(images, rng), rng)
+
+    def _policy(self, letter: str) -> RandAugment | AutoAugment:
+        cutout = default_cutout(self.side) if letter.endswith("c") else 0
+        if letter in ("aa", "aac"):
+            return AutoAugment(dataset=self.dataset, cutout=cutout)
+        fixed = _FIXED.fullmatch(letter)
+        if not fixed:
+            return RandAugment(cutout=cutout)
+        count, magnitude, percent = map(int, fixed.groups())
+        return RandAugment(
+            count=count, magnitude=magnitude, probability=1.0, cutout=int(0.01 * percent * self.side)
+        )
+
+    def _default(self, images: Tensor, rng) -> Tensor:
+        return weak.augment(images, rng, flip=self.mirror, shift=self.shift)
+
+    def _adaptive(self, images: Tensor, rng) -> Tensor:
+        images = self._default(images, rng)
+        choice, levels = self._ctaugment.draw(rng)
+        centres = rng.integers(self.side, choice.shape[1] + 1, 2)
+        images = ctaugment.apply(images, choice, levels, centres[:, :-1].copy())
+        return ops.to_float(ctaugment.final_cutout(images, centres[:, -1].copy()))
