@@ -26,7 +26,8 @@ def solve_prior(probabilities: Tensor, class_prior: Tensor) -> Tensor:
     """
     P = probabilities.detach().double()
     cutoff = 10 * max(P.shape) * FLOAT32_EPS
-    squares, vectors = torch.linalg.eigh(P.T @ P)  # squared singular values, ascending
+    # A diverged network's NaN, which LAPACK would answer with an error of its own, comes back through P below.
+    squares, vectors = torch.linalg.eigh((P.T @ P).nan_to_num(0.0))  # squared singular values, ascending
     kept = squares > cutoff**2 * squares[-1]
     inverse_squares = torch.where(kept, 1 / squares.where(kept, torch.ones_like(squares)), 0.0)
     weights = P @ (vectors @ (inverse_squares * (vectors.T @ class_prior.double())))

@@ -43,7 +43,7 @@ def assert_close(state, other):
         if isinstance(value, dict):
             assert_close(value, other[key])
         elif isinstance(value, torch.Tensor):
-            torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-4, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-4, msg=lambda text: f"{key}: {text}")  # noqa: B023
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def one_thread():
 
 
 def results(folder):
-    """All that must not depend on interruptions: history and confusions without times, and the last checkpoint's tensors."""
+    """All that must not depend on interruptions: history without times, confusions, the last checkpoint's tensors."""
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in records.read_history(folder)]
     state = torch.load(checkpoints(folder / "checkpoints")[-1], weights_only=True)["trainer"]
     return history, np.load(folder / "confusion.npy"), flat(state)
