@@ -104,8 +104,8 @@ def test_wrn28_2_initialisers_match_an_actual_draw():
         assert abs(values.mean() - observed["mean"]) < 5 * error
         assert abs(values.std() - observed["std"]) < 5 * error / np.sqrt(2)
     dense = drawn["classify/dense/kernel"]
-    # Cut at two deviations; 1280 draws without the cut would pass them.
-    assert np.abs(dense).max() < 2 * np.sqrt(2 / (128 + 10)) / 0.8796
+    cut = 2 * np.sqrt(2 / (128 + 10)) / 0.8796  # two deviations; 1280 draws come close to it
+    assert 0.97 * cut < np.abs(dense).max() < cut
     for name, values in drawn.items():
         if name.endswith(("bias", "beta", "moving_mean")):
             assert not values.any()
