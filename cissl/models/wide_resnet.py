@@ -15,9 +15,7 @@ class WideResNet(ResidualClassifier):
     shortcut's input too.
     """
 
-    def __init__(
-        self, *, classes: int, channels: int, filters: int, repeat: int, scales: int, bn_decay: float
-    ):
+    def __init__(self, *, classes: int, channels: int, filters: int, repeat: int, scales: int, bn_decay: float):
         super().__init__()
         self.stem = SameConv2d(channels, STEM_CHANNELS, 3)
         width, blocks = STEM_CHANNELS, []

@@ -40,9 +40,7 @@ def test_same_convolution(height, width, kernel, stride, channels_last):
     x = torch.randn(2, 2, height, width, generator=generator, dtype=torch.float64)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    expected = slow_same_convolution(
-        x.numpy(), conv.weight.detach().numpy(), conv.bias.detach().numpy(), stride
-    )
+    expected = slow_same_convolution(x.numpy(), conv.weight.detach().numpy(), conv.bias.detach().numpy(), stride)
     np.testing.assert_allclose(conv(x).detach().numpy(), expected, atol=1e-12)
 
 

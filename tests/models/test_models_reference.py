@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_names import as_reference, load_variables, read_variables, variables
 
 from cissl.models import build, parameter_count
+from tests.reference_names import as_reference, load_variables, read_variables, variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 INDEX = json.loads((REFERENCE / "network.json").read_text())
