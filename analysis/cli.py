@@ -1,20 +1,57 @@
-"""What the commands have in common: how they end."""
+"""What the commands have in common: which trials, how they are arranged, and how a command ends."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from analysis.results import AnalysisError
+from analysis.results import AnalysisError, Records
+from analysis.selection import SELECTIONS
+
+
+def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
+    """RESULTS, --select, --rows, --columns and --out."""
+    parser.add_argument(
+        "results",
+        nargs="*",
+        metavar="RESULTS",
+        help="folders or URIs (s3://...) of trials, of sweeps, or of several sweeps [~/ray_results]",
+    )
+    parser.add_argument(
+        "--select", default="last10", choices=SELECTIONS, help="the evaluations that count [%(default)s]"
+    )
+    parser.add_argument("--rows", default="method", help="settings that name a row, separated by commas [%(default)s]")
+    parser.add_argument(
+        "--columns", default="dataset", help="settings that name a column; dataset: all of its parts [%(default)s]"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of showing it")
+
+
+def finish(text: str, out: Path | None, records: Records) -> int:
+    """Show or write the result and name what could not be read, which makes the exit code 1."""
+    if out:
+        out.write_text(text, encoding="utf-8")
+        print(f"wrote {out} ({len(records.trials)} trials)")
+    else:
+        print(text, end="")
+    return name_problems(records)
+
+
+def name_problems(records: Records) -> int:
+    """Name the records that could not be read on stderr; the exit code."""
+    for problem in records.problems:
+        print(f"skipped {problem}", file=sys.stderr)
+    return 1 if records.problems else 0
 
 
 def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> int:
     """Parse, run and turn a user's mistake into one message and exit code 2."""
     try:
         return main(parser.parse_args())
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (AnalysisError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

@@ -36,6 +36,11 @@ def column_headings(columns: Sequence[Key]) -> list[tuple[str, str]]:
     return headings
 
 
+def headings_in_words(columns: Sequence[Key]) -> list[str]:
+    """``CIFAR-10 γ = 20``"""
+    return [" ".join(part for part in pair if part) or "all trials" for pair in column_headings(columns)]
+
+
 def _informative(columns: Sequence[Key]) -> set[tuple[object, str]]:
     """(data set, part) pairs worth a word: the ratio always, a size where the ratio does not fix it."""
     shown = set()
@@ -74,10 +79,10 @@ def _sizes_in_words(by_ratio: dict[float, int]) -> str:
 def caption(grid: Grid, n: int | None) -> str:
     """Metric, n, the selection rule and what ± means."""
     metric = METRICS[grid.metric]
-    count = f"n = {n}" if n else "n"
+    count = f"n = {n} unless a cell says otherwise" if n else "n in each cell"
     return (
-        f"{metric[0].upper()}{metric[1:]} (%): mean ± sample standard deviation over seeds ({count} unless "
-        f"a cell says otherwise). Each trial counts with the {grid.selection.caption}."
+        f"{metric[0].upper()}{metric[1:]} (%): mean ± sample standard deviation over seeds ({count}). "
+        f"Each trial counts with the {grid.selection.caption}."
     )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from analysis import formats, labels
-from analysis.cli import run
+from analysis.cli import add_choice_arguments, finish, run
 from analysis.formats import Entry, Line, Table
 from analysis.grid import ROWS, SETTING, Cell, Grid, Key, build
 from analysis.results import Records, load
@@ -162,20 +162,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="tables.py", description="Tables of a sweep, from its trials' records.", allow_abbrev=False
     )
-    made.add_argument(
-        "results",
-        nargs="*",
-        metavar="RESULTS",
-        help="folders of trials, sweeps or several sweeps [~/ray_results]",
-    )
+    add_choice_arguments(made)
     made.add_argument("--metric", action="append", choices=METRICS, help="may be repeated [both, one after the other]")
-    made.add_argument("--select", default="last10", choices=SELECTIONS, help="the evaluations that count [%(default)s]")
-    made.add_argument("--rows", default="method", help="settings that name a row, separated by commas [%(default)s]")
-    made.add_argument(
-        "--columns",
-        default="dataset",
-        help="settings that name a column; dataset: all of its parts [%(default)s]",
-    )
     made.add_argument(
         "--published",
         action="store_true",
@@ -183,7 +171,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")
-    made.add_argument("--out", type=Path, metavar="FILE", help="write there instead of showing it")
     return made
 
 
@@ -197,14 +184,7 @@ def main(arguments: argparse.Namespace) -> int:
         for metric in arguments.metric or METRICS
     ]
     text = write(tables, form, arguments.standalone)
-    if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
-        print(f"{arguments.out}: {len(tables)} tables of {len(records.trials)} trials")
-    else:
-        print(text, end="")
-    for problem in records.problems:
-        print(f"skipped {problem}", file=sys.stderr)
-    return 1 if records.problems else 0
+    return finish(text, arguments.out, records)
 
 
 if __name__ == "__main__":

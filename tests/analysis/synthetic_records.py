@@ -63,6 +63,8 @@ def write_trial(
 ) -> Path:
     """Write one trial; ``series`` fixes the test accuracy per evaluation (the geometric mean is 5 below)."""
     config = {"dataset": dataset, "algorithm": algorithm, "seed": seed, **DEFAULTS, **settings}
+    if series is not None and state == "complete":
+        config["train_kimg"] = len(series) * config["report_kimg"]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     name = f"{algorithm}-{dataset.split('.')[0]}-s{seed}"
     path = Path(sweep) / (folder or f"{name}-{digest[:8]}")
@@ -75,8 +77,6 @@ def write_trial(
     if series is None:
         series = _series(LEVEL[algorithm] if level is None else level, done, generator)
     history = [_row(k + 1, interval, series[k], classes, config, generator) for k in range(len(series))]
-    if state == "complete":
-        total = interval * len(series)
     _dump(
         path / "config.json",
         {
