@@ -40,7 +40,7 @@ SYMBOLS = {
     "upper": "u",
     "imbalance_ratio": "γ",
 }
-SETTING = ("name", "imbalance_ratio", "size", "valid")
+SETTING = ("name", "imbalance_ratio", "labels", "unlabeled", "size", "valid")
 ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
 BOOKKEEPING = ("dataset", "save_kimg", "keep_ckpt")  # dataset is taken apart; the others change no result
@@ -127,15 +127,15 @@ def build(
 
     Args:
         rows, columns: names of settings, ``algorithm``, or parts of the data set's name (``name``,
-            ``imbalance_ratio``, ``size``, ``valid``); ``dataset`` stands for all four parts.
+            ``imbalance_ratio``, ``labels``, ``unlabeled``, ``size``, ``valid``); ``dataset`` stands for all of them.
 
     Raises:
         AnalysisError: rows or columns name something that no trial has.
     """
-    searched = [trial for trial in records.trials if trial.search]
-    trials = [trial for trial in records.trials if not trial.search]
+    searched = [trial for trial in records.trials if trial.searched]
+    trials = [trial for trial in records.trials if not trial.searched]
     trials, notes = _without_duplicates(trials)
-    notes = _search_notes(searched) + notes
+    notes = _waiting_notes(records.waiting) + _search_notes(searched) + notes
     described = {id(trial): attributes(trial) for trial in trials}
     _settle_steps(trials, described)
     notes += _mark_split_variants(trials, described)
@@ -198,6 +198,13 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[str]
             others = ", ".join(t.folder for t in group[1:])
             notes.append(f"{group[0].name} is recorded {len(group)} times; used {group[0].folder}, not {others}.")
     return kept, notes
+
+
+def _waiting_notes(waiting: list[str]) -> list[str]:
+    if not waiting:
+        return []
+    names = [trial.rpartition("-")[0] for trial in waiting]
+    return [f"{len(names)} planned trials have not started: {', '.join(names)}."]
 
 
 def _search_notes(searched: list[Trial]) -> list[str]:

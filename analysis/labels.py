@@ -3,37 +3,27 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from analysis.grid import SETTING, SYMBOLS, Grid, Key, dataset_name, method, show
+from analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
 from analysis.selection import METRICS
 
 BOLD = "Best complete mean of each data setting in bold."
-WORDS = {"name": "data set", "valid": "validation size", "steps": "steps"}
+WORDS = {"name": "data set", "valid": "validation size"}
 
 
 def row_label(key: Key) -> str:
     """``+ CADR, β = 0.25``"""
-    return ", ".join(_part(name, value) for name, value in key) or "all trials"
+    return ", ".join(_words(key, silent=set())) or "all trials"
 
 
 def column_headings(columns: Sequence[Key]) -> list[tuple[str, str]]:
     """(data set, setting) per column: ``("CIFAR-10", "γ = 20")``; only what tells columns apart."""
-    shown = _informative(columns)
-    headings = []
-    for key in columns:
-        values = dict(key)
-        group = dataset_name(values["name"]) if "name" in values else ""
-        balanced = values.get("imbalance_ratio") is None
-        parts = []
-        for name, value in key:
-            if name == "name" or (
-                name in ("imbalance_ratio", "valid", "size") and (values.get("name"), name) not in shown
-            ):
-                continue
-            if name == "imbalance_ratio" and balanced:
-                continue
-            parts.append(_size(value, balanced) if name == "size" else _part(name, value))
-        headings.append((group, ", ".join(parts)))
-    return headings
+    silent = _silent(columns)
+    return [
+        (dataset_name(dict(key).get("name") or ""), ", ".join(_words(key, silent)[1:]))
+        if key and key[0][0] == "name"
+        else ("", ", ".join(_words(key, silent)))
+        for key in columns
+    ]
 
 
 def headings_in_words(columns: Sequence[Key]) -> list[str]:
@@ -41,29 +31,72 @@ def headings_in_words(columns: Sequence[Key]) -> list[str]:
     return [" ".join(part for part in pair if part) or "all trials" for pair in column_headings(columns)]
 
 
-def _informative(columns: Sequence[Key]) -> set[tuple[object, str]]:
-    """(data set, part) pairs worth a word: the ratio always, a size where the ratio does not fix it."""
-    shown = set()
+def _silent(columns: Sequence[Key]) -> set[tuple]:
+    """(protocol, part) pairs that need no word: a size that γ decides, a validation size that is always the same."""
     sizes: dict[tuple, set] = defaultdict(set)
     valids: dict[tuple, set] = defaultdict(set)
     for key in columns:
-        values = dict(key)
-        name, ratio, size = (values.get(part) for part in SETTING[:3])
-        shown.add((name, "imbalance_ratio"))
-        sizes[name, ratio].add(size)
-        valids[name, ratio, size].add(values.get("valid"))
-    shown |= {(name, "size") for (name, ratio), found in sizes.items() if ratio is None or len(found) > 1}
-    shown |= {(name, "valid") for (name, _, _), found in valids.items() if len(found) > 1}
-    return shown
+        protocol = _protocol(key)
+        sizes[protocol].add(dict(key).get("size"))
+        valids[protocol].add(dict(key).get("valid"))
+    long_tailed = {protocol for protocol in sizes if protocol[1] is not None}
+    silent = {(protocol, "size") for protocol in long_tailed if len(sizes[protocol]) == 1}
+    return silent | {(protocol, "valid") for protocol, found in valids.items() if len(found) == 1}
+
+
+def _protocol(key: Key) -> tuple:
+    values = dict(key)
+    return tuple(values.get(part) for part in ("name", "imbalance_ratio", "labels", "unlabeled"))
+
+
+def _words(key: Key, silent: set[tuple]) -> list[str]:
+    """One phrase per part of a key that has something to say."""
+    protocol = _protocol(key)
+    words = [_part(name, value, dict(key)) for name, value in key if (protocol, name) not in silent]
+    return [word for word in words if word]
+
+
+def _part(name: str, value, values: dict) -> str:
+    if name == "algorithm":
+        return method(str(value))
+    if name == "name":
+        return dataset_name(str(value))
+    if name == "imbalance_ratio" and value is None:
+        return "" if "size" in values else "not long-tailed"
+    if name == "labels":
+        return _label_shape(value)
+    if name == "unlabeled":
+        return _unlabeled_shape(value)
+    if name == "size":
+        return f"{value} labels" if values.get("imbalance_ratio") is None else f"N₁ = {value}"
+    return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {show(value)}"
+
+
+def _label_shape(value: str | None) -> str:
+    """``N1_10`` → ``N₁ = 10``"""
+    if value is None:
+        return ""
+    return "random shares" if value == "RAND" else f"N₁ = {value.removeprefix('N1_')}"
+
+
+def _unlabeled_shape(value: str | None) -> str:
+    """``UREV_50+3000 DISJOINT`` → ``γᵤ = 50 reversed, M₁ = 3000, disjoint``"""
+    words = []
+    for part in (value or "").split():
+        shape, _, largest = part.partition("+")
+        kind, _, ratio = shape.partition("_")
+        words += ["disjoint"] if kind == "DISJOINT" else [f"γᵤ = {ratio}{' reversed' if kind == 'UREV' else ''}"]
+        words += [f"M₁ = {largest}"] if largest else []
+    return ", ".join(words)
 
 
 def size_notes(columns: Sequence[Key]) -> list[str]:
     """The labeled sizes that the headings leave unsaid."""
-    shown = _informative(columns)
+    silent = _silent(columns)
     sizes: dict[str, dict[float, int]] = defaultdict(dict)
     for key in columns:
         values = dict(key)
-        if values.get("imbalance_ratio") and values.get("size") and (values.get("name"), "size") not in shown:
+        if (_protocol(key), "size") in silent and values.get("size"):
             sizes[dataset_name(values.get("name") or "")][values["imbalance_ratio"]] = values["size"]
     return [f"{name}: {_sizes_in_words(by_ratio)}." for name, by_ratio in sizes.items()]
 
@@ -84,17 +117,3 @@ def caption(grid: Grid, n: int | None) -> str:
         f"{metric[0].upper()}{metric[1:]} (%): mean ± sample standard deviation over seeds ({count}). "
         f"Each trial counts with the {grid.selection.caption}."
     )
-
-
-def _part(name: str, value) -> str:
-    if name == "algorithm":
-        return method(str(value))
-    if name == "name":
-        return dataset_name(str(value))
-    if name == "imbalance_ratio" and value is None:
-        return "balanced"
-    return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {show(value)}"
-
-
-def _size(value, balanced: bool) -> str:
-    return f"{value} labels" if balanced else f"N₁ = {value}"

@@ -7,16 +7,19 @@ never read: they lose or repeat rows after a failure.
 Roots are local folders or URIs that pyarrow's file systems understand (``s3://bucket/sweep``, ``gs://...``).
 """
 
+import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import yaml
 from pyarrow import json as json_reader
 
 from analysis.store import open_store
@@ -39,7 +42,10 @@ SCALARS = (
     "mask_ratio",
 )
 _SPEC = re.compile(
-    r"(?P<name>.+?)(?:_LT_(?P<imbalance_ratio>\d+(?:\.\d+)?))?\.(?P<split_seed>\d+)@(?P<size>\d+)-(?P<valid>\d+)"
+    r"(?P<name>[a-z][a-z0-9_-]*)"
+    r"(?:_LT_(?P<ratio>\d+(?:\.\d+)?)|_(?P<labels>N1_\d+|RAND))?"
+    r"(?:_(?P<unlabeled>U(?:LT|REV)_\d+(?:\.\d+)?))?(?:_(?P<disjoint>DISJOINT))?"
+    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<largest>\d+))?-(?P<valid>\d+)"
 )
 
 
@@ -71,7 +77,17 @@ class Trial:
     status: dict
     provenance: dict
     history: dict[str, np.ndarray]
-    search: bool = False
+    read: Callable[[str], bytes] = field(repr=False)  # another file of the trial
+    plan: "Sweep | None" = None
+
+    @property
+    def searched(self) -> bool:
+        """A candidate of a hyper-parameter search, which belongs into no table of results."""
+        return self.plan is not None and self.plan.search is not None
+
+    def confusion(self) -> np.ndarray:
+        """Counts on the test set, (evaluations, C, C): rows true class, columns predicted."""
+        return np.load(io.BytesIO(self.read("confusion.npy")))
 
     @property
     def state(self) -> str:
@@ -92,12 +108,25 @@ class Trial:
         return self.spec["split_seed"], self.config["seed"]
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep's own folder says: the trials that it will have, and its search if it is one."""
+
+    folder: str
+    planned: tuple[str, ...]  # trial ids
+    search: dict | None = None
+
+
 @dataclass
 class Records:
-    """What was found below the roots: trials, sorted by name and folder, and what could not be read."""
+    """What was found below the roots: trials, sorted by name and folder, and what could not be read.
+
+    ``waiting`` are the ids of trials that a sweep has planned and not started.
+    """
 
     trials: list[Trial]
     problems: list[Problem] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
     def trial_frame(self) -> pd.DataFrame:
         """One line per trial: its identity, state, split and every setting."""
@@ -110,15 +139,24 @@ class Records:
 
 
 def parse_spec(spec: str) -> dict:
-    """``cifar10_LT_20.1@20-1`` → name, imbalance_ratio (γ, None where balanced), split_seed, size, valid."""
+    """The parts of a data set's name.
+
+    Returns:
+        ``name``; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the labels (``N1_10``,
+        ``RAND``) or None; ``unlabeled``: what shapes the unlabeled images (``ULT_50``, ``UREV_50+3000 DISJOINT``) or
+        None; ``split_seed``; ``size`` (labels) and ``valid`` (validation images).
+    """
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise ValueError(f"'{spec}' is not a data set name such as cifar10_LT_20.1@20-1")
-    ratio = match["imbalance_ratio"]
+    largest = f"+{match['largest']}" if match["largest"] else ""
+    unlabeled = " ".join(part for part in ((match["unlabeled"] or "") + largest, match["disjoint"]) if part)
     return {
         "name": match["name"],
-        "imbalance_ratio": None if ratio is None else float(ratio),
-        "split_seed": int(match["split_seed"]),
+        "imbalance_ratio": None if match["ratio"] is None else float(match["ratio"]),
+        "labels": match["labels"],
+        "unlabeled": unlabeled or None,
+        "split_seed": int(match["seed"]),
         "size": int(match["size"]),
         "valid": int(match["valid"]),
     }
@@ -144,23 +182,54 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
     if not places:
         searched = ", ".join(store.uri for store in stores)
         raise AnalysisError(f"no trial below {searched}: a trial's folder holds config.json and history.jsonl")
+    plans = {store.parent(folder): store for store, folder in places.values()}
+    sweeps = {parent: _read_sweep(store, parent) for parent, store in plans.items()}
     with ThreadPoolExecutor(READERS) as pool:
-        outcomes = list(pool.map(lambda place: _read(*place, tuple(vectors)), places.values()))
+        outcomes = list(
+            pool.map(lambda place: _read(*place, sweeps[place[0].parent(place[1])], tuple(vectors)), places.values())
+        )
     trials = [trial for trial, _ in outcomes if trial is not None]
     problems = [problem for _, problem in outcomes if problem is not None]
-    return Records(sorted(trials, key=lambda t: (t.name, t.folder)), sorted(problems, key=str))
+    whole = {store.parent(folder) for store, folder in places.values() if not store.is_root(folder)}
+    found = {PurePosixPath(folder).name for _, folder in places.values()}
+    waiting = [
+        trial
+        for parent, sweep in sweeps.items()
+        if parent in whole and sweep and not sweep.search
+        for trial in sweep.planned
+        if trial not in found
+    ]
+    return Records(sorted(trials, key=lambda t: (t.name, t.folder)), sorted(problems, key=str), sorted(set(waiting)))
 
 
-def _read(store, folder: str, vectors: tuple[str, ...]) -> tuple[Trial | None, Problem | None]:
+def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> tuple[Trial | None, Problem | None]:
     try:
-        return read_trial(store, folder, vectors)
+        return read_trial(store, folder, sweep, vectors)
     except KeyError as error:
         return None, Problem(store.display(folder), f"config.json: no {error}")
     except (OSError, ValueError, TypeError) as error:
         return None, Problem(store.display(folder), str(error))
 
 
-def read_trial(store, folder: str, vectors: tuple[str, ...] = ()) -> tuple[Trial, Problem | None]:
+def _read_sweep(store, folder: str) -> Sweep | None:
+    """``runs.jsonl`` (one line per start, with the planned trials) and ``sweep.yaml``; None where there is no sweep.
+
+    Both only add what is missing or searched, so a damaged one is passed over.
+    """
+    planned: tuple[str, ...] = ()
+    search = None
+    try:
+        planned = tuple(json.loads(store.read(folder, "runs.jsonl").splitlines()[-1])["trials"])
+        search = yaml.safe_load(store.read(folder, "sweep.yaml")).get("search")
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError):
+        if not planned:
+            return None
+    return Sweep(store.display(folder), planned, search)
+
+
+def read_trial(
+    store, folder: str, sweep: Sweep | None = None, vectors: tuple[str, ...] = ()
+) -> tuple[Trial, Problem | None]:
     """Read one folder. Where only its settings can be trusted, the trial is ``unreadable`` and a problem says
     why, so that its cell still shows that it exists.
 
@@ -176,7 +245,8 @@ def read_trial(store, folder: str, vectors: tuple[str, ...] = ()) -> tuple[Trial
         sweep=record.get("sweep"),
         config=config,
         spec=parse_spec(config["dataset"]),
-        search=bool(record.get("search")),
+        read=partial(store.read, folder),
+        plan=sweep,
     )
     if not isinstance(config["algorithm"], str) or not isinstance(config["seed"], int):
         raise ValueError("config.json: 'algorithm' must be a name and 'seed' a whole number")
@@ -277,7 +347,7 @@ def _trial_row(trial: Trial) -> dict:
         "rows": trial.rows,
         "seconds": trial.status.get("seconds"),
         "split_hash": trial.provenance.get("split_hash"),
-        "search": trial.search,
+        "searched": trial.searched,
         **{f"data_{key}": value for key, value in trial.spec.items()},
         **trial.config,
         "folder": trial.folder,

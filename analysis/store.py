@@ -37,6 +37,12 @@ class LocalStore:
     def display(self, folder: str) -> str:
         return folder
 
+    def parent(self, folder: str) -> str:
+        return os.path.dirname(os.path.abspath(folder))
+
+    def is_root(self, folder: str) -> bool:
+        return folder == self.uri
+
     def read(self, folder: str, name: str) -> bytes:
         with open(os.path.join(folder, name), "rb") as file:
             return file.read()
@@ -67,6 +73,12 @@ class RemoteStore:
     def display(self, folder: str) -> str:
         scheme = self.uri.split("://")[0]
         return f"{scheme}://{folder}"
+
+    def parent(self, folder: str) -> str:
+        return str(PurePosixPath(folder).parent)
+
+    def is_root(self, folder: str) -> bool:
+        return folder == self._path.rstrip("/")
 
     def read(self, folder: str, name: str) -> bytes:
         with self._fs.open_input_file(f"{folder}/{name}") as file:

@@ -136,8 +136,8 @@ def _names_column(figure: dict, column: dict) -> bool:
     if "size" not in column or figure["dataset"] != column.get("name"):
         return False
     ratio = column.get("imbalance_ratio")
-    spelling = f"@{column['size']}" if ratio is None else f"LT_{ratio:g}@{column['size']}"
-    return spelling in figure["setting"].split(" ")
+    shape = column.get("labels") or ("" if ratio is None else f"LT_{ratio:g}")
+    return column.get("unlabeled") is None and f"{shape}@{column['size']}" in figure["setting"].split(" ")
 
 
 def _our_figure(grid: Grid, algorithm: str, column: Key) -> float:

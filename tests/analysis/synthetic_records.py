@@ -57,7 +57,6 @@ def write_trial(
     error: str | None = None,
     split_hash: str | None = None,
     commit: str = "0123abc",
-    search: dict | None = None,
     folder: str | None = None,
     **settings,
 ) -> Path:
@@ -85,7 +84,6 @@ def write_trial(
             "sweep": Path(sweep).name,
             "config_hash": digest,
             "config": config,
-            **({"search": search} if search else {}),
         },
     )
     _dump(
@@ -153,3 +151,11 @@ def _row(k: int, interval: int, accuracy: float, classes: int, config: dict, gen
 
 def _dump(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=1))
+
+
+def write_sweep(folder: Path, planned: list[str], search: dict | None = None) -> None:
+    """What a sweep leaves in its own folder."""
+    lines = ["name: test", *([f"search: {json.dumps(search)}"] if search else [])]
+    (folder / "sweep.yaml").write_text("\n".join(lines) + "\n")
+    row = {"started": "2026-11-22T11:00:00+00:00", "arguments": ["test.yaml"], "trials": planned}
+    (folder / "runs.jsonl").write_text(json.dumps(row) + "\n")

@@ -11,11 +11,23 @@ def test_spec_is_taken_apart():
     assert parse_spec("cifar10_LT_20.1@20-1") == {
         "name": "cifar10",
         "imbalance_ratio": 20.0,
+        "labels": None,
+        "unlabeled": None,
         "split_seed": 1,
         "size": 20,
         "valid": 1,
     }
     assert parse_spec("cifar10.3@4000-5000")["imbalance_ratio"] is None
+    assert parse_spec("own-set_2_LT_2.5_UREV_50_DISJOINT.0@1500+3000-1") == {
+        "name": "own-set_2",
+        "imbalance_ratio": 2.5,
+        "labels": None,
+        "unlabeled": "UREV_50+3000 DISJOINT",
+        "split_seed": 0,
+        "size": 1500,
+        "valid": 1,
+    }
+    assert parse_spec("cifar10_N1_10.1@40-1")["labels"] == "N1_10"
 
 
 @pytest.mark.parametrize("spec", ["cifar10", "cifar10@40-1", "cifar10.1@40", "cifar10_LT_x.1@4-1 "])

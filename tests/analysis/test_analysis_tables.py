@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_records import write_trial
+from synthetic_records import write_sweep, write_trial
 
 from analysis import formats
 from analysis.grid import build
@@ -157,7 +157,9 @@ def test_duplicates_count_once_and_are_reported(tmp_path):
 
 def test_search_trials_are_left_out_with_a_word(tmp_path):
     write_trial(tmp_path / "grid", seed=1)
-    write_trial(tmp_path / "search", seed=1, lr=0.01, search={"metric": "valid_accuracy"})
+    path = write_trial(tmp_path / "search", seed=1, lr=0.01)
+    write_sweep(tmp_path / "search", ["corner-1234"], {"metric": "valid_accuracy"})
+    assert load([path]).trials[0].searched  # also where its folder alone is given
     made = table(load([tmp_path]), "accuracy")
     assert list(lines_of(made)) == ["FixMatch"]
     assert any("1 trials of a hyper-parameter search (search)" in note for note in made.notes)
@@ -195,6 +197,33 @@ def test_rows_and_columns_can_be_chosen_and_never_mix(tmp_path):
     assert len(lines_of(mixed)) == 3
     with pytest.raises(AnalysisError, match="cannot be 'colour'"):
         build(load([tmp_path]), "accuracy", SELECTIONS["last10"], rows=["colour"])
+
+
+def test_planned_trials_that_have_not_started_are_named(tmp_path):
+    path = write_trial(tmp_path, seed=1)
+    write_sweep(tmp_path, [path.name, "cadr-digits_LT_20-s2-01234567"])
+    made = table(load([tmp_path]), "accuracy")
+    assert "1 planned trials have not started: cadr-digits_LT_20-s2." in made.notes
+    assert load([path]).waiting == []  # a single trial was asked for
+
+
+def test_headings_of_other_protocols(tmp_path):
+    for dataset in (
+        "cifar10_N1_10.1@40-1",
+        "cifar10_RAND.1@250-1",
+        "cifar10_LT_100_ULT_100.1@500-1",
+        "cifar10_LT_100_UREV_50_DISJOINT.1@1500+3000-1",
+    ):
+        write_trial(tmp_path, dataset=dataset)
+    made = table(load([tmp_path]), "accuracy", published=True)
+    assert sorted(made.headings) == [
+        ("CIFAR-10", "N₁ = 10, 40 labels"),
+        ("CIFAR-10", "random shares, 250 labels"),
+        ("CIFAR-10", "γ = 100, γᵤ = 100"),
+        ("CIFAR-10", "γ = 100, γᵤ = 50 reversed, M₁ = 3000, disjoint"),
+    ]
+    published = lines_of(made)["FixMatch + PRG [1]"]
+    assert [e.number for e in published] == ["91.87 ± 1.05" if "N₁ = 10" in h else "–" for _, h in made.headings]
 
 
 def test_headings_of_balanced_and_coupled_sizes(tmp_path):
