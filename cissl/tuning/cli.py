@@ -1,0 +1,78 @@
+"""The command line of a sweep: ``python sweeps/run.py FILE.yaml``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cissl.errors import UserError
+from cissl.tuning import plan, sweep_file
+
+USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
+
+EPILOG = """Running it again continues: finished trials are skipped, unfinished ones resume, new ones are added.
+Ray starts on this machine, or joins the cluster that RAY_ADDRESS names, as it does inside a Ray job.
+Exit codes: 0 all trials complete, 1 some failed, 2 a mistake in the command or the file, 3 interrupted."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sweep file; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        sweep = sweep_file.load(options.file, options.set)
+        if options.smoke:
+            sweep = sweep_file.smoke(sweep)
+        data_dir = options.data_dir and options.data_dir.expanduser().absolute()
+        facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
+        sizes = plan.parameters(sweep, facts)
+        if options.dry_run:
+            print(plan.table(sweep, facts, sizes))
+            return 0
+        from cissl.tuning.sweep import run  # Ray is imported only where it is used
+
+        return run(sweep, options.storage_path.expanduser().absolute(), data_dir=data_dir, arguments=arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweeps/run.py",
+        description="Run a sweep, or continue it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE.yaml", help="what to run; cissl/tuning/sweep_file.py has the grammar"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the trials, their steps and labels, and start nothing"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="run each algorithm on each data set for three steps, in a folder of its own (NAME-smoke)",
+    )
+    parser.add_argument(
+        "--storage-path",
+        type=Path,
+        default=Path("~/ray_results"),
+        metavar="P",
+        help="where the results of all sweeps live (default ~/ray_results)",
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="D", help="prepared data sets (default $ML_DATA, else ~/.cache/cissl)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a setting, an axis (a list) or another key (resources.cpus=2); may be repeated",
+    )
+    return parser

@@ -1,0 +1,125 @@
+"""Where a sweep runs: the machine itself, or the Ray cluster that `RAY_ADDRESS` names. The one door to Ray.
+
+Ray reads its environment when it is imported, so the variables are set here, before that.
+"""
+
+import dataclasses
+import logging
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from cissl.errors import UserError
+from cissl.tuning.sweep_file import Resources, Sweep
+
+JOINED = bool(os.environ.get("RAY_ADDRESS"))
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # no banner around our own table
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial keeps its own records
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruption
+}
+for name, value in QUIET.items():
+    os.environ.setdefault(name, value)
+if not JOINED:
+    # A cluster of our own: loopback alone, and a token that lives and dies with this process. Left to itself Ray listens
+    # on all interfaces and leaves a token file behind, which switches authentication on in every later `ray start`.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+import ray  # noqa: E402
+
+OBJECT_STORE = 100_000_000  # bytes; a sweep passes settings and rows of figures, never images
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """What one machine can give."""
+
+    cpus: float
+    gpus: float
+
+
+def local_node() -> Node:
+    """This machine, as far as this process may use it."""
+    import torch
+
+    return Node(cpus=_usable_cpus(), gpus=torch.cuda.device_count())
+
+
+def start(resources: Node | None) -> None:
+    """Start Ray on this machine with these resources, or join the cluster that is given (None)."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet = dict(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    if resources is None:
+        _require_reachable(os.environ["RAY_ADDRESS"])
+        ray.init(**quiet)
+    else:
+        ray.init(
+            "local",
+            num_cpus=int(resources.cpus),
+            num_gpus=int(resources.gpus),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE,
+            **quiet,
+        )
+    for chatty in ("ray.tune", "ray.train"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # failed trials are listed at the end
+
+
+def nodes() -> list[Node]:
+    """The machines of the running cluster."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(cpus=have.get("CPU", 0), gpus=have.get("GPU", 0)) for have in alive]
+
+
+def fit(sweep: Sweep, nodes: list[Node]) -> Resources:
+    """The resources of each worker, defaults filled in.
+
+    Without GPUs a worker gets one CPU: small networks gain more from many trials side by side than from threads.
+    With GPUs it gets one of them and its share of the CPUs.
+
+    Raises:
+        UserError: no machine, or not all of them together, can ever give what a trial asks for.
+    """
+    asked = sweep.resources
+    total = Node(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
+    gpus = asked.gpus if asked.gpus is not None else float(total.gpus >= asked.workers)
+    cpus = asked.cpus if asked.cpus is not None else max(1, int(total.cpus / max(total.gpus, 1) * gpus)) if gpus else 1
+    wanted = Resources(cpus=cpus, gpus=gpus, workers=asked.workers)
+    room = sum(int(min(node.cpus / cpus, node.gpus / gpus if gpus else float("inf"))) for node in nodes)
+    if room < wanted.workers:
+        have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes)
+        raise sweep.source.error(
+            ("resources",),
+            f"a trial wants {wanted.workers} × ({cpus:g} CPUs and {gpus:g} GPUs), but there is only: {have}",
+        )
+    return wanted
+
+
+def _usable_cpus() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")  # a container's share
+    if limit.exists():
+        quota, period = limit.read_text().split()
+        if quota != "max":
+            usable = min(usable, max(1, int(quota) // int(period)))
+    return usable
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:  # "auto"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); "
+            "unset RAY_ADDRESS to run on this machine alone"
+        ) from None

@@ -1,0 +1,190 @@
+"""Fixed settings and grid axes → one config per combination, and for each setting the place that it came from."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cissl.config import TrialConfig
+from cissl.errors import UserError, nearest
+from cissl.tuning.document import At, Document
+
+SPLIT_KEYS = ("imbalance_ratio", "labeled_size", "valid_size")
+SETTINGS = (*(field.name for field in dataclasses.fields(TrialConfig)), *SPLIT_KEYS)
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+Origin = dict[str, At]
+"""setting → where the sweep file gives it"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Settings that move together, and their values: one row per point, one column per setting."""
+
+    at: At
+    keys: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def origin(self, row: int, column: int) -> At:
+        return (*self.at, row, column) if len(self.keys) > 1 else (*self.at, row)
+
+
+def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialConfig, Origin]]:
+    """Every combination of the grid, the last axis fastest, with `params` of a search beside it.
+
+    Raises:
+        UserError: a mistake in settings or grid, with its line; or two combinations that are the same trial.
+    """
+    settings = _settings(source)
+    axes = read_axes(source)
+    _require_once(source, [settings, *({key: axis.at for key in axis.keys} for axis in axes), _searched(source)])
+    seen: dict[str, dict[str, Any]] = {}
+    for rows in itertools.product(*(range(len(axis.rows)) for axis in axes)):
+        values = {key: source.get(at) for key, at in settings.items()} | dict(params)
+        origin = settings | {key: ("search", "space", key) for key in params}
+        chosen = {}
+        for axis, row in zip(axes, rows, strict=True):
+            chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
+            origin |= {key: axis.origin(row, column) for column, key in enumerate(axis.keys)}
+        config = make_trial(source, values | chosen, origin)
+        if config.trial_id in seen:
+            raise source.error(
+                axes[-1].at if axes else ("grid",),
+                f"{_words(chosen)} is the same trial as {_words(seen[config.trial_id])}; every trial must be another",
+            )
+        seen[config.trial_id] = chosen
+        yield config, origin
+
+
+def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> TrialConfig:
+    """The trial with these settings; the split's keys become its `dataset`."""
+    try:
+        settings = {key: value for key, value in values.items() if key not in SPLIT_KEYS}
+        return TrialConfig.from_mapping(settings | {"dataset": compose_dataset(values)})
+    except UserError as error:
+        raise source.error(blamed(error.key, origin), error) from None
+
+
+def compose_dataset(values: Mapping[str, Any]) -> str:
+    """The split's full name: `dataset` with its placeholders filled in, or made of a data set's name and the split's keys.
+
+    Raises:
+        UserError: a key is missing, has a value without meaning, or would have no effect.
+    """
+    dataset = values.get("dataset")
+    if not isinstance(dataset, str):
+        raise UserError(
+            "dataset must be a name such as cifar10, or a whole split such as cifar10_LT_20.1@20-1", key="dataset"
+        )
+    parts = {"seed": values.get("seed", 1), "valid_size": 1} | {key: values[key] for key in SPLIT_KEYS if key in values}
+    _check_parts(parts)
+    if "@" in dataset:
+        return _fill(dataset, parts, given=[key for key in SPLIT_KEYS if key in values])
+    if "labeled_size" not in parts:
+        raise UserError(
+            "labeled_size is missing: the number of labels, with an imbalance_ratio those of the largest class; "
+            "or write the whole split, such as cifar10_LT_20.1@20-1",
+            key="dataset",
+        )
+    ratio = parts.get("imbalance_ratio")
+    tail = "" if ratio is None else "_LT_{imbalance_ratio}"
+    return _fill(dataset + tail + ".{seed}@{labeled_size}-{valid_size}", parts, given=[])
+
+
+def read_axes(source: Document) -> list[Axis]:
+    """The grid's axes."""
+    grid = source.values.get("grid", {})
+    if not isinstance(grid, dict):
+        raise source.error(("grid",), "the grid is a mapping from settings to lists of values")
+    return [_axis(source, name, rows) for name, rows in grid.items()]
+
+
+def blamed(key: str | None, origin: Origin) -> At:
+    """Where the setting at fault was given; a split made of several keys is blamed on the data set's name."""
+    for candidate in (key, "dataset"):
+        if candidate in origin:
+            return origin[candidate]
+    return ("settings",)
+
+
+def _axis(source: Document, name: str, rows: Any) -> Axis:
+    at = ("grid", name)
+    keys = tuple(key.strip() for key in name.split(","))
+    for key in keys:
+        if key not in SETTINGS:
+            raise source.error(at, f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+    if not isinstance(rows, list):
+        raise source.error(at, f"the values of an axis are a list, such as [{rows}]")
+    if not rows:
+        raise source.error(at, "an axis needs at least one value")
+    if len(keys) == 1:
+        return Axis(at, keys, tuple((row,) for row in rows))
+    for number, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(keys):
+            raise source.error(
+                (*at, number), f"each point of this axis is a list of {len(keys)} values: {', '.join(keys)}"
+            )
+    return Axis(at, keys, tuple(map(tuple, rows)))
+
+
+def _settings(source: Document) -> Origin:
+    settings = source.values.get("settings", {})
+    if not isinstance(settings, dict):
+        raise source.error(("settings",), "the settings are a mapping from names to values")
+    for key in settings:
+        if key not in SETTINGS:
+            raise source.error(("settings", key), f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+    return {key: ("settings", key) for key in settings}
+
+
+def _searched(source: Document) -> Origin:
+    search = source.values.get("search", {})
+    space = search.get("space", {}) if isinstance(search, dict) else {}
+    return {key: ("search", "space", key) for key in space} if isinstance(space, dict) else {}
+
+
+def _require_once(source: Document, groups: list[Origin]) -> None:
+    first: Origin = {}
+    for group in groups:
+        for key, at in group.items():
+            if key in first:
+                raise source.error(at, f"'{key}' is already given at {source.place(first[key])}; give it once")
+            first[key] = at
+
+
+def _check_parts(parts: Mapping[str, Any]) -> None:
+    ratio = parts.get("imbalance_ratio")
+    if ratio is not None and (isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not ratio >= 1):
+        raise UserError(
+            "imbalance_ratio is largest class ÷ smallest class: a number of at least 1, or null for balanced labels",
+            key="imbalance_ratio",
+        )
+    for key, least in (("labeled_size", 1), ("valid_size", 1), ("seed", 0)):
+        value = parts.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{key} must be a whole number of at least {least}", key=key)
+
+
+def _fill(template: str, parts: Mapping[str, Any], given: list[str]) -> str:
+    used = set(PLACEHOLDER.findall(template))
+    for key in used:
+        if key not in parts:
+            hint = f"; {key} is not given" if key in SPLIT_KEYS else nearest(key, ("seed", *SPLIT_KEYS))
+            raise UserError(f"nothing to put in place of {{{key}}}{hint}", key="dataset")
+    for key in given:
+        if key not in used:
+            raise UserError(
+                f"{key} would have no effect, since dataset is the whole split '{template}'; "
+                f"write {{{key}}} in it, or give dataset as a name alone",
+                key=key,
+            )
+    return PLACEHOLDER.sub(lambda match: _plain(parts[match[1]]), template)
+
+
+def _plain(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _words(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in chosen.items())

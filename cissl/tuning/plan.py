@@ -1,0 +1,154 @@
+"""What a sweep would do: its trials, their steps, labels per class and disk space, checked against the data."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cissl import models
+from cissl.config import TrialConfig
+from cissl.datasets import load, splits
+from cissl.datasets.catalog import KNOWN
+from cissl.datasets.dataset import EMBEDDED
+from cissl.datasets.store import data_directory, is_prepared
+from cissl.errors import UserError
+from cissl.tuning.sweep_file import Sweep
+
+STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving average, momentum
+CLASSES_SHOWN = 10
+CHANNELS = 3  # of every known data set that has to be prepared
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What a trial's data set and split come to."""
+
+    labeled_counts: list[int]
+    classes: int
+    side: int
+    channels: int
+    prepared: bool
+
+
+def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = True) -> dict[str, DataFacts]:
+    """The facts of every split of the sweep, by its name.
+
+    Args:
+        need_prepared: False counts labels from the catalog where a known data set is not prepared yet.
+
+    Raises:
+        UserError: a data set is unknown or missing, or a class cannot fill the split; with the line in the sweep file.
+    """
+    facts: dict[str, DataFacts] = {}
+    for config in sweep.trials:
+        if config.dataset in facts:
+            continue
+        try:
+            if need_prepared or _is_there(config.spec.name, data_dir):
+                data = load(config.dataset, data_dir)
+                facts[config.dataset] = DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True)
+            else:
+                facts[config.dataset] = _from_catalog(config)
+        except UserError as error:
+            raise sweep.error(config, error) from None
+    return facts
+
+
+def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
+    """Trainable values of each trial's network, by trial id.
+
+    Raises:
+        UserError: a network that the images are too small for; with the line in the sweep file.
+    """
+    counted: dict[tuple, int] = {}
+    result = {}
+    for config in sweep.trials:
+        data = facts[config.dataset]
+        shape = dict(
+            arch=config.arch,
+            classes=data.classes,
+            side=data.side,
+            channels=data.channels,
+            filters=config.filters,
+            repeat=config.repeat,
+            scales=config.scales,
+        )
+        key = tuple(shape.values())
+        if key not in counted:
+            try:
+                counted[key] = models.parameter_count(models.build(**shape))
+            except UserError as error:
+                raise sweep.error(config, error) from None
+        result[config.trial_id] = counted[key]
+    return result
+
+
+def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:
+    """The trials, one in a line, and the sums below them."""
+    lines = [("trial", "split", "steps", "evaluations", "labels", "labels per class")]
+    for config in sweep.trials:
+        counts = facts[config.dataset].labeled_counts
+        lines.append(
+            (
+                config.name,
+                config.dataset,
+                str(config.steps),
+                str(-(-config.steps // config.report_steps)),
+                str(sum(counts)),
+                _shown(counts),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numbers = (2, 3, 4)
+    text = [
+        "  ".join(
+            cell.rjust(width) if i in numbers else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    steps = sum(config.steps for config in sweep.trials)
+    disk = sum(sizes[config.trial_id] * 4 * STORED_COPIES * config.keep_ckpt for config in sweep.trials)
+    text += ["", f"{len(sweep.trials)} trials, {steps} steps, about {_bytes(disk)} of checkpoints"]
+    missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
+    text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
+    return "\n".join(text)
+
+
+def _is_there(name: str, data_dir: Path | None) -> bool:
+    return name in EMBEDDED or name not in KNOWN or is_prepared(name, data_directory(data_dir))
+
+
+def _from_catalog(config: TrialConfig) -> DataFacts:
+    """Labels per class as the split's rule gives them for equally large classes, while the images are missing."""
+    spec, known = config.spec, KNOWN[config.spec.name]
+    labels = np.arange(known.train) % known.classes
+    try:
+        labeled = splits.labeled_indices(
+            labels,
+            size=spec.size,
+            seed=spec.seed,
+            imbalance_ratio=spec.imbalance_ratio,
+            largest=spec.largest,
+            random=spec.random,
+        )
+    except UserError as error:
+        raise UserError(f"{spec}: {error}", key=error.key) from None
+    counts = splits.class_counts(labels[labeled], known.classes).tolist()
+    return DataFacts(counts, known.classes, known.side, CHANNELS, False)
+
+
+def _shown(counts: Sequence[int]) -> str:
+    if len(counts) <= CLASSES_SHOWN:
+        return " ".join(map(str, counts))
+    return f"{' '.join(map(str, counts[:4]))} … {' '.join(map(str, counts[-3:]))} ({len(counts)} classes)"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

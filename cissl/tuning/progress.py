@@ -1,0 +1,205 @@
+"""What people see while a sweep runs: a live table in a terminal, sparse plain lines in a job log."""
+
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from cissl.config import TrialConfig
+
+REDRAW_S = 0.2  # terminal
+LOG_EVERY_S, LOG_AT_MOST_EVERY_S = 10.0, 300.0  # job log: from the one to the other as the sweep gets older
+RUNNING_SHOWN = 8
+BAR = 24  # characters
+
+
+@dataclasses.dataclass
+class TrialProgress:
+    """One trial, as far as the driver knows."""
+
+    config: TrialConfig
+    step: int = 0
+    first_step: int = 0
+    """where this run took it up"""
+    seconds: float = 0.0
+    """training time, of earlier runs too"""
+    first_seconds: float = 0.0
+    row: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """the newest evaluation"""
+    state: str = "pending"
+
+    @property
+    def steps(self) -> int:
+        return self.config.steps
+
+    @property
+    def kind(self) -> tuple[str, str, int]:
+        """Trials that cost about the same for each step."""
+        return self.config.algorithm, self.config.spec.name, self.config.batch
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """Measured in this run; None before its first evaluation."""
+        done = self.step - self.first_step
+        return (self.seconds - self.first_seconds) / done if done > 0 else None
+
+
+class Progress:
+    """Keeps count of a sweep's trials and shows it.
+
+    Args:
+        total: trials of the whole sweep; a search does not know all of them yet.
+        devices: what one running trial occupies, as (number, unit), such as (1, "CPU").
+        stream: where to write; a terminal is redrawn, anything else gets plain lines.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        devices: tuple[float, str],
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total = total
+        self.devices = devices
+        self.stream = stream or sys.stdout
+        self.clock = clock
+        self.live = self.stream.isatty() and os.environ.get("TERM", "") != "dumb"
+        self.trials: dict[str, TrialProgress] = {}
+        self.began = clock()
+        self._most_running = 1
+        self._drawn = 0  # lines on the terminal that the next drawing replaces
+        self._shown_at = -float("inf") if self.live else self.began
+        self._estimate: tuple[float, float] | None = None  # (seconds left, when that was estimated)
+
+    def add(
+        self,
+        config: TrialConfig,
+        *,
+        step: int = 0,
+        seconds: float = 0.0,
+        state: str = "pending",
+        row: dict[str, Any] | None = None,
+    ) -> None:
+        """Make a trial known, with what earlier runs have done of it."""
+        self.trials[config.trial_id] = TrialProgress(config, step, step, seconds, seconds, row or {}, state)
+
+    def start(self, trial_id: str) -> None:
+        self.trials[trial_id].state = "running"
+        self._most_running = max(self._most_running, len(self._running()))
+        self.show()
+
+    def evaluated(self, trial_id: str, row: dict[str, Any]) -> None:
+        trial = self.trials[trial_id]
+        trial.step, trial.seconds, trial.row = row["step"], row["seconds"], row
+        self._estimate = None
+        self.show()
+
+    def finish(self, trial_id: str, state: str) -> None:
+        """Note that a trial has ended, in a line that stays."""
+        trial = self.trials[trial_id]
+        trial.state = state
+        self._estimate = None
+        self.say(f"{state:8s}  {self._name(trial)}  {_scores(trial.row)}  in {duration(trial.seconds)}")
+        self.show()
+
+    def say(self, line: str) -> None:
+        """Print a line above the live table."""
+        self.clear()
+        print(line, file=self.stream, flush=True)
+
+    def show(self, *, now: bool = False) -> None:
+        """Draw the present state, unless that was done a moment ago."""
+        age = self.clock() - self.began
+        pause = REDRAW_S if self.live else min(max(LOG_EVERY_S, age / 50), LOG_AT_MOST_EVERY_S)
+        if not now and self.clock() - self._shown_at < pause:
+            return
+        self._shown_at = self.clock()
+        width = shutil.get_terminal_size().columns - 1 if self.live else 1000
+        lines = [line[:width] for line in [*self._table(), self._summary()]]
+        self.clear()
+        print("\n".join(lines), file=self.stream, flush=True)
+        self._drawn = len(lines) if self.live else 0
+
+    def clear(self) -> None:
+        """Take the live table off the terminal."""
+        if self._drawn:
+            self.stream.write(f"\x1b[{self._drawn}A\x1b[J")
+            self._drawn = 0
+
+    def _running(self) -> list[TrialProgress]:
+        return [trial for trial in self.trials.values() if trial.state == "running"]
+
+    def _table(self) -> list[str]:
+        running = self._running()
+        rows = [
+            f"running   {self._name(trial)}  {_scores(trial.row)}  "
+            f"step {trial.step:>{len(str(trial.steps))}}/{trial.steps}{_left(self._cost(trial))}"
+            for trial in running[:RUNNING_SHOWN]
+        ]
+        more = len(running) - RUNNING_SHOWN
+        return rows + [f"          … and {more} more"] * (more > 0)
+
+    def _summary(self) -> str:
+        steps = sum(trial.steps for trial in self.trials.values()) * max(1.0, self.total / max(1, len(self.trials)))
+        share = sum(trial.step for trial in self.trials.values()) / max(1.0, steps)
+        done = sum(trial.state == "complete" for trial in self.trials.values())
+        number, unit = self.devices
+        used = number * sum(trial.seconds - trial.first_seconds for trial in self.trials.values()) / 3600
+        filled = round(share * BAR)
+        bar = f"[{'#' * filled}{'-' * (BAR - filled)}] " if self.live else ""
+        return (
+            f"{bar}{share:4.0%}  {done}/{self.total} trials complete  {duration(self.clock() - self.began)} so far"
+            f"{_left(self._seconds_left())}  {used:.2f} {unit}-hours"
+        )
+
+    def _cost(self, trial: TrialProgress) -> float | None:
+        """Seconds that a trial still needs, by its own pace or else that of its kind, or of any."""
+        own = trial.seconds_per_step
+        if own is None:
+            measured = [
+                (other.kind == trial.kind, other.seconds_per_step)
+                for other in self.trials.values()
+                if other.seconds_per_step is not None
+            ]
+            alike = [pace for same, pace in measured if same] or [pace for _, pace in measured]
+            own = sum(alike) / len(alike) if alike else None
+        return None if own is None else own * (trial.steps - trial.step)
+
+    def _seconds_left(self) -> float | None:
+        if self._estimate is None:
+            unfinished = [trial for trial in self.trials.values() if trial.state in ("pending", "running")]
+            costs = [self._cost(trial) for trial in unfinished]
+            if not costs or None in costs:
+                return None
+            unknown = (self.total - len(self.trials)) * sum(costs) / len(costs)
+            spread = (sum(costs) + unknown) / min(self._most_running, max(1, len(costs)))
+            self._estimate = (max(spread, *costs), self.clock())
+        seconds, when = self._estimate
+        return max(0.0, seconds - (self.clock() - when))
+
+    def _name(self, trial: TrialProgress) -> str:
+        return trial.config.name.ljust(max((len(known.config.name) for known in self.trials.values()), default=0))
+
+
+def duration(seconds: float) -> str:
+    """1:02:03 or 4:05."""
+    whole = int(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"  {duration(seconds)} left"
+
+
+def _scores(row: dict[str, Any]) -> str:
+    def shown(key: str) -> str:
+        return "   –" if row.get(key) is None else f"{row[key]:5.1f}"
+
+    return f"accuracy {shown('accuracy'):>5s}  gmean {shown('gmean'):>5s}"

@@ -1,0 +1,319 @@
+"""A sweep as a person writes it: a YAML file → the trials, and how to run them. Knows nothing of Ray.
+
+name: cifar10_lt                      # default: the file's name
+settings:                             # what all trials share: any setting of a trial (python -m cissl.train --help)
+  dataset: cifar10                    # the split is made of this and four more keys:
+  imbalance_ratio: 20                 #   γ; left out or null: balanced labels
+  labeled_size: 20                    #   labels; with an imbalance ratio, those of the largest class
+  valid_size: 1                       #   default 1
+  seed: 1                             #   of the split and of training; default 1
+                                      # or is written whole: dataset: "cifar10_LT_20.{seed}@20-1"
+grid:                                 # every combination; settings joined by commas move together
+  algorithm: [fixmatch, cadr]
+  imbalance_ratio, labeled_size: [[20, 20], [50, 50]]
+  seed: [1, 2, 3]
+search:                               # instead of a grid, or around it: every candidate runs the whole grid
+  space: {lr: {loguniform: [0.01, 0.1]}, confidence: {choice: [0.9, 0.95]}, adepth: {int: [1, 3]}}
+  metric: valid_accuracy              #   and is judged by its trials' mean (or valid_gmean)
+  trials: 20                          #   candidates
+  sampler: tpe                        #   or random
+  seed: 0
+resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
+concurrency: 2                        # trials at a time; default: as many as fit
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cissl.config import KIMG, TrialConfig
+from cissl.errors import UserError, nearest
+from cissl.tuning import document
+from cissl.tuning.document import At, Document
+from cissl.tuning.grid import SETTINGS, Origin, blamed, expand, read_axes
+
+TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency")
+RESOURCES = ("cpus", "gpus", "workers")
+SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed")
+METRICS = ("valid_accuracy", "valid_gmean")
+SAMPLERS = ("tpe", "random")
+RANGES = ("uniform", "loguniform", "int", "choice")
+FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
+SMOKE_STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What each worker of a trial holds; None: what the machine suggests."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+    workers: int = 1
+    """processes of one trial (distributed data parallel)"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    """One searched setting: `values` are the two bounds of a range, or the choices."""
+
+    kind: str
+    values: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """A hyper-parameter search on validation data."""
+
+    space: dict[str, Dimension]
+    metric: str
+    trials: int
+    """candidates; each runs the whole grid"""
+    sampler: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Everything that a sweep file says."""
+
+    name: str
+    path: Path
+    source: Document
+    resources: Resources
+    concurrency: int | None
+    search: Search | None
+    planned: list[tuple[TrialConfig, Origin]]
+    """the grid's trials; with a search, those of its corner candidates, which stand for all"""
+
+    @property
+    def trials(self) -> list[TrialConfig]:
+        return [config for config, _ in self.planned]
+
+    def candidate(self, params: dict[str, Any]) -> list[TrialConfig]:
+        """The trials of one candidate of the search: the grid with these settings."""
+        return [config for config, _ in expand(self.source, params)]
+
+    def error(self, config: TrialConfig, error: UserError) -> UserError:
+        """A mistake that came up for one of the trials, with the line that is to blame."""
+        origin = next(origin for planned, origin in self.planned if planned == config)
+        return self.source.error(blamed(error.key, origin), error)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep that a file describes.
+
+    Args:
+        overrides: texts ``key=value`` that replace what the file says; a list makes a grid axis.
+
+    Raises:
+        UserError: any mistake in the file or the overrides, with file, line, key, value and the mend.
+    """
+    source = document.read(path)
+    for override in overrides:
+        _override(source, override)
+    _require_known(source, (), TOP_KEYS)
+    search = _search(source)
+    corners = [{}] if search is None else _corners(search.space)
+    sweep = Sweep(
+        name=_name(source, path),
+        path=path,
+        source=source,
+        resources=_resources(source),
+        concurrency=_number(source, ("concurrency",), None, whole=True, at_least=1),
+        search=search,
+        planned=[trial for params in corners for trial in expand(source, params)],
+    )
+    for config, origin in sweep.planned:
+        _check_trial(sweep, config, origin)
+    return sweep
+
+
+def smoke(sweep: Sweep) -> Sweep:
+    """The first trial of each algorithm on each data set, for three steps: whether everything works at all."""
+    first: dict[tuple[str, str], tuple[TrialConfig, Origin]] = {}
+    for config, origin in sweep.planned:
+        kimg = SMOKE_STEPS * config.batch / KIMG
+        short = dataclasses.replace(config, train_kimg=kimg, report_kimg=kimg, save_kimg=kimg)
+        first.setdefault((config.algorithm, config.spec.name), (short, origin))
+    return dataclasses.replace(sweep, name=f"{sweep.name}-smoke", search=None, planned=list(first.values()))
+
+
+def _check_trial(sweep: Sweep, config: TrialConfig, origin: Origin) -> None:
+    workers = sweep.resources.workers
+    if config.batch % workers:
+        raise sweep.source.error(
+            ("resources", "workers"),
+            f"a batch of {config.batch} cannot be divided evenly among {workers} workers; "
+            f"choose a divisor of {config.batch}, or another batch",
+        )
+    if sweep.search is not None and config.spec.valid < FEWEST_VALIDATION_IMAGES:
+        raise sweep.source.error(
+            ("search", "metric") if "metric" in sweep.source.values["search"] else ("search",),
+            f"{config.dataset} has {config.spec.valid} validation images, too few to compare settings by; "
+            f"set valid_size to at least {FEWEST_VALIDATION_IMAGES}, better some hundreds",
+        )
+
+
+def _name(source: Document, path: Path) -> str:
+    name = source.values.get("name", path.stem)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise source.error(
+            ("name",), "the name of a sweep is the name of a folder: letters, digits, '_', '-', '.' and '+'"
+        )
+    return name
+
+
+def _resources(source: Document) -> Resources:
+    _require_group(source, ("resources",), RESOURCES)
+    resources = Resources(
+        cpus=_number(source, ("resources", "cpus"), None, above=0),
+        gpus=_number(source, ("resources", "gpus"), None, at_least=0),
+        workers=_number(source, ("resources", "workers"), 1, whole=True, at_least=1),
+    )
+    for key, value in (("cpus", resources.cpus), ("gpus", resources.gpus)):
+        if value is not None and value > 1 and value != int(value):
+            raise source.error(("resources", key), f"{key} above 1 must be whole")
+    if resources.workers > 1 and resources.gpus is not None and resources.gpus != int(resources.gpus):
+        raise source.error(
+            ("resources", "gpus"), "workers of one trial cannot share a GPU: give whole GPUs, or workers: 1"
+        )
+    return resources
+
+
+def _search(source: Document) -> Search | None:
+    if "search" not in source.values:
+        return None
+    _require_group(source, ("search",), SEARCH_KEYS)
+    space = source.values["search"].get("space")
+    if not isinstance(space, dict) or not space:
+        raise source.error(("search",), "a search needs a space, such as space: {lr: {loguniform: [0.01, 0.1]}}")
+    return Search(
+        space={key: _dimension(source, key) for key in space},
+        metric=_metric(source),
+        trials=_number(source, ("search", "trials"), 20, whole=True, at_least=1),
+        sampler=_choice(source, ("search", "sampler"), SAMPLERS),
+        seed=_number(source, ("search", "seed"), 0, whole=True, at_least=0),
+    )
+
+
+def _dimension(source: Document, key: str) -> Dimension:
+    at = ("search", "space", key)
+    if key not in SETTINGS:
+        raise source.error(at, f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+    given = source.get(at)
+    if not isinstance(given, dict) or len(given) != 1:
+        raise source.error(
+            at, f"a searched setting has one range, such as {{uniform: [0, 1]}}; ranges: {', '.join(RANGES)}"
+        )
+    ((kind, values),) = given.items()
+    at = (*at, kind)
+    if kind not in RANGES:
+        raise source.error(at, f"unknown range '{kind}'{nearest(kind, RANGES)}")
+    if kind == "choice":
+        if not isinstance(values, list) or not values:
+            raise source.error(at, "the choices are a list of at least one value")
+        return Dimension(kind, tuple(values))
+    return Dimension(kind, _bounds(source, at, kind, values))
+
+
+def _bounds(source: Document, at: At, kind: str, values: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in values)  # float: YAML reads 1e-4 as text
+    except (TypeError, ValueError):
+        raise source.error(at, "a range is a list of two numbers, [lowest, highest]") from None
+    if not low < high:
+        raise source.error(at, "the first bound must be below the second")
+    if kind == "loguniform" and low <= 0:
+        raise source.error(at, "a logarithmic range needs bounds above 0")
+    if kind == "int":
+        if low != int(low) or high != int(high):
+            raise source.error(at, "the bounds of an int range are whole numbers")
+        return int(low), int(high)
+    return low, high
+
+
+def _corners(space: dict[str, Dimension]) -> list[dict[str, Any]]:
+    """Candidates that together try every bound and every choice once."""
+    length = max(len(dimension.values) for dimension in space.values())
+    return [
+        {key: dimension.values[min(i, len(dimension.values) - 1)] for key, dimension in space.items()}
+        for i in range(length)
+    ]
+
+
+def _metric(source: Document) -> str:
+    at = ("search", "metric")
+    metric = source.values["search"].get("metric", METRICS[0])
+    if metric in ("accuracy", "gmean"):
+        advice = f"settings chosen on it would make its figures worthless; use 'valid_{metric}'"
+        raise source.error(at, f"'{metric}' is measured on test data, and {advice}")
+    return _choice(source, at, METRICS)
+
+
+def _choice(source: Document, at: At, known: tuple[str, ...]) -> str:
+    value = source.values[at[0]].get(at[1], known[0])
+    if value not in known:
+        raise source.error(at, f"unknown {at[1]} '{value}'{nearest(value, known)}")
+    return value
+
+
+def _number(
+    source: Document,
+    at: At,
+    default: Any,
+    *,
+    whole: bool = False,
+    at_least: float | None = None,
+    above: float | None = None,
+) -> Any:
+    try:
+        value = source.get(at)
+    except KeyError:
+        return default
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        raise source.error(at, f"{at[-1]} must be a {'whole ' if whole else ''}number")
+    if at_least is not None and not value >= at_least:
+        raise source.error(at, f"{at[-1]} must be at least {at_least}")
+    if above is not None and not value > above:
+        raise source.error(at, f"{at[-1]} must be above {above}")
+    return value
+
+
+def _require_group(source: Document, at: At, known: tuple[str, ...]) -> None:
+    group = source.values.setdefault(at[0], {})
+    if not isinstance(group, dict):
+        raise source.error(at, f"{at[0]} is a group of keys: {', '.join(known)}")
+    _require_known(source, at, known)
+
+
+def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
+    for key in source.get(at):
+        if key not in known:
+            hint = "; it belongs under 'settings' or 'grid'" if not at and key in SETTINGS else nearest(key, known)
+            raise source.error((*at, key), f"unknown key '{key}'{hint}")
+
+
+def _override(source: Document, text: str) -> None:
+    """Apply one ``--set``: to the grid where the key is an axis, else to the settings; dots lead to other blocks."""
+    place = f"--set {text}"
+    key, equals, value_text = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise UserError(f"{place}: write key=value")
+    value = document.parse_value(value_text, place)
+    head = key.partition(".")[0]
+    if head in TOP_KEYS:
+        source.put(tuple(key.split(".")), value, place)
+        return
+    axis = next((axis for axis in read_axes(source) if key in axis.keys), None)
+    if axis is not None and len(axis.keys) > 1:
+        raise UserError(f"{place}: {key} moves together with others; write --set 'grid.{axis.at[1]}=[[…], …]'")
+    if axis is not None or isinstance(value, list):
+        values = value if isinstance(value, list) else [value]
+        source.remove(("settings", key))
+        source.put(("grid", key), values, place)
+    else:
+        source.put(("settings", key), value, place)
