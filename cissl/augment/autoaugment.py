@@ -1,7 +1,7 @@
-"""AutoAugment (Cubuk et al., CVPR 2019, arXiv 1805.09501): policies found by search, on RandAugment's operations.
+"""AutoAugment (Cubuk et al., CVPR 2019, arXiv 1805.09501): policies found by search.
 
-A policy is a list of sub-policies; each image draws one, and applies its two operations with their
-probabilities. The lists are those printed in the paper's appendix.
+They use RandAugment's operations. A policy is a list of sub-policies; each image draws one, and applies its
+two operations with their probabilities. The lists are those printed in the paper's appendix.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from torch import Tensor
 from cissl.augment import randaugment
 from cissl.errors import UserError
 
-# One sub-policy a line: operation, probability in tenths, magnitude, twice. Where the paper gives a magnitude to
-# an operation that has none, 0 stands here.
+# One sub-policy a line: operation, probability in tenths, magnitude, twice. Where the paper gives a magnitude
+# to an operation that has none, 0 stands here.
 _CIFAR10 = """
     Invert 1 0        Contrast 2 6
     Rotate 7 2        TranslateX 3 9
@@ -113,8 +113,8 @@ def sub_policies(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     if dataset not in POLICIES:
         raise UserError(
-            f"augment: AutoAugment has no policy for dataset {dataset!r}, only for {', '.join(sorted(POLICIES))}; "
-            "use 'ra' or 'rac' (RandAugment) instead of 'aa' or 'aac'",
+            f"augment: AutoAugment has no policy for dataset {dataset!r}, only for "
+            f"{', '.join(sorted(POLICIES))}; use 'ra' or 'rac' (RandAugment) instead of 'aa' or 'aac'",
             key="augment",
         )
     cells = np.array(POLICIES[dataset].split()).reshape(-1, 2, 3)

@@ -1,10 +1,12 @@
 """CTAugment (Berthelot et al., ReMixMatch, ICLR 2020): operations whose strength follows the model.
 
 Notation: N images, D = depth operations an image, 19 operations, at most 2 levels an operation, at most 17
-bins a level. A level lies in [0, 1); its bin has a rate, an exponential average (decay δ) of how well the model
-predicts images whose probe fell into that bin. Levels are float64, as the bins' edges ask for; rates float32.
+bins a level. A level lies in [0, 1); its bin has a rate, an exponential average (decay δ) of how well the
+model predicts images whose probe fell into that bin. Levels are float64, as the bins' edges ask for; rates
+are float32.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,63 +42,65 @@ LEVELS = 2
 MOST_BINS = 17
 
 
-# Operations by level: (images, levels (R, 2) float64, centres (R, 2) int64) -> table, matrix or images.
+# Operations by level: (images, level, second, centre) -> table, matrix or images. `level` and `second`, which
+# only rescale has, are (R,) float64, `centre` is (R, 2) int64 for cutout.
 
 
-def _factor(levels: Tensor) -> Tensor:
-    return 0.1 + 1.9 * levels[:, 0]
+def _factor(level: Tensor) -> Tensor:
+    """Of ImageEnhance."""
+    return 0.1 + 1.9 * level
 
 
-def _towards(table):
-    """The identity blended with another table by the level."""
+def _signed(level: Tensor) -> Tensor:
+    return 2 * level - 1
 
-    def blended(images, levels, centres):
-        return ops.blend(ops.ramp(images.device), table(images).float(), levels[:, 0])
+
+def _towards(table: Callable[[Tensor], Tensor]):
+    """The identity's table blended with another one by the level."""
+
+    def blended(images, level, second, centre):
+        return ops.blend(ops.ramp(images.device), table(images).float(), level)
 
     return blended
 
 
-def _signed(levels: Tensor) -> Tensor:
-    return 2 * levels[:, 0] - 1
+def _rotate(images, level, second, centre):
+    return ops.rotation((_signed(level) * 45).round_(), images.shape[-1])
 
 
-def _rotate(images, levels, centres):
-    return ops.rotation((_signed(levels) * 45).round_(), images.shape[-1])
+def _cutout(images, level, second, centre):
+    size = 1 + (level * images.shape[-1] * 0.499).long()
+    return ops.cutout(images, size // 2, centre)
 
 
-def _cutout(images, levels, centres):
-    size = 1 + (levels[:, 0] * images.shape[-1] * 0.499).long()
-    return ops.cutout(images, size // 2, centres)
-
-
-def _rescale(images, levels, centres):
-    side, scale = images.shape[-1], levels[:, 0] * 0.25
+def _rescale(images, level, second, centre):
+    side, scale = images.shape[-1], level * 0.25
     first, last = (scale * side).round_(), (side * (1 - scale)).round_()
-    return ops.rescale(images, first.long(), last.long(), (levels[:, 1] * 5.99).long())
+    return ops.rescale(images, first.long(), last.long(), (second * 5.99).long())
 
 
 # translate_x and translate_y move by at most 0.3 pixels to the nearest neighbour: they change nothing.
 FAMILY = Family(
-    names=tuple(BINS),
+    tuple(BINS),
     tables={
         "autocontrast": _towards(ops.autocontrast_table),
         "equalize": _towards(ops.equalize_table),
         "invert": _towards(ops.invert_table),
-        "brightness": lambda images, levels, _: ops.brightness_table(_factor(levels)),
-        "contrast": lambda images, levels, _: ops.contrast_table(images, _factor(levels)),
-        "posterize": lambda images, levels, _: ops.posterize_table(1 + (levels[:, 0] * 7.999).floor()),
-        "solarize": lambda images, levels, _: ops.solarize_table((levels[:, 0] * 255.999).floor()),
+        "brightness": lambda images, level, *_: ops.brightness_table(_factor(level)),
+        "contrast": lambda images, level, *_: ops.contrast_table(images, _factor(level)),
+        "posterize": lambda images, level, *_: ops.posterize_table(1 + (level * 7.999).floor()),
+        "solarize": lambda images, level, *_: ops.solarize_table((level * 255.999).floor()),
     },
     matrices={
         "rotate": _rotate,
-        "shear_x": lambda images, levels, _: ops.shear_x(_signed(levels) * 0.3),
-        "shear_y": lambda images, levels, _: ops.shear_y(_signed(levels) * 0.3),
+        "shear_x": lambda images, level, *_: ops.shear_x(_signed(level) * 0.3),
+        "shear_y": lambda images, level, *_: ops.shear_y(_signed(level) * 0.3),
     },
     images={
-        "blur": lambda images, levels, _: ops.blur(images, levels[:, 0]),
-        "smooth": lambda images, levels, _: ops.smooth(images, levels[:, 0]),
-        "color": lambda images, levels, _: ops.color(images, _factor(levels)),
-        "sharpness": lambda images, levels, _: ops.sharpness(images, _factor(levels)),
+        "blur": lambda images, level, *_: ops.blur(images, level),
+        "smooth": lambda images, level, *_: ops.smooth(images, level),
+        "color": lambda images, level, *_: ops.color(images, _factor(level)),
+        "sharpness": lambda images, level, *_: ops.sharpness(images, _factor(level)),
         "cutout": _cutout,
         "rescale": _rescale,
     },
@@ -114,7 +118,7 @@ def apply(images: Tensor, choice: np.ndarray, levels: Tensor, centres: np.ndarra
     """
     centres = torch.from_numpy(centres).to(images.device, non_blocking=True)
     for slot in range(choice.shape[1]):
-        images = FAMILY(images, choice[:, slot], levels[:, slot], centres[:, slot])
+        images = FAMILY(images, choice[:, slot], *levels[:, slot].unbind(1), centres[:, slot])
     return images
 
 
@@ -157,7 +161,7 @@ class CTAugment:
         self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, device=device)
 
     def probabilities(self) -> Tensor:
-        """(19, 2, 17) float32, largest 1 in each row: rate + 1 - δ, divided by the maximum, cut at the threshold."""
+        """(19, 2, 17) float32: rate + 1 - δ over its maximum in each row, 0 below the threshold."""
         q = (self.rates + (1 - self.decay)) * self.drawable
         q = q / q.amax(2, keepdim=True)
         return q * (q >= self.threshold)
@@ -188,8 +192,8 @@ class CTAugment:
     def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
         """For each row, operation and level in order: rate[bin] <- δ rate[bin] + (1 - δ) proximity[row].
 
-        In closed form: a bin used k times keeps δ^k of its rate, and its j-th use counts with δ^(k-j). Computed
-        in float64 without atomic additions, so that all workers get the same bits from the same rows.
+        In closed form: a bin used k times keeps δ^k of its rate, and its j-th use counts with δ^(k-j).
+        Computed in float64 without atomic additions: all workers get the same bits from the same rows.
 
         Args:
             policy: N rows.
@@ -201,7 +205,9 @@ class CTAugment:
         cell = torch.where(bins > 0, cell, -1).flatten()
         later = (cell == cell.unsqueeze(1)).triu(1).sum(1)  # uses of the same bin still to come
         value = proximity.double().repeat_interleave(cell.numel() // len(proximity))
+        gain = ((1 - self.decay) * self.decay ** later.double() * value).unsqueeze(1)
         uses = cell.unsqueeze(1) == torch.arange(self.rates.numel(), device=cell.device)
-        gain = (uses * ((1 - self.decay) * self.decay ** later.double() * value).unsqueeze(1)).sum(0)
+        # Not a product with `uses`: a NaN would spread from its own bins to all.
+        gain = torch.where(uses, gain, 0.0).sum(0)
         kept = self.decay ** uses.sum(0).double()
         self.rates = (kept * self.rates.flatten().double() + gain).float().view_as(self.rates)

@@ -5,9 +5,9 @@ Images are (R, C, S, S) uint8, parameters (R,) float64 unless said otherwise; in
 Arithmetic follows Pillow's C code (float32 blends that truncate, 16.16 fixed-point affine maps, 22-bit
 fixed-point resampling), so that every result is the same byte:
 
-    ======================================================  ===================================================
+    ======================================================  =================================================
     operation                                               against Pillow 8.4 and 13.0, L and RGB
-    ======================================================  ===================================================
+    ======================================================  =================================================
     blend; autocontrast, equalize, posterize, solarize      equal
     brightness, color, contrast, sharpness (ImageEnhance)   equal
     blur, smooth (ImageFilter.BLUR, SMOOTH)                 equal
@@ -16,7 +16,7 @@ fixed-point resampling), so that every result is the same byte:
     rescale (crop + LANCZOS, BICUBIC, BILINEAR, BOX,        equal
     HAMMING or NEAREST resize back)
     cutout                                                  equal
-    ======================================================  ===================================================
+    ======================================================  =================================================
 
 Operations on single pixel values come as tables (R, C or 1, 256) uint8, so that a batch of different ones
 costs one `lookup`; geometric ones come as matrices (R, 2, 3), so that a batch of them costs one `affine`.
@@ -57,8 +57,9 @@ def blend(first: Tensor, second: Tensor, alpha: Tensor) -> Tensor:
     return (second - first).mul_(weight).add_(first).clamp_(0, 255).to(torch.uint8)
 
 
+@lru_cache(maxsize=16)
 def ramp(device: torch.device) -> Tensor:
-    """(256,) float32: the identity table."""
+    """(256,) float32: the identity table, shared by all callers."""
     return torch.arange(256, dtype=torch.float32, device=device)
 
 
@@ -69,8 +70,8 @@ def lookup(images: Tensor, tables: Tensor) -> Tensor:
 
 def autocontrast_table(images: Tensor) -> Tensor:
     """ImageOps.autocontrast: stretch each channel to 0..255 (float64, truncated); constant channels stay."""
-    low, high = (extreme.double().unsqueeze(2) for extreme in images.flatten(2).aminmax(dim=2))
-    values = torch.arange(256, dtype=torch.float64, device=images.device)
+    values, pixels = ramp(images.device).double(), images.flatten(2)
+    low, high = pixels.amin(2, keepdim=True).double(), pixels.amax(2, keepdim=True).double()
     # Not `255 / x`, which torch computes as x.reciprocal() * 255: rounded twice, it moves some values by one.
     scale = torch.full_like(high, 255.0).div_(high - low)
     stretched = (values * scale - low * scale).clamp_(0, 255)
@@ -133,27 +134,48 @@ def _gray(images: Tensor) -> Tensor:
     return (19595 * red + 38470 * green + 7471 * blue).add_(2**15).mul_(2**-16).floor_()
 
 
+def _run(line: Tensor, size: int, step: int) -> Tensor:
+    """Sums of `size` entries of a vector, `step` apart, starting from each entry where they fit."""
+    length = line.numel() - (size - 1) * step
+    total = line[:length] + line[step : step + length]
+    for i in range(2, size):
+        total += line[i * step : i * step + length]
+    return total
+
+
 def _window(images: Tensor, size: int) -> Tensor:
-    """Sums over size x size windows, valid positions only."""
-    rows = sum(images[..., i : images.shape[-2] - size + 1 + i, :] for i in range(size))
-    return sum(rows[..., i : images.shape[-1] - size + 1 + i] for i in range(size))
+    """Sums over the size x size windows of each image, at the windows' middle pixels; anything elsewhere.
+
+    The sums run over the batch as one line of pixels, several times faster than over rows; what they add
+    up across the ends of rows and images falls within size // 2 pixels of a border and is not used.
+    """
+    side, reach = images.shape[-1], size // 2
+    sums = torch.empty_like(images)
+    middle = reach * (side + 1)
+    sums.view(-1)[middle:-middle] = _run(_run(images.reshape(-1), size, 1), size, side)
+    return sums
+
+
+def _inside(images: Tensor, border: int) -> Tensor:
+    return images[..., border:-border, border:-border]
+
+
+def _rounded(images: Tensor, sums: Tensor, divisor: int, border: int) -> Tensor:
+    """sums / divisor rounded half up, with a border copied from `images`."""
+    result = images.clone()
+    # The divisors are 13, which never gives a half, and 16, which is exact: float32 rounds as Pillow does.
+    _inside(result, border).copy_(_inside(sums, border)).mul_(1 / divisor).add_(0.5).floor_()
+    return result
 
 
 def _smooth(images: Tensor) -> Tensor:
     """ImageFilter.SMOOTH: 3x3 of ones with 5 in the middle, over 13; the border of 1 pixel is copied."""
-    result = images.clone()
-    inner = images[..., 1:-1, 1:-1]
-    # A thirteenth is never half-way between two integers: float32 rounds as Pillow does.
-    result[..., 1:-1, 1:-1] = (_window(images, 3) + 4 * inner).mul_(1 / 13).add_(0.5).floor_()
-    return result
+    return _rounded(images, _window(images, 3).add_(images, alpha=4), 13, 1)
 
 
 def _blur(images: Tensor) -> Tensor:
-    """ImageFilter.BLUR: the ring of 16 around a 3x3, over 16; the border of 2 pixels is copied."""
-    result = images.clone()
-    ring = _window(images, 5) - _window(images[..., 1:-1, 1:-1], 3)
-    result[..., 2:-2, 2:-2] = ring.mul_(1 / 16).add_(0.5).floor_()
-    return result
+    """ImageFilter.BLUR: the ring of 16 pixels around a 3x3, over 16; the border of 2 pixels is copied."""
+    return _rounded(images, _window(images, 5).sub_(_window(images, 3)), 16, 2)
 
 
 def color(images: Tensor, factor: Tensor) -> Tensor:
@@ -301,7 +323,7 @@ def _nearest_taps(size: int, side: int) -> list[tuple[int, list[float]]]:
 
 
 def _kernel_taps(kernel: Callable[[float], float], radius: float, size: int, side: int):
-    """Per output pixel the first input pixel and the weights, rounded to multiples of 2^-22 as Pillow does."""
+    """Per output pixel the first input pixel and the weights, in multiples of 2^-22 rounded as by Pillow."""
     scale, taps = size / side, []
     for out in range(side):
         centre = (out + 0.5) * scale
@@ -348,24 +370,26 @@ def rescale(images: Tensor, first: Tensor, last: Tensor, method: Tensor) -> Tens
     # Unused taps have weight 0: where they would leave the image they may fall on any pixel.
     index = (starts[method, size] + first[:, None]).unsqueeze(2).add(taps).clamp_(max=side - 1)
     matrix = torch.zeros(len(images), side, side, dtype=torch.float64, device=images.device)
-    matrix = matrix.scatter_add_(2, index, weights[method, size]).unsqueeze(1)
-    rows = (images.double() @ matrix.mT).add_(0.5).floor_().clamp_(0, 255)
-    return (matrix @ rows).add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    matrix.scatter_add_(2, index, weights[method, size])
+    rows = torch.bmm(images.double().flatten(1, 2), matrix.mT).add_(0.5).floor_().clamp_(0, 255)
+    columns = matrix.unsqueeze(1) @ rows.view(images.shape)
+    return columns.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
 # Cutout
 
 
-def cutout_mask(half: Tensor, centre: Tensor, side: int) -> Tensor:
-    """(R, S, S) bool: the square [centre - half, centre + half), clipped to the image.
+def square(half: Tensor, centre: Tensor, side: int) -> Tensor:
+    """(R, 1, S, S) uint8: 1 in the square [centre - half, centre + half), clipped to the image, else 0.
 
     half: (R,) int64; centre: (R, 2) int64, column then row.
     """
     steps = torch.arange(side, device=centre.device)
-    inside = (2 * (steps - centre.unsqueeze(2)) + 1).abs_() < (2 * half).view(-1, 1, 1)
-    return inside[:, 1, :, None] & inside[:, 0, None, :]
+    inside = ((2 * (steps - centre.unsqueeze(2)) + 1).abs_() < (2 * half).view(-1, 1, 1)).to(torch.uint8)
+    return (inside[:, 1, :, None] * inside[:, 0, None, :]).unsqueeze(1)
 
 
 def cutout(images: Tensor, half: Tensor, centre: Tensor) -> Tensor:
     """Fill that square with gray 127."""
-    return images.masked_fill(cutout_mask(half, centre, images.shape[-1]).unsqueeze(1), 127)
+    cut = square(half, centre, images.shape[-1])
+    return (images * (1 - cut)).add_(cut * 127)

@@ -37,7 +37,8 @@ def parse_triple(text: str) -> tuple[str, str, str]:
     letters = str(text).split(".")
     if len(letters) != 3:
         raise UserError(
-            f"augment: {text!r} is not three letters labeled.weak.strong; write for example 'd.d.d'", key="augment"
+            f"augment: {text!r} is not three letters labeled.weak.strong; write for example 'd.d.d'",
+            key="augment",
         )
     for letter in letters:
         _check_letter(letter, text)
@@ -142,13 +143,14 @@ class Augmentation:
         """Restore what `state_dict` gave.
 
         Raises:
-            ValueError: the state is of a triple with CTAugment and this one has none, or the reverse.
+            ValueError: the state is not one of a triple like this one's.
         """
-        if state.keys() != self.state_dict().keys():
-            raise ValueError(f"augmentation state has {sorted(state)}, needs {sorted(self.state_dict())}")
+        own = self.state_dict()
+        given, needed = ({name: tuple(value.shape) for name, value in s.items()} for s in (state, own))
+        if given != needed:
+            raise ValueError(f"augmentation state is {given}, but this augmentation needs {needed}")
         if self.uses_ctaugment:
-            rates = self._ctaugment.rates
-            self._ctaugment.rates = state["rates"].to(rates).view_as(rates).clone()
+            self._ctaugment.rates = state["rates"].to(own["rates"], copy=True)
 
     def _view(self, letter: str) -> Callable[[Tensor, object], Tensor]:
         if letter == "x":

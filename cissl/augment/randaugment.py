@@ -1,8 +1,8 @@
 """RandAugment (Cubuk et al., 2020) in the variant of FixMatch and UDA: Pillow's RGBA images, alpha 0 outside.
 
 Geometric operations leave transparent pixels where they find no image; these become 0.0 (gray) at the end.
-AutoContrast, Equalize, Invert, Posterize and Solarize make the whole image opaque again. Alpha is carried as a
-last channel. Magnitudes are whole numbers; policies are known on the host, with all their draws.
+AutoContrast, Equalize, Invert, Posterize and Solarize make the whole image opaque again. Alpha is carried as
+a last channel. Magnitudes are whole numbers; policies are known on the host, with all their draws.
 """
 
 from dataclasses import dataclass
@@ -51,11 +51,11 @@ _PARAMETER = {
     "Sharpness": lambda m: m * 1.8 / 10 + 0.1,
 }
 PARAMETERS = np.array(
-    [[_PARAMETER.get(name, float)(m) for m in range(LARGEST_MAGNITUDE + 1)] for name in NAMES], dtype=np.float64
+    [[float(_PARAMETER.get(name, float)(m)) for m in range(LARGEST_MAGNITUDE + 1)] for name in NAMES]
 )
 
 FAMILY = Family(
-    names=NAMES,
+    NAMES,
     tables={
         "AutoContrast": lambda images, _: ops.autocontrast_table(images),
         "Equalize": lambda images, _: ops.equalize_table(images),
@@ -73,7 +73,7 @@ FAMILY = Family(
         "TranslateY": lambda images, pixels: ops.translation(pixels, 1),
     },
     images={"Color": ops.color, "Sharpness": ops.sharpness},
-    opaque=frozenset({"AutoContrast", "Equalize", "Invert", "Posterize", "Solarize"}),
+    opaque=("AutoContrast", "Equalize", "Invert", "Posterize", "Solarize"),
 )
 
 
@@ -92,7 +92,7 @@ def wrap(images: Tensor) -> Tensor:
 
 def unwrap(rgba: Tensor) -> Tensor:
     """(N, C + 1, S, S) uint8 -> (N, C, S, S) float32 in [-1, 1], 0.0 where alpha is 0."""
-    return ops.to_float(rgba[:, :-1]).masked_fill_(rgba[:, -1:] == 0, 0.0)
+    return ops.to_float(rgba[:, :-1]).mul_(rgba[:, -1:] != 0)
 
 
 def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negative: np.ndarray) -> Tensor:
@@ -123,7 +123,7 @@ def cut(images: Tensor, size: int, centres: np.ndarray) -> Tensor:
         return images
     half = torch.full((len(images),), size // 2, device=images.device)
     centres = torch.from_numpy(centres[:, ::-1].copy()).to(images.device)
-    return images.masked_fill(ops.cutout_mask(half, centres, images.shape[-1]).unsqueeze(1), 0.0)
+    return images * (1 - ops.square(half, centres, images.shape[-1]))
 
 
 def default_cutout(side: int) -> int:
