@@ -266,6 +266,10 @@ def _html_entry(entry: Entry) -> str:
     return f"<td>{number}{suffix}{marks}</td>"
 
 
+SPELLED = {"γ": "gamma", "ᵤ": "-unlabeled", "₁": "1", "β": "beta", "μ": "mu", "τ": "tau", "λ": "lambda"}
+
+
 def slug(text: str) -> str:
-    """A label such as ``tab:accuracy-last10``."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Text as part of a file's or a label's name: ``CIFAR-10 γ = 20`` → ``cifar-10-gamma-20``."""
+    spelled = "".join(SPELLED.get(c, c) for c in text.lower())
+    return re.sub(r"[^a-z0-9.]+", "-", spelled).strip("-")

@@ -134,6 +134,12 @@ def build(
     """
     searched = [trial for trial in records.trials if trial.searched]
     trials = [trial for trial in records.trials if not trial.searched]
+    if not trials:
+        raise AnalysisError(
+            f"all {len(searched)} trials belong to a hyper-parameter search; see python analysis/tables.py --search"
+            if searched
+            else "no trial's settings could be read: " + "; ".join(map(str, records.problems))
+        )
     trials, notes = _without_duplicates(trials)
     notes = _waiting_notes(records.waiting) + _search_notes(searched) + notes
     described = {id(trial): attributes(trial) for trial in trials}
@@ -324,7 +330,8 @@ def _order(key: Key) -> tuple:
 def show(value) -> str:
     """A setting's value, as short as it can be written."""
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     return "none" if value is None else str(value)
 
 

@@ -24,6 +24,7 @@ from analysis.cli import add_choice_arguments, finish, run
 from analysis.formats import Entry, Line, Table
 from analysis.grid import ROWS, SETTING, Cell, Grid, Key, build
 from analysis.results import Records, load
+from analysis.search import search_tables
 from analysis.selection import METRICS, SELECTIONS
 
 METRIC_TITLES = {"accuracy": "Accuracy", "gmean": "Geometric mean"}
@@ -169,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add the published figures, with the difference (ours minus theirs)",
     )
+    made.add_argument("--search", action="store_true", help="instead, the candidates of hyper-parameter searches")
     made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")
     return made
@@ -179,10 +181,13 @@ def main(arguments: argparse.Namespace) -> int:
     form = arguments.format or SUFFIXES.get(arguments.out.suffix if arguments.out else ".md", "markdown")
     records = load(arguments.results)
     rows, columns = arguments.rows.split(","), arguments.columns.split(",")
-    tables = [
-        table(records, metric, arguments.select, rows, columns, arguments.published)
-        for metric in arguments.metric or METRICS
-    ]
+    if arguments.search:
+        tables = search_tables(records)
+    else:
+        tables = [
+            table(records, metric, arguments.select, rows, columns, arguments.published)
+            for metric in arguments.metric or METRICS
+        ]
     text = write(tables, form, arguments.standalone)
     return finish(text, arguments.out, records)
 

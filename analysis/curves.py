@@ -1,0 +1,76 @@
+"""Figures of a sweep, one file per data setting and kind: what happened over training and what explains it.
+
+python analysis/curves.py ~/ray_results/digits_lt --out figures
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    # A script's own folder comes first on the path, where our statistics.py would stand for Python's.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+from collections.abc import Iterator
+
+from analysis import figures, formats, labels
+from analysis.cli import add_choice_arguments, name_problems, run
+from analysis.figures import FIGURES, NotOnRecord, Series
+from analysis.grid import Grid, build
+from analysis.results import load
+from analysis.selection import SELECTIONS
+
+FORMATS = ("png", "pdf", "svg")
+DPI = 300
+
+
+def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
+    """Per column, each row's complete trials; where it has none, those still running, which its name then says."""
+    for column, heading in zip(grid.columns, labels.headings_in_words(grid.columns), strict=True):
+        series: Series = {}
+        for row in grid.rows:
+            cell = grid.cells.get((row, column))
+            running = [t for t, _ in cell.left_out if t.state == "running" and t.rows] if cell else []
+            if cell and cell.counted:
+                series[f"{labels.row_label(row)} (n = {cell.n})"] = cell.counted
+            elif running:
+                series[f"{labels.row_label(row)} ({len(running)} running)"] = running
+        if series:
+            yield heading, series
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the figures; the exit code is 1 where a record could not be read."""
+    records = load(arguments.results, vectors=figures.VECTORS)
+    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
+    grid = build(records, "accuracy", SELECTIONS[arguments.select], rows, columns)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for heading, series in series_by_setting(grid):
+        for kind in arguments.kind or FIGURES:
+            try:
+                figure = figures.draw(kind, series, heading)
+            except NotOnRecord as error:
+                print(f"{heading}: no {kind}: {error} not on record")
+                continue
+            for form in arguments.format or FORMATS[:2]:
+                figure.savefig(arguments.out / f"{formats.slug(f'{kind} {heading}')}.{form}", dpi=DPI)
+                written += 1
+    print(f"wrote {written} files to {arguments.out}")
+    for note in grid.notes:
+        print(note)
+    return name_problems(records)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="curves.py", description="Figures of a sweep.", allow_abbrev=False)
+    add_choice_arguments(made)
+    made.set_defaults(out=Path("figures"))
+    made.add_argument("--kind", action="append", choices=FIGURES, help="may be repeated [all]")
+    made.add_argument("--format", action="append", choices=FORMATS, help="may be repeated [png and pdf]")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, parser()))

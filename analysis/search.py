@@ -1,0 +1,67 @@
+"""Summary of a hyper-parameter search: its candidates, best first by the validation figure that chose them."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from analysis.formats import Entry, Line, Table
+from analysis.grid import SYMBOLS, show
+from analysis.results import AnalysisError, Records, Trial
+
+DEFAULT_METRIC = "valid_accuracy"
+WINDOW = 10  # evaluations
+TITLES = {"accuracy": "accuracy", "gmean": "geometric mean"}
+
+
+def search_tables(records: Records) -> list[Table]:
+    """One table per search.
+
+    Raises:
+        AnalysisError: none of the trials belongs to a search.
+    """
+    sweeps: dict[str, list[Trial]] = defaultdict(list)
+    for trial in records.trials:
+        if trial.searched:
+            sweeps[trial.plan.folder].append(trial)
+    if not sweeps:
+        raise AnalysisError("none of these trials belongs to a hyper-parameter search")
+    return [_table(trials) for _, trials in sorted(sweeps.items())]
+
+
+def _table(trials: list[Trial]) -> Table:
+    search = trials[0].plan.search
+    space = list(search.get("space", {}))
+    metric = search.get("metric", DEFAULT_METRIC)
+    candidates: dict[tuple, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        candidates[tuple((key, trial.config.get(key)) for key in space)].append(trial)
+    columns = [metric, *(f"test_{name}" for name in TITLES)]
+    lines = [_line(params, members, columns) for params, members in candidates.items()]
+    lines.sort(key=lambda line: -np.nan_to_num(line.entries[0].mean, nan=-1.0))
+    headings = [(source, TITLES[name]) for source, name in (column.split("_", 1) for column in columns)]
+    return Table(
+        title=f"Search {trials[0].sweep}",
+        caption=f"Candidates of a hyper-parameter search, best first by {metric}: mean over the last {WINDOW} "
+        "evaluations, then mean ± sample standard deviation over the candidate's trials. Test figures are shown for "
+        "completeness and chose nothing; a search belongs into no table of results.",
+        headings=[("validation" if source == "valid" else source, name) for source, name in headings],
+        sections=[lines],
+        notes=[f"{len(candidates)} candidates, {len(trials)} trials."],
+        footnotes=[],
+        label="tab:search",
+        columns=[{"column": column} for column in columns],
+    )
+
+
+def _line(params: tuple, trials: list[Trial], columns: list[str]) -> Line:
+    complete = [trial for trial in trials if trial.complete]
+    states = sorted({trial.state for trial in trials} - {"complete"})
+    text = f"({len(complete)}/{len(trials)} {', '.join(states)})" if states else ""
+    entries = []
+    for k, column in enumerate(columns):
+        values = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in complete]
+        mean = float(np.mean(values)) if values else np.nan
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+        entries.append(Entry(mean, std, len(values), len(trials), "" if k else text))
+    label = ", ".join(f"{SYMBOLS.get(key, key)} = {show(value)}" for key, value in params)
+    return Line(label or "no searched setting", entries, dict(params))
