@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cissl.augment import autoaugment, ctaugment, ops, randaugment
+from cissl.augment import ctaugment, ops, randaugment
 
 PIL = pytest.importorskip("PIL")
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps  # noqa: E402
@@ -210,25 +210,3 @@ def test_every_crop_and_method(images_of):
                     result = ops.rescale(image, *(torch.tensor([k]) for k in (first, last, number)))
                     expected = tensor(crop.resize((side, side), method))
                     assert torch.equal(result[0], expected), (first, last, method)
-
-
-@pytest.mark.parametrize("dataset, first, last", [
-    ("cifar10", "Invert .1 Contrast .2 6", "TranslateY .7 9 AutoContrast .9"),
-    ("cifar100", "Invert .1 Contrast .2 6", "TranslateY .7 9 AutoContrast .9"),
-    ("svhn", "ShearX .9 4 Invert .2", "ShearX .7 2 Invert .1"),
-    ("stl10", "Posterize .4 8 Rotate .6 9", "Equalize .8 Equalize .6"),
-    ("miniimagenet", "Posterize .4 8 Rotate .6 9", "Equalize .8 Equalize .6"),
-])
-def test_autoaugment_tables(dataset, first, last):
-    operations, probabilities, magnitudes = autoaugment.sub_policies(dataset)
-    assert operations.shape == probabilities.shape == magnitudes.shape == (25, 2)
-    assert ((probabilities >= 0) & (probabilities <= 1) & (magnitudes >= 0) & (magnitudes <= 9)).all()
-    for row, text in ((0, first), (24, last)):
-        words = []
-        for operation, probability, magnitude in zip(
-            operations[row], probabilities[row], magnitudes[row], strict=True
-        ):
-            name = randaugment.NAMES[operation]
-            words += [name, f"{probability:.1f}".lstrip("0")]
-            words += [] if name in ("Invert", "AutoContrast", "Equalize") else [str(magnitude)]
-        assert " ".join(words) == text
