@@ -1,6 +1,8 @@
 """A data set with its split, as training sees it."""
 
 import hashlib
+import shlex
+import socket
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,11 +99,12 @@ def _images(name: str, data_dir: Path) -> store.Images:
     if store.is_prepared(name, data_dir):
         return store.open_images(name, data_dir)
     if name in KNOWN:
-        raise UserError(f"the data set '{name}' is not in {data_dir}; run: python -m cissl.datasets prepare "
-                        f"{name} (it looks in --data-dir, else $ML_DATA, else ~/.cache/cissl)", key="dataset")
+        raise UserError(f"the data set '{name}' is not in {data_dir} on {socket.gethostname()}; run there: "
+                        f"python -m cissl.datasets prepare {name} --data-dir {shlex.quote(str(data_dir))}",
+                        key="dataset")
     known = {*KNOWN, *store.prepared_names(data_dir)}
-    raise UserError(f"unknown data set '{name}'{nearest(name, known)}; for images of your own run: "
-                    f"python -m cissl.datasets import {name} PATH", key="dataset")
+    raise UserError(f"unknown data set '{name}' (for images of your own run: python -m cissl.datasets import "
+                    f"{name} PATH){nearest(name, known)}", key="dataset")
 
 
 def _split(spec: DatasetSpec, images: store.Images) -> Dataset:

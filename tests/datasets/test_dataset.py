@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from cissl.datasets import load, store
+from cissl.datasets import load, store, writing
 from cissl.errors import UserError
 
 
@@ -22,7 +22,7 @@ def tiny(classes=3, per_class=20, side=8, unknown=0, folds=None):
 def prepared(tmp_path):
     """A data directory that holds the data set 'tiny'."""
     (tmp_path / "tiny").mkdir()
-    store.write_arrays(tmp_path / "tiny", tiny(), {})
+    writing.write(tmp_path / "tiny", tiny(), {})
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_prepared_images_are_mapped_and_found_by_argument_or_environment(prepare
 def test_the_size_of_the_own_folds_selects_a_fold(tmp_path):
     folds = np.array([[5, 1, 0], [8, 7, 6]])
     (tmp_path / "stl").mkdir()
-    store.write_arrays(tmp_path / "stl", tiny(unknown=30, folds=folds), {})
+    writing.write(tmp_path / "stl", tiny(unknown=30, folds=folds), {})
     assert load("stl.0@3-1", tmp_path).labeled.tolist() == [0, 1, 5]
     assert load("stl.1@3-1", tmp_path).labeled.tolist() == [6, 7, 8]
     assert load("stl.1@6-1", tmp_path).labeled_counts == [2, 2, 2]

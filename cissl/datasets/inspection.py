@@ -1,0 +1,118 @@
+"""What a split consists of: class counts, overlap between its parts, and pictures."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from cissl.datasets import splits
+from cissl.datasets.dataset import Dataset
+from cissl.datasets.progress import tracked
+from cissl.errors import UserError
+
+PARTS = ("labeled", "unlabeled", "validation", "test")
+SHEET_COLUMNS = 20  # images of a class on the contact sheet
+
+
+def report(data: Dataset) -> str:
+    """Class counts, the split's hash and the overlap matrix, as text."""
+    weak = f"{'mirror + ' if data.mirror else ''}shift {data.shift}"
+    return "\n".join([
+        f"{data.spec}: {data.classes} classes, {data.side}×{data.side} pixels, {data.channels} channel"
+        f"{'s' if data.channels > 1 else ''}; weak augmentation {weak}",
+        f"split hash {data.split_hash}", "", _counts_table(data), "",
+        "Images (by content) that a part shares with another; the diagonal is its number of different images.",
+        "Without the _DISJOINT setting, labeled images are unlabeled or validation images too; the test column should",
+        "be empty but for duplicates in the data set itself.",
+        _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))])])
+
+
+def part_counts(data: Dataset) -> dict[str, np.ndarray]:
+    """Part → images per class, int64 (C + 1,); the last entry counts those whose class is unknown."""
+    labels = {part: source[indices] for part, (source, indices) in _parts(data, data.labels, data.test_labels).items()}
+    return {part: np.append(splits.class_counts(of_part, data.classes), np.count_nonzero(of_part < 0))
+            for part, of_part in labels.items()}
+
+
+def overlap(data: Dataset) -> np.ndarray:
+    """How many different images two parts have in common, int64 (4, 4); the diagonal counts a part's own."""
+    hashes = []
+    for part, (images, indices) in _parts(data, data.images, data.test_images).items():
+        hashes.append({_hash(images[index]) for index in tracked(np.sort(indices), f"hash {part}")})
+    return np.array([[len(one & other) for other in hashes] for one in hashes])
+
+
+def plot(data: Dataset, path: Path) -> None:
+    """Draw class distributions and a contact sheet of labeled images.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    figure_class = _matplotlib_figure()
+    rows = min(data.classes, 20)
+    figure = figure_class(figsize=(12, 5 + 0.6 * rows), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[5, 0.6 * rows])
+    above.suptitle(f"{data.spec}   split {data.split_hash}")
+    _draw_distributions(data, above.subplots(1, len(PARTS)))
+    _draw_sheet(data, below.subplots(), rows)
+    figure.savefig(path, dpi=100)
+
+
+def _parts(data: Dataset, of_training: np.ndarray, of_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Part → the array it is found in, and its indices there."""
+    return {"labeled": (of_training, data.labeled), "unlabeled": (of_training, data.unlabeled),
+            "validation": (of_training, data.valid), "test": (of_test, np.arange(len(of_test)))}
+
+
+def _hash(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
+def _counts_table(data: Dataset) -> str:
+    counts = part_counts(data)
+    names = [*data.class_names, "(unknown)"]
+    rows = [[name, *row] for name, *row in zip(names, *(column.tolist() for column in counts.values()), strict=True)]
+    if not any(column[-1] for column in counts.values()):
+        rows.pop()
+    totals = ["total", *(int(column.sum()) for column in counts.values())]
+    return _table([["class", *PARTS], *rows, totals])
+
+
+def _table(rows: list[list]) -> str:
+    """Columns of equal width, the first to the left and the others to the right."""
+    first = max(len(str(row[0])) for row in rows)
+    return "\n".join(f"{row[0]!s:<{first}}" + "".join(f"{cell!s:>12}" for cell in row[1:]) for row in rows)
+
+
+def _matplotlib_figure() -> type:
+    """The one place that imports matplotlib; its figures need no display."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("drawing needs matplotlib; run: pip install matplotlib", key="plot") from None
+    return Figure
+
+
+def _draw_distributions(data: Dataset, axes) -> None:
+    for axis, (part, counts) in zip(axes, part_counts(data).items(), strict=True):
+        known, unknown = counts[:-1], counts[-1]
+        axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= 20 else 1.0)
+        axis.set_title(f"{part}: {counts.sum()}" + (f" ({unknown} of unknown class)" if unknown else ""), fontsize=10)
+        axis.set_xlabel("class")
+        if data.classes <= 20:
+            axis.set_xticks(np.arange(data.classes), data.class_names, rotation=90, fontsize=7)
+    axes[0].set_ylabel("images")
+
+
+def _draw_sheet(data: Dataset, axis, rows: int) -> None:
+    """The first labeled images of the first classes, a class in each row."""
+    side = data.side
+    sheet = np.full((rows * side, SHEET_COLUMNS * side, data.channels), 255, dtype=np.uint8)
+    labels = data.labels[data.labeled]
+    for row in range(rows):
+        for column, index in enumerate(data.labeled[labels == row][:SHEET_COLUMNS]):
+            sheet[row * side:(row + 1) * side, column * side:(column + 1) * side] = data.images[index]
+    axis.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, aspect="equal", interpolation="nearest")
+    axis.set_yticks((np.arange(rows) + 0.5) * side, data.class_names[:rows], fontsize=8)
+    axis.set_xticks([])
+    axis.set_title(f"labeled images, at most {SHEET_COLUMNS} of a class", fontsize=10)

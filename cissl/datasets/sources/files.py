@@ -1,0 +1,87 @@
+"""What the readers of official distributions share: finding files, and errors that name them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cissl.errors import UserError
+
+CHUNK = 1000  # images
+
+
+def find(folder: Path, *files: str) -> Path | None:
+    """The folder that has one of ``files``, if any: ``folder`` itself or one directly inside."""
+    for root in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        if any((root / file).is_file() for file in files):
+            return root
+    return None
+
+
+def require(folder: Path, *files: str) -> Path:
+    """Like `find`, for files that must be there.
+
+    Raises:
+        UserError: they are not.
+    """
+    root = find(folder, *files)
+    if root is None:
+        raise UserError(f"{folder} has no {' and no '.join(files)}; give the folder or archive of an official "
+                        f"distribution", key="from")
+    return root
+
+
+def existing(path: Path) -> Path:
+    """The path itself.
+
+    Raises:
+        UserError: it is no file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path.name} is missing in {path.parent}", key="from")
+    return path
+
+
+def field(fields: dict, name: str, path: Path):
+    """A field of a pickle or MATLAB file.
+
+    Raises:
+        UserError: the file has no such field.
+    """
+    if not isinstance(fields, dict) or name not in fields:
+        raise UserError(f"{path} has no field '{name}': it is another kind of file", key="from")
+    return fields[name]
+
+
+def load_matlab(path: Path) -> dict:
+    """The variables of a MATLAB file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    from scipy.io import loadmat  # slow to import, and rarely needed
+
+    try:
+        return loadmat(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} is damaged or no MATLAB file ({type(error).__name__}: {error}); fetch it again",
+                        key="from") from error
+
+
+def matlab_texts(cells: np.ndarray) -> list[str]:
+    """A cell array of texts."""
+    return [str(np.squeeze(cell)) for cell in cells.ravel()]
+
+
+def whole_records(path: Path, length: int) -> int:
+    """How many records of ``length`` bytes a file has.
+
+    Raises:
+        UserError: not a whole number.
+    """
+    size = path.stat().st_size
+    if size % length:
+        raise UserError(f"{path} is damaged or incomplete: its {size} bytes are not a whole number of records of "
+                        f"{length} bytes", key="from")
+    return size // length
