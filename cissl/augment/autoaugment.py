@@ -1,8 +1,9 @@
 """AutoAugment (Cubuk et al., CVPR 2019, arXiv 1805.09501): policies found by search.
 
 They use RandAugment's operations. A policy is a list of sub-policies; each image draws one, and applies its
-two operations with their probabilities. The lists are the paper's (appendix, 25 sub-policies each); FixMatch's
-program draws from longer ones (95 for CIFAR-10, 40 for SVHN), which no published result here depends on.
+two operations with their probabilities. The lists are the paper's (appendix, 25 sub-policies each).
+FixMatch's program draws from longer ones (95 for CIFAR-10, 40 for SVHN); no published result here depends on
+them.
 """
 
 from dataclasses import dataclass

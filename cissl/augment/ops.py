@@ -150,7 +150,7 @@ def _window(images: Tensor, size: int) -> Tensor:
     up across the ends of rows and images falls within size // 2 pixels of a border and is not used.
     """
     side, reach = images.shape[-1], size // 2
-    sums = torch.empty_like(images)
+    sums = torch.empty_like(images, memory_format=torch.contiguous_format)
     middle = reach * (side + 1)
     sums.view(-1)[middle:-middle] = _run(_run(images.reshape(-1), size, 1), size, side)
     return sums

@@ -191,6 +191,14 @@ def test_memory_format_does_not_matter_and_inputs_stay(memory_format, images_of)
     assert (choice == kept[2]).all() and (centres == kept[3]).all()
 
 
+@pytest.mark.parametrize("name", ["blur", "smooth", "color", "sharpness"])
+def test_single_operations_in_any_memory_format(name, images_of):
+    images, parameter = images_of(5, 3, 16), torch.linspace(0, 1, 5, dtype=torch.float64)
+    strided = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(getattr(ops, name)(strided, parameter), getattr(ops, name)(images, parameter))
+    assert torch.equal(strided, images)
+
+
 def test_every_angle(images_of):
     images = images_of(2, 3, 32)
     for degrees in range(-45, 46):
