@@ -3,11 +3,13 @@
 Ray reads its environment when it is imported, so the variables are set here, before that.
 """
 
+import contextlib
 import dataclasses
 import logging
 import os
 import secrets
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from cissl.errors import UserError
@@ -20,13 +22,13 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no banner around our own table
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial keeps its own records
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruption
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruptible
 }
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 if not JOINED:
-    # A cluster of our own: loopback alone, and a token that lives and dies with this process. Left to itself Ray listens
-    # on all interfaces and leaves a token file behind, which switches authentication on in every later `ray start`.
+    # A cluster of our own: loopback alone, and a token that lives and dies with this process. Left to itself Ray
+    # listens on all interfaces and leaves a token file that switches authentication on in every later `ray start`.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -51,24 +53,35 @@ def local_node() -> Node:
     return Node(cpus=_usable_cpus(), gpus=torch.cuda.device_count())
 
 
-def start(resources: Node | None) -> None:
-    """Start Ray on this machine with these resources, or join the cluster that is given (None)."""
+@contextlib.contextmanager
+def connected(resources: Node | None) -> Iterator[None]:
+    """Ray on this machine with these resources, or the cluster that is given (None).
+
+    Where Ray is connected already, it is used as it is and stays connected.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    quiet = dict(log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    quiet = dict(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
-    if resources is None:
-        _require_reachable(os.environ["RAY_ADDRESS"])
-        ray.init(**quiet)
-    else:
-        ray.init(
-            "local",
-            num_cpus=int(resources.cpus),
-            num_gpus=int(resources.gpus),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE,
-            **quiet,
-        )
-    for chatty in ("ray.tune", "ray.train"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)  # failed trials are listed at the end
+    try:
+        if resources is None:
+            _require_reachable(os.environ["RAY_ADDRESS"])
+            ray.init(**quiet)
+        else:
+            ray.init(
+                "local",
+                num_cpus=int(resources.cpus),
+                num_gpus=int(resources.gpus),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE,
+                **quiet,
+            )
+        for chatty in ("ray.tune", "ray.train"):
+            logging.getLogger(chatty).setLevel(logging.CRITICAL)  # failed trials are listed at the end
+        yield
+    finally:
+        ray.shutdown()
 
 
 def nodes() -> list[Node]:

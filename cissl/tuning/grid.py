@@ -26,8 +26,8 @@ class Axis:
     keys: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
-    def origin(self, row: int, column: int) -> At:
-        return (*self.at, row, column) if len(self.keys) > 1 else (*self.at, row)
+    def origin(self, row: int) -> Origin:
+        return dict.fromkeys(self.keys, (*self.at, row))
 
 
 def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialConfig, Origin]]:
@@ -46,7 +46,7 @@ def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialC
         chosen = {}
         for axis, row in zip(axes, rows, strict=True):
             chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
-            origin |= {key: axis.origin(row, column) for column, key in enumerate(axis.keys)}
+            origin |= axis.origin(row)
         config = make_trial(source, values | chosen, origin)
         if config.trial_id in seen:
             raise source.error(
@@ -67,7 +67,7 @@ def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> T
 
 
 def compose_dataset(values: Mapping[str, Any]) -> str:
-    """The split's full name: `dataset` with its placeholders filled in, or made of a data set's name and the split's keys.
+    """The split's full name: `dataset` with its placeholders filled, or made of a data set's name and the split's keys.
 
     Raises:
         UserError: a key is missing, has a value without meaning, or would have no effect.

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl import models
-from cissl.config import TrialConfig
-from cissl.datasets import load, splits
+from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import EMBEDDED
 from cissl.datasets.store import data_directory, is_prepared
@@ -42,16 +41,11 @@ def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = Tru
     """
     facts: dict[str, DataFacts] = {}
     for config in sweep.trials:
-        if config.dataset in facts:
-            continue
-        try:
-            if need_prepared or _is_there(config.spec.name, data_dir):
-                data = load(config.dataset, data_dir)
-                facts[config.dataset] = DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True)
-            else:
-                facts[config.dataset] = _from_catalog(config)
-        except UserError as error:
-            raise sweep.error(config, error) from None
+        if config.dataset not in facts:
+            try:
+                facts[config.dataset] = _facts(config.spec, data_dir, need_prepared)
+            except UserError as error:
+                raise sweep.error(config, error) from None
     return facts
 
 
@@ -117,13 +111,29 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     return "\n".join(text)
 
 
-def _is_there(name: str, data_dir: Path | None) -> bool:
-    return name in EMBEDDED or name not in KNOWN or is_prepared(name, data_directory(data_dir))
+def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> DataFacts:
+    there = spec.name in EMBEDDED or is_prepared(spec.name, data_directory(data_dir))
+    if not (there or need_prepared) and spec.name in KNOWN:
+        return _from_catalog(spec)
+    try:
+        data = load(spec, data_dir)
+    except UserError as error:
+        raise UserError(str(error), key=_at_fault(spec, data_dir) if there else "dataset") from None
+    return DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True)
 
 
-def _from_catalog(config: TrialConfig) -> DataFacts:
+def _at_fault(spec: DatasetSpec, data_dir: Path | None) -> str:
+    """Which key of a split that the data cannot fill asks for too much."""
+    try:
+        load(dataclasses.replace(spec, valid=1), data_dir)
+    except UserError:
+        return "labeled_size"
+    return "valid_size"
+
+
+def _from_catalog(spec: DatasetSpec) -> DataFacts:
     """Labels per class as the split's rule gives them for equally large classes, while the images are missing."""
-    spec, known = config.spec, KNOWN[config.spec.name]
+    known = KNOWN[spec.name]
     labels = np.arange(known.train) % known.classes
     try:
         labeled = splits.labeled_indices(
@@ -135,7 +145,7 @@ def _from_catalog(config: TrialConfig) -> DataFacts:
             random=spec.random,
         )
     except UserError as error:
-        raise UserError(f"{spec}: {error}", key=error.key) from None
+        raise UserError(f"{spec}: {error}", key="labeled_size") from None
     counts = splits.class_counts(labels[labeled], known.classes).tolist()
     return DataFacts(counts, known.classes, known.side, CHANNELS, False)
 

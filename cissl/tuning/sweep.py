@@ -49,21 +49,16 @@ def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments:
     """
     folder = storage / sweep.name
     left = [config for config in sweep.trials if _state(folder, config) not in NOT_REPEATED]
-    print(f"{sweep.name}: {describe(sweep.trials, folder)}, in {folder}")
+    print(f"{sweep.name}: {describe(sweep.trials, folder)}, in {folder}", flush=True)
     if left:
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
         if local:
             cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
         _keep_provenance(sweep, folder, arguments)
-        began_ray = not ray.is_initialized()
-        if began_ray:
-            cluster.start(local)
         try:
-            interrupted = _tune(sweep, folder, left, cluster.fit(sweep, cluster.nodes()), data_dir)
-        finally:
-            if began_ray:
-                ray.shutdown()
-        if interrupted:
+            with cluster.connected(local), Interruptible():
+                _tune(sweep, folder, left, cluster.fit(sweep, cluster.nodes()), data_dir)
+        except KeyboardInterrupt:
             _note_stopped(left, folder)
             print(
                 f"Interrupted; {describe(sweep.trials, folder)}.\n"
@@ -113,8 +108,8 @@ def conclude(trials: Sequence[TrialConfig], folder: Path) -> int:
     return SOME_FAILED if unfinished else ALL_COMPLETE
 
 
-def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Resources, data_dir: Path | None) -> bool:
-    """Run the trials that are left; returns whether that was interrupted."""
+def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Resources, data_dir: Path | None) -> None:
+    """Run the trials that are left."""
     progress = _progress(sweep, folder, resources)
     job = Job(
         sweep=sweep.name,
@@ -141,10 +136,8 @@ def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Re
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
-    with Interruption(progress) as interruption:
-        tuner.fit()
+    tuner.fit()
     progress.show(now=True)
-    return interruption.happened
 
 
 def trial_id(trial: Any) -> str:
@@ -179,34 +172,30 @@ class Watcher(tune.Callback):
         self.progress.finish(trial, "died" if state == "running" else state)
 
 
-class Interruption:
-    """Turns Ctrl-C and SIGTERM into an orderly end of Tune; a second one ends at once.
+class Interruptible:
+    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt; a second one ends the process at once.
 
-    Tune listens to SIGUSR1 as it does to SIGINT, but has nothing for SIGTERM, which a cluster's scheduler or
-    ``ray job stop`` sends. To be entered after `ray.init`, which installs a handler of its own.
+    SIGTERM is what a cluster's scheduler and ``ray job stop`` send. Left to itself Tune ends in good order on SIGINT
+    alone, and spends seconds on saving a state that nothing here reads. To be entered after `ray.init`, which installs
+    a handler of its own.
     """
 
-    def __init__(self, progress: Progress):
-        self.happened = False
-        self.progress = progress
-        self._before: dict[int, Any] = {}
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> None:
+        self._before = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.default_int_handler)
-        return self
+            self._before = {number: signal.signal(number, self._stop) for number in self.SIGNALS}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.happened:
-            raise KeyboardInterrupt
-        self.happened = True
-        self.progress.say("Interrupted: stopping the trials (again to stop at once) …")
-        signal.raise_signal(signal.SIGUSR1)
+        for known in self.SIGNALS:
+            signal.signal(known, signal.SIG_DFL)
+        print("\nInterrupted: stopping the trials (again to stop at once) …", flush=True)
+        raise KeyboardInterrupt
 
 
 def _progress(sweep: Sweep, folder: Path, resources: Resources) -> Progress:
