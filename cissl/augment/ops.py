@@ -97,11 +97,16 @@ def invert_table(images: Tensor) -> Tensor:
     return torch.arange(255, -1, -1, dtype=torch.uint8, device=images.device).expand(len(images), 1, 256)
 
 
+@lru_cache(maxsize=16)
+def _posterized(device: torch.device) -> Tensor:
+    """(9, 1, 256) uint8: the table for every number of bits."""
+    values = torch.arange(256, dtype=torch.int32)
+    return torch.stack([values >> 8 - bits << 8 - bits for bits in range(9)]).unsqueeze(1).byte().to(device)
+
+
 def posterize_table(bits: Tensor) -> Tensor:
     """ImageOps.posterize: keep the upper `bits` of 8; none left is black. (R, 1, 256)."""
-    dropped = (8 - bits).clamp(0, 8).to(torch.int32).view(-1, 1, 1)
-    values = torch.arange(256, dtype=torch.int32, device=bits.device)
-    return ((values >> dropped) << dropped).to(torch.uint8)
+    return _posterized(bits.device).index_select(0, bits.clamp(0, 8).long())
 
 
 def solarize_table(threshold: Tensor) -> Tensor:
@@ -112,8 +117,8 @@ def solarize_table(threshold: Tensor) -> Tensor:
 
 def brightness_table(factor: Tensor) -> Tensor:
     """ImageEnhance.Brightness: blend from black. (R, 1, 256)."""
-    values = ramp(factor.device).expand(len(factor), 1, 256)
-    return blend(torch.zeros_like(values), values, factor)
+    values = ramp(factor.device) * factor.to(torch.float32).view(-1, 1, 1)
+    return values.clamp_(0, 255).to(torch.uint8)
 
 
 def contrast_table(images: Tensor, factor: Tensor) -> Tensor:
@@ -136,11 +141,7 @@ def _gray(images: Tensor) -> Tensor:
 
 def _run(line: Tensor, size: int, step: int) -> Tensor:
     """Sums of `size` entries of a vector, `step` apart, starting from each entry where they fit."""
-    length = line.numel() - (size - 1) * step
-    total = line[:length] + line[step : step + length]
-    for i in range(2, size):
-        total += line[i * step : i * step + length]
-    return total
+    return line.unfold(0, line.numel() - (size - 1) * step, step).sum(0)
 
 
 def _window(images: Tensor, size: int) -> Tensor:
@@ -150,10 +151,9 @@ def _window(images: Tensor, size: int) -> Tensor:
     up across the ends of rows and images falls within size // 2 pixels of a border and is not used.
     """
     side, reach = images.shape[-1], size // 2
-    sums = torch.empty_like(images, memory_format=torch.contiguous_format)
-    middle = reach * (side + 1)
-    sums.view(-1)[middle:-middle] = _run(_run(images.reshape(-1), size, 1), size, side)
-    return sums
+    sums = _run(_run(images.reshape(-1), size, 1), size, side)
+    margin = reach * (side + 1)
+    return torch.nn.functional.pad(sums, (margin, margin)).view(images.shape)
 
 
 def _inside(images: Tensor, border: int) -> Tensor:
@@ -210,14 +210,15 @@ def blur(images: Tensor, alpha: Tensor) -> Tensor:
 def affine(images: Tensor, matrices: Tensor) -> Tensor:
     """Image.transform(AFFINE, NEAREST), black outside: Pillow's 16.16 fixed-point walk over the output."""
     side = images.shape[-1]
-    offset = matrices[:, :, 2] + matrices[:, :, 0] * 0.5 + matrices[:, :, 1] * 0.5  # pixel centres
-    fixed = torch.stack((matrices[:, :, 0], matrices[:, :, 1], offset)).mul_(65536.0).add_(0.5).floor_()
-    along_x, along_y, offset = fixed.long()[..., None, None].unbind()
+    along_x, along_y, offset = matrices.unbind(2)
+    offset = offset + along_x * 0.5 + along_y * 0.5  # to the pixels' centres
+    fixed = torch.stack((along_x, along_y, offset)).mul_(65536.0).add_(0.5).floor_().long()
+    along_x, along_y, offset = fixed.view(3, -1, 2, 1, 1).unbind()
     steps = torch.arange(side, device=images.device)
-    source = ((along_y * steps[:, None] + offset) + along_x * steps) >> 16  # (R, 2, S, S)
+    source = (along_y * steps.unsqueeze(1)).add_(offset) + along_x * steps  # (R, 2, S, S)
     # One black pixel around the image stands for everywhere outside.
-    source = source.clamp_(-1, side).add_(1)
-    index = (source[:, 1] * (side + 2) + source[:, 0]).flatten(1).unsqueeze(1)
+    x, y = source.bitwise_right_shift_(16).clamp_(-1, side).add_(1).flatten(2).unbind(1)
+    index = x.add(y, alpha=side + 2).unsqueeze(1)
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1)).flatten(2)
     return padded.gather(2, index.expand(-1, images.shape[1], -1)).view(images.shape)
 
@@ -384,12 +385,13 @@ def square(half: Tensor, centre: Tensor, side: int) -> Tensor:
 
     half: (R,) int64; centre: (R, 2) int64, column then row.
     """
-    steps = torch.arange(side, device=centre.device)
-    inside = ((2 * (steps - centre.unsqueeze(2)) + 1).abs_() < (2 * half).view(-1, 1, 1)).to(torch.uint8)
-    return (inside[:, 1, :, None] * inside[:, 0, None, :]).unsqueeze(1)
+    middles = torch.arange(0.5, side, device=centre.device)
+    inside = ((middles - centre.unsqueeze(2)).abs_() < half.view(-1, 1, 1)).to(torch.uint8)
+    columns, rows = inside.unsqueeze(1).unbind(2)
+    return rows.unsqueeze(3) * columns.unsqueeze(2)
 
 
 def cutout(images: Tensor, half: Tensor, centre: Tensor) -> Tensor:
     """Fill that square with gray 127."""
     cut = square(half, centre, images.shape[-1])
-    return (images * (1 - cut)).add_(cut * 127)
+    return (127 - images).mul_(cut).add_(images)  # modulo 256, hence exact
