@@ -13,6 +13,8 @@ if not __package__:
 import argparse
 from collections.abc import Iterator
 
+import matplotlib
+
 from analysis import figures, formats, labels
 from analysis.cli import add_choice_arguments, name_problems, run
 from analysis.figures import FIGURES, NotOnRecord, Series
@@ -41,6 +43,7 @@ def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write the figures; the exit code is 1 where a record could not be read."""
+    matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
     records = load(arguments.results, vectors=figures.VECTORS)
     rows, columns = arguments.rows.split(","), arguments.columns.split(",")
     grid = build(records, "accuracy", SELECTIONS[arguments.select], rows, columns)

@@ -48,8 +48,6 @@ STYLE = {
     "grid.alpha": 0.35,
     "lines.linewidth": 1.3,
     "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
     "figure.dpi": 110,
 }
 
@@ -78,7 +76,7 @@ def head_and_tail(series: Series, title: str) -> Figure:
     for axis, (part, classes) in zip(axes, parts.items(), strict=True):
         for name, trials in series.items():
             _band(axis, trials, lambda trial, c=classes: _class_mean(trial, "per_class", c), styles[name])
-        axis.set_ylabel(f"{part}: accuracy (%)")
+        axis.set_ylabel("accuracy (%)")
         axis.set_title(f"{part}: {_class_range(classes)}", loc="left")
     return _finish(figure, axes, "step", styles, ("lines",))
 
@@ -145,7 +143,14 @@ def prior(series: Series, title: str) -> Figure:
     order = np.argsort(-_counts(series), kind="stable")
     figure, axes = _panels(2, title, height=1.9)
     styles = _styles(series)
-    axes[0].step(np.arange(len(order)), 100 * truth[order], where="mid", color="black", lw=1, label="truth")
+    axes[0].step(
+        np.arange(len(order)),
+        100 * truth[order],
+        where="mid",
+        color=matplotlib.rcParams["text.color"],
+        lw=1,
+        label="truth",
+    )
     for name, trials in series.items():
         estimates = [trial.history["class_prior"] for trial in trials]
         final = np.array([e[-WINDOW:].mean(0) for e in estimates])

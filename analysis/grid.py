@@ -161,8 +161,8 @@ def build(
     return Grid(
         metric,
         selection,
-        sorted({row for row, _ in cells}, key=_order),
-        sorted({column for _, column in cells}, key=_order),
+        sorted({row for row, _ in cells}, key=order),
+        sorted({column for _, column in cells}, key=order),
         dict(cells),
         notes,
     )
@@ -313,18 +313,18 @@ def _window_notes(trials: list[Trial], selection: Selection) -> list[str]:
     return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
 
 
-def _order(key: Key) -> tuple:
+def order(key: Key) -> tuple:
     """Methods and data sets in the order of the paper, numbers by size, the rest by name."""
-    order = []
+    parts = []
     for name, value in key:
         known = {"algorithm": METHODS, "name": DATASETS}.get(name, {})
         if value in known:
-            order.append((0, list(known).index(value), ""))
+            parts.append((0, list(known).index(value), ""))
         elif isinstance(value, (int, float)):
-            order.append((0, value, ""))
+            parts.append((0, value, ""))
         else:
-            order.append((1, 0, "" if value is None else str(value)))
-    return tuple(order)
+            parts.append((1, 0, "" if value is None else str(value)))
+    return tuple(parts)
 
 
 def show(value) -> str:

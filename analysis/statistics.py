@@ -230,13 +230,7 @@ def as_text(grid: Grid, baseline: Key) -> str:
         bootstrap_span = _span(summary.bootstrap_interval)
         summaries.append([labels.row_label(row), heads[column], str(summary.n), *numbers, bootstrap_span])
     name = labels.row_label(baseline)
-    compared = [
-        ["Method", "Setting", "pairs", "difference", "95 % (t)", "effect d", "P(improvement)", "p", "p corrected", ""]
-    ]
-    for (row, column), c in compare_rows(grid, baseline).items():
-        numbers = [_number(c.difference, "+"), _span(c.interval, "+"), _number(c.effect), _number(c.improvement)]
-        where = heads.get(column, ALL)
-        compared.append([labels.row_label(row), where, str(c.n), *numbers, _p(c.p), _p(c.corrected), c.verdict])
+    titles, lines = comparison_cells(compare_rows(grid, baseline), heads)
     metric = METRICS[grid.metric]
     parts = [
         f"{metric[0].upper()}{metric[1:]} (%), the {grid.selection.caption}; ± and std: sample standard deviation.",
@@ -246,10 +240,34 @@ def as_text(grid: Grid, baseline: Key) -> str:
         "figures, and is not printed. Corrected for all rows below (Benjamini-Hochberg). "
         f"'{ALL.capitalize()}' treats settings as independent. Intervals by Student's t lean on normality; bootstrap "
         "intervals of few trials are too narrow.",
-        formats.aligned(compared, left=(0, 1, 9)) if len(compared) > 1 else "Nothing to compare it with.",
+        formats.aligned([titles, *lines], left=(0, 1, 9)) if lines else "Nothing to compare it with.",
     ]
     parts = [part if part.startswith("|") else textwrap.fill(part, 100) for part in parts + grid.notes]
     return "\n\n".join(parts) + "\n"
+
+
+def comparison_cells(
+    compared: dict[tuple[Key, Key | None], Comparison], heads: dict[Key, str]
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table of comparisons, as text."""
+    titles = [
+        "Method",
+        "Setting",
+        "pairs",
+        "difference",
+        "95 % (t)",
+        "effect d",
+        "P(improvement)",
+        "p",
+        "p corrected",
+        "",
+    ]
+    lines = []
+    for (row, column), c in compared.items():
+        numbers = [_number(c.difference, "+"), _span(c.interval, "+"), _number(c.effect), _number(c.improvement)]
+        where = heads[column] if column is not None else ALL
+        lines.append([labels.row_label(row), where, str(c.n), *numbers, _p(c.p), _p(c.corrected), c.verdict])
+    return titles, lines
 
 
 def as_csv(grid: Grid, baseline: Key) -> str:
