@@ -3,6 +3,7 @@
 import csv
 import io
 import pickle
+import struct
 import tarfile
 from pathlib import Path
 
@@ -25,6 +26,25 @@ def columns(images):
     return images.transpose(0, 3, 2, 1).reshape(len(images), -1)
 
 
+class Python2Pickler(pickle._Pickler):
+    """Writes texts and bytes as Python 2 did, in which CIFAR was pickled: both as byte strings."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def save_byte_string(self, text):
+        content = text.encode("latin1") if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+        self.memoize(text)
+
+    dispatch[str] = dispatch[bytes] = save_byte_string
+
+
+def python2_pickle(content) -> bytes:
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue().replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+
+
 class Cifar:
     """A CIFAR-10 of 50 training and 10 test images, in its three editions."""
 
@@ -44,8 +64,8 @@ class Cifar:
         for name, images, labels in self.batches():
             batch = {"batch_label": name, "labels": labels.tolist(), "data": planes(images),
                      "filenames": [f"{i}.png" for i in range(len(images))]}
-            (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": self.names, "num_vis": 3072}, protocol=2))
+            (folder / name).write_bytes(python2_pickle(batch))
+        (folder / "batches.meta").write_bytes(python2_pickle({"label_names": self.names, "num_vis": 3072}))
 
     def binary(self, folder: Path):
         for name, images, labels in self.batches():
@@ -77,8 +97,8 @@ class Cifar100(Cifar):
         for name, images, labels in self.batches():
             batch = {"batch_label": name, "fine_labels": labels.tolist(), "coarse_labels": (labels // 5).tolist(),
                      "data": planes(images)}
-            (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-        (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": self.names}, protocol=2))
+            (folder / name).write_bytes(python2_pickle(batch))
+        (folder / "meta").write_bytes(python2_pickle({"fine_label_names": self.names}))
 
     def binary(self, folder: Path):
         for name, images, labels in self.batches():
@@ -172,9 +192,9 @@ class MiniImageNet:
             labels = {name: label + i for i, name in enumerate(names)}
             label += len(names)
             file = "train_phase_train" if split == "train" else split
-            (folder / f"miniImageNet_category_split_{file}.pickle").write_bytes(pickle.dumps(
+            (folder / f"miniImageNet_category_split_{file}.pickle").write_bytes(python2_pickle(
                 {"data": np.concatenate([self.by_class[name] for name in names]),
-                 "labels": [labels[name] for name in names for _ in range(6)], "catname2label": labels}, protocol=2))
+                 "labels": [labels[name] for name in names for _ in range(6)], "catname2label": labels}))
 
     def csv_splits(self, folder: Path):
         (folder / "images").mkdir()
