@@ -91,13 +91,14 @@ class Grid:
     notes: list[str]
 
     def best(self) -> set[tuple[Key, Key]]:
-        """Per data setting, the complete cells whose mean is highest at the printed precision.
+        """Per data setting, the cell whose mean is highest at the printed precision, if that cell is complete.
 
-        Incomplete cells do not compete: a mean without its failed seeds may flatter.
+        Where it is not, no other takes its place: a mean without its failed seeds may flatter, and a trial that fails
+        must not crown another method.
         """
         groups: dict[tuple, dict] = defaultdict(dict)
         for (row, column), cell in self.cells.items():
-            if cell.n and not cell.incomplete:
+            if cell.n:
                 values = dict(row) | dict(column)
                 setting = tuple(values.get(key) for key in SETTING)
                 groups[setting][row, column] = round(cell.mean, 2)
@@ -106,7 +107,7 @@ class Grid:
             for group in groups.values()
             if len(group) > 1
             for place, mean in group.items()
-            if mean == max(group.values())
+            if mean == max(group.values()) and not self.cells[place].incomplete
         }
 
 
@@ -157,7 +158,7 @@ def build(
         column = tuple((k, values.get(k)) for k in column_keys)
         _add(cells[row, column], trial, metric, selection)
     notes += _setting_notes(trials, described, set(row_keys + column_keys), free)
-    notes += _window_notes(trials, selection)
+    notes += _window_notes(trials, selection) + _program_notes(trials)
     return Grid(
         metric,
         selection,
@@ -311,6 +312,19 @@ def _window_notes(trials: list[Trial], selection: Selection) -> list[str]:
     fewest = min(t.rows for t in short)
     wanted = selection.window
     return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
+
+
+def _program_notes(trials: list[Trial]) -> list[str]:
+    """Trials of different programs may differ by more than their settings."""
+    programs = defaultdict(int)
+    for trial in trials:
+        if trial.provenance:
+            dirty = " with uncommitted changes" if trial.provenance.get("dirty") else ""
+            programs[f"{str(trial.provenance.get('commit') or 'unknown')[:12]}{dirty}"] += 1
+    if len(programs) < 2:
+        return []
+    parts = ", ".join(f"{program} ({count})" for program, count in sorted(programs.items()))
+    return [f"The trials were made by {len(programs)} versions of the program: {parts}."]
 
 
 def order(key: Key) -> tuple:

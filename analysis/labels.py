@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
 from analysis.selection import METRICS
 
-BOLD = "Best complete mean of each data setting in bold."
+BOLD = "The best mean of each data setting is bold, unless trials are missing from it."
 WORDS = {"name": "data set", "valid": "validation size"}
 
 

@@ -42,7 +42,7 @@ def table(
 ) -> Table:
     """The table of one metric, ready to be written in any format."""
     grid = build(records, metric, SELECTIONS[select], rows, columns)
-    usual = Counter(cell.n for cell in grid.cells.values() if not cell.incomplete).most_common(1)
+    usual = Counter(cell.n for cell in grid.cells.values() if cell.n).most_common(1)
     usual_n = usual[0][0] if usual else None
     best, marks = grid.best(), _marks()
     footnotes: list[tuple[str, str]] = []

@@ -57,6 +57,7 @@ def write_trial(
     error: str | None = None,
     split_hash: str | None = None,
     commit: str = "0123abc",
+    pseudo_labels: bool = False,
     folder: str | None = None,
     **settings,
 ) -> Path:
@@ -76,6 +77,9 @@ def write_trial(
     if series is None:
         series = _series(LEVEL[algorithm] if level is None else level, done, generator)
     history = [_row(k + 1, interval, series[k], classes, config, generator) for k in range(len(series))]
+    for row in history if pseudo_labels else ():
+        row["pseudo_kept"] = [40 - c % 10 for c in range(classes)]
+        row["pseudo_correct"] = [30 - c % 10 for c in range(classes)]
     _dump(
         path / "config.json",
         {
