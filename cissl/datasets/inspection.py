@@ -11,7 +11,7 @@ from cissl.datasets.progress import tracked
 from cissl.errors import UserError
 
 PARTS = ("labeled", "unlabeled", "validation", "test")
-SHEET_COLUMNS = 20  # images of a class on the contact sheet
+SHEET_ROWS, SHEET_COLUMNS = 20, 20  # classes, and images of each, on the contact sheet
 
 
 def report(data: Dataset) -> str:
@@ -49,7 +49,7 @@ def plot(data: Dataset, path: Path) -> None:
         UserError: matplotlib is not installed.
     """
     figure_class = _matplotlib_figure()
-    rows = min(data.classes, 20)
+    rows = min(data.classes, SHEET_ROWS)
     figure = figure_class(figsize=(12, 5 + 0.6 * rows), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[5, 0.6 * rows])
     above.suptitle(f"{data.spec}   split {data.split_hash}")
@@ -96,23 +96,26 @@ def _matplotlib_figure() -> type:
 def _draw_distributions(data: Dataset, axes) -> None:
     for axis, (part, counts) in zip(axes, part_counts(data).items(), strict=True):
         known, unknown = counts[:-1], counts[-1]
-        axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= 20 else 1.0)
+        axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= SHEET_ROWS else 1.0)
         axis.set_title(f"{part}: {counts.sum()}" + (f" ({unknown} of unknown class)" if unknown else ""), fontsize=10)
         axis.set_xlabel("class")
-        if data.classes <= 20:
+        axis.yaxis.get_major_locator().set_params(integer=True)
+        if data.classes <= SHEET_ROWS:
             axis.set_xticks(np.arange(data.classes), data.class_names, rotation=90, fontsize=7)
     axes[0].set_ylabel("images")
 
 
 def _draw_sheet(data: Dataset, axis, rows: int) -> None:
     """The first labeled images of the first classes, a class in each row."""
-    side = data.side
-    sheet = np.full((rows * side, SHEET_COLUMNS * side, data.channels), 255, dtype=np.uint8)
+    side, pitch = data.side, data.side + max(1, data.side // 16)
+    sheet = np.full((rows * pitch, SHEET_COLUMNS * pitch, data.channels), 255, dtype=np.uint8)
     labels = data.labels[data.labeled]
     for row in range(rows):
         for column, index in enumerate(data.labeled[labels == row][:SHEET_COLUMNS]):
-            sheet[row * side:(row + 1) * side, column * side:(column + 1) * side] = data.images[index]
+            top, left = row * pitch, column * pitch
+            sheet[top:top + side, left:left + side] = data.images[index]
     axis.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, aspect="equal", interpolation="nearest")
-    axis.set_yticks((np.arange(rows) + 0.5) * side, data.class_names[:rows], fontsize=8)
+    axis.set_yticks(np.arange(rows) * pitch + side / 2, data.class_names[:rows], fontsize=8)
     axis.set_xticks([])
-    axis.set_title(f"labeled images, at most {SHEET_COLUMNS} of a class", fontsize=10)
+    classes = "" if rows == data.classes else f", the first {rows} of {data.classes} classes"
+    axis.set_title(f"labeled images, at most {SHEET_COLUMNS} of a class{classes}", fontsize=10)
