@@ -2,7 +2,10 @@
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +36,10 @@ def prepare(name: str, data_dir: Path | str | None = None, *, source: Path | Non
         UserError: the name is unknown, the source is unfit, or the disk is too small; nothing is left behind.
     """
     known, data_dir = _known(name), store.data_directory(data_dir)
-    if known.embedded:
+    if known.embedded or store.is_prepared(name, data_dir):
         return False
     with writing.locked(name, data_dir):
-        if store.is_prepared(name, data_dir):
+        if store.is_prepared(name, data_dir):  # by the process that had the lock
             return False
         with writing.new_dataset(name, data_dir) as workplace:
             if not unofficial:  # unpacked files and arrays, and the archive itself if it is yet to come
@@ -71,12 +74,8 @@ def import_images(name: str, path: Path, data_dir: Path | str | None = None, *, 
             raise UserError(f"there is a data set '{name}' in {data_dir}; choose another name, or delete "
                             f"{data_dir / name}", key="name")
         with writing.new_dataset(name, data_dir) as workplace:
-            if path.suffix == ".npz":
-                _write(workplace, _weak(own.read_npz(path), known, mirror, shift), title=name, source=path)
-                return
-            with archives.opened(path, workplace) as folder:
-                root = folder if (folder / "train").is_dir() else next(folder.glob("*/train"), folder).parent
-                _write(workplace, _weak(own.read_folder(root, side), known, mirror, shift), title=name, source=path)
+            with _opened(path, workplace, side) as images:
+                _write(workplace, _weak(images, known, mirror, shift), title=name, source=path)
 
 
 def require_sound(images: Images) -> None:
@@ -99,6 +98,8 @@ def require_sound(images: Images) -> None:
     for class_name, count in zip(images.class_names, splits.class_counts(images.train_labels, classes), strict=True):
         if count == 0:
             raise UserError(f"class '{class_name}' has no training image", key="path")
+    if images.folds is not None:
+        _require_labels("fold", np.append(images.train_labels, -1)[images.folds.ravel()], images.folds.size, 0, classes)
 
 
 def _require_labels(what: str, labels: np.ndarray, images: int, lowest: int, classes: int) -> None:
@@ -123,6 +124,18 @@ def _require_free_name(name: str) -> None:
                         f"case letters, digits, _ and - only", key="name")
     if name in KNOWN and KNOWN[name].embedded:
         raise UserError(f"'{name}' is the name of an embedded data set; choose another", key="name")
+
+
+@contextmanager
+def _opened(path: Path, workplace: Path, side: int | None) -> Iterator[Images]:
+    """The images of an ``.npz`` file, a folder, or an archive of a folder; they may be read until the block ends."""
+    if path.suffix == ".npz":
+        if side is not None:
+            raise UserError("only images of a folder can be resized, not the arrays of an .npz file", key="side")
+        yield own.read_npz(path)
+    else:
+        with archives.opened(path, workplace) as folder:
+            yield own.read_folder(folder, side)
 
 
 def _weak(images: Images, known: KnownDataset | None, mirror: bool | None, shift: int | None) -> Images:
@@ -168,7 +181,7 @@ def _download(known: KnownDataset, data_dir: Path) -> Path:
         file = url.rsplit("/", 1)[1]
         try:
             download_url(url, folder, file, OFFICIAL_MD5[file])
-        except (OSError, RuntimeError) as error:  # RuntimeError is torchvision's word for a wrong checksum
+        except (OSError, HTTPException, RuntimeError) as error:  # torchvision: RuntimeError for a wrong checksum
             raise UserError(f"{url} cannot be downloaded ({error}); try again, or fetch it by other means and run: "
                             f"python -m cissl.datasets prepare {known.name} --from {file}", key="name") from error
     return folder if len(known.downloads) > 1 else folder / file

@@ -84,9 +84,11 @@ def read_meta(name: str, data_dir: Path) -> dict:
     """
     try:
         meta = json.loads((data_dir / name / META).read_text())
-        return {"class_names": meta["class_names"], "mirror": meta["mirror"], "shift": meta["shift"], **meta}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(name, data_dir, error) from error
+    if missing := {"class_names", "mirror", "shift", "files"}.difference(meta):
+        raise _damaged(name, data_dir, f"{META} has no {', '.join(sorted(missing))}")
+    return meta
 
 
 def open_images(name: str, data_dir: Path) -> Images:
@@ -105,6 +107,6 @@ def open_images(name: str, data_dir: Path) -> Images:
     return Images(class_names=meta["class_names"], mirror=meta["mirror"], shift=meta["shift"], **arrays)
 
 
-def _damaged(name: str, data_dir: Path, error: Exception) -> UserError:
+def _damaged(name: str, data_dir: Path, error: Exception | str) -> UserError:
     return UserError(f"the prepared data in {data_dir / name} cannot be read ({error}); delete that folder and prepare "
                      f"'{name}' again", key="dataset")

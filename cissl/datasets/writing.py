@@ -30,13 +30,16 @@ log = logging.getLogger(__name__)
 @contextmanager
 def locked(name: str, data_dir: Path) -> Iterator[None]:
     """Hold the data set's lock; wait for whoever prepares it now."""
-    data_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data_dir / f".{name}.lock")
     try:
+        data_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         log.warning("waiting for another process that prepares '%s' in %s", name, data_dir)
         lock.acquire()
+    except OSError as error:
+        raise UserError(f"nothing can be written to {data_dir} ({error}); choose another --data-dir, or set $ML_DATA",
+                        key="data_dir") from error
     try:
         yield
     finally:
@@ -96,7 +99,7 @@ def verify(name: str, data_dir: Path) -> list[str]:
     Raises:
         UserError: a file is missing or has changed.
     """
-    files = read_meta(name, data_dir).get("files", {})
+    files = read_meta(name, data_dir)["files"]
     for file, expected in files.items():
         path = data_dir / name / file
         if not path.is_file():

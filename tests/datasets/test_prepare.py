@@ -569,3 +569,46 @@ def test_the_matlab_edition_of_stl10_without_h5py_says_what_to_do(tmp_path, data
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match="pip install h5py, or take the binary edition"):
         prepare.prepare("stl10", data_dir, source=source, unofficial=True)
+
+
+@pytest.mark.parametrize("name, make, edition, file, content", [
+    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"data": np.zeros((3, 3071), np.uint8), "labels": []})),
+    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"data": [1, 2], "labels": []})),
+    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"labels": []})),
+    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps([1])),
+    ("miniimagenet", MiniImageNet, "caches", "mini-imagenet-cache-val.pkl",
+     pickle.dumps({"image_data": np.zeros((6, 80, 80, 3), np.uint8), "class_dict": {}})),
+])
+def test_files_of_another_content_are_named(name, make, edition, file, content, tmp_path, data_dir):
+    source = written(make(), edition, tmp_path / "source")
+    (source / file).write_bytes(content)
+    with pytest.raises(UserError, match=file):
+        prepare.prepare(name, data_dir, source=source, unofficial=True)
+    assert_nothing_left(data_dir, name)
+
+
+def test_folds_of_images_that_do_not_exist_are_refused(tmp_path, data_dir):
+    data = Stl10()
+    data.folds[4, 7] = 40  # the first unlabeled image
+    with pytest.raises(UserError, match="label of fold image 87 is -1"):
+        prepare.prepare("stl10", data_dir, source=written(data, "binary", tmp_path / "source"), unofficial=True)
+
+
+def test_arrays_are_not_resized(tmp_path, data_dir):
+    with pytest.raises(UserError, match="only images of a folder can be resized"):
+        prepare.import_images("mine", Folder().write_npz(tmp_path / "mine.npz"), data_dir, side=16)
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="nothing can be written to .*file/data .* choose another --data-dir"):
+        prepare.prepare("cifar10", tmp_path / "file" / "data", source=tmp_path)
+
+
+def test_a_prepared_data_set_needs_no_lock(tmp_path, data_dir):
+    """A shared mount may be read-only."""
+    source = written(Cifar(), "binary", tmp_path / "source")
+    prepare.prepare("cifar10", data_dir, source=source, unofficial=True)
+    with writing.locked("cifar10", data_dir):
+        assert not prepare.prepare("cifar10", data_dir, source=source, unofficial=True)
+        assert load("cifar10.1@10-1", data_dir).classes == 10

@@ -1,5 +1,6 @@
 """Archives and pickles from elsewhere, opened so that they can do no harm."""
 
+import gzip
 import hashlib
 import lzma
 import pickle
@@ -18,7 +19,8 @@ from cissl.datasets.progress import progress
 from cissl.errors import UserError
 
 BLOCK = 2**20
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""What decompressors raise; RuntimeError is for zip archives with a password."""
 
 
 @contextmanager
@@ -117,7 +119,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as tar, progress(f"extract {archive.name}", 0, unit="B") as bar:
+    with tarfile.open(archive) as tar, progress(f"extract {archive.name}", None, unit="B") as bar:
         for member in tar:
             target = _inside(folder, member.name, archive)
             if member.isdir():
@@ -130,7 +132,7 @@ def _extract_tar(archive: Path, folder: Path) -> None:
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as unzipped, progress(f"extract {archive.name}", 0, unit="B") as bar:
+    with zipfile.ZipFile(archive) as unzipped, progress(f"extract {archive.name}", None, unit="B") as bar:
         for member in unzipped.infolist():
             target = _inside(folder, member.filename, archive)
             if member.is_dir():

@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.archives import load_pickle
-from cissl.datasets.sources.files import CHUNK, existing, field, load_matlab, matlab_texts, require, whole_records
+from cissl.datasets.sources.files import (
+    CHUNK,
+    existing,
+    field,
+    images_of_shape,
+    load_matlab,
+    matlab_texts,
+    require,
+    whole_records,
+)
 from cissl.datasets.store import Images, ImageStream
 
 SIDE = 32
@@ -59,7 +68,8 @@ def _read(layout: Layout, folder: Path) -> Images:
 
 def _python_batch(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
     batch = load_pickle(path)
-    return field(batch, "data", path), np.array(field(batch, layout.labels, path), dtype=np.int64)
+    rows = images_of_shape(field(batch, "data", path), (None, ROW), path)
+    return rows, np.array(field(batch, layout.labels, path), dtype=np.int64)
 
 
 def _python_names(layout: Layout, root: Path) -> list[str]:
@@ -79,7 +89,8 @@ def _binary_names(layout: Layout, root: Path) -> list[str]:
 
 def _matlab_batch(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
     batch = load_matlab(path)
-    return field(batch, "data", path), field(batch, layout.labels, path).ravel().astype(np.int64)
+    rows = images_of_shape(field(batch, "data", path), (None, ROW), path)
+    return rows, field(batch, layout.labels, path).ravel().astype(np.int64)
 
 
 def _matlab_names(layout: Layout, root: Path) -> list[str]:

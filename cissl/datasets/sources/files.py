@@ -52,6 +52,23 @@ def field(fields: dict, name: str, path: Path):
     return fields[name]
 
 
+def images_of_shape(array, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
+    """The array itself, or the file's data set of one.
+
+    Args:
+        shape: that the array must have; None is for any number.
+
+    Raises:
+        UserError: it is not uint8 or has another shape.
+    """
+    found = np.shape(array)
+    if getattr(array, "dtype", None) != np.uint8 or len(found) != len(shape) or any(
+            wanted not in (None, there) for wanted, there in zip(shape, found, strict=True)):
+        raise UserError(f"the images in {path} are {getattr(array, 'dtype', type(array))} of shape {found}; wanted is "
+                        f"uint8 of shape {shape}", key="from")
+    return array
+
+
 def load_matlab(path: Path) -> dict:
     """The variables of a MATLAB file.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.archives import load_pickle
-from cissl.datasets.sources.files import existing, field, find
+from cissl.datasets.sources.files import existing, field, find, images_of_shape
 from cissl.datasets.sources.image_files import class_folders, image_stream, images_in, repeated_labels
 from cissl.datasets.store import Images, ImageStream
 from cissl.errors import UserError
@@ -53,16 +53,17 @@ def _read_classes(folder: Path) -> Classes:
 
 def _read_cache(path: Path) -> Classes:
     cache = load_pickle(path)
-    images = field(cache, "image_data", path)
+    images = images_of_shape(field(cache, "image_data", path), (None, SIDE, SIDE, 3), path)
     return {name: [images[index] for index in indices] for name, indices in field(cache, "class_dict", path).items()}
 
 
 def _read_category_split(path: Path) -> Classes:
     split = load_pickle(path)
+    images = images_of_shape(field(split, "data", path), (None, SIDE, SIDE, 3), path)
     names = {label: name for name, label in split.get("catname2label", {}).items()}
     classes: dict[str, list[np.ndarray]] = {}
-    for image, label in zip(field(split, "data", path), field(split, "labels", path), strict=True):
-        classes.setdefault(str(names.get(label, f"class {label:02}")), []).append(image)
+    for image, label in zip(images, field(split, "labels", path), strict=True):
+        classes.setdefault(str(names.get(label, f"{label:0>3}")), []).append(image)
     return classes
 
 

@@ -3,7 +3,8 @@
     PATH/train/<class>/*    PATH/test/<class>/*    PATH/unlabeled/*   (optional)
 
     PATH.npz: train_images, train_labels, test_images, test_labels, and optionally unlabeled_images, class_names;
-    images are uint8 (N, H, W) or (N, H, W, C), labels count from 0. Files of MedMNIST have this form.
+    images are uint8 (N, H, W) or (N, H, W, C), labels count from 0; other arrays are left out. Files of MedMNIST
+    have this form.
 """
 
 from pathlib import Path
@@ -24,6 +25,7 @@ def read_folder(folder: Path, side: int | None = None) -> Images:
     Raises:
         UserError: a folder is missing or empty, or an image is unreadable or of another size.
     """
+    folder = _inner(folder)
     names = [path.name for path in class_folders(_existing_folder(folder / "train"))]
     train, test = ([images_in(_existing_folder(folder / part / name)) for name in names] for part in ("train", "test"))
     unlabeled = images_in(folder / "unlabeled") if (folder / "unlabeled").is_dir() else []
@@ -52,6 +54,12 @@ def read_npz(path: Path) -> Images:
     return Images(class_names=[str(name) for name in names], train_images=train, train_labels=labels,
                   test_images=_image_array(arrays, "test_images", path),
                   test_labels=_label_array(arrays, "test_labels", path))
+
+
+def _inner(folder: Path) -> Path:
+    """The folder inside ``folder`` if that is all that an archive had in it."""
+    inside = class_folders(folder)
+    return inside[0] if len(inside) == 1 and inside[0].name != "train" else folder
 
 
 def _existing_folder(folder: Path) -> Path:

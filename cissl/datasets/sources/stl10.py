@@ -11,7 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.files import CHUNK, existing, field, load_matlab, matlab_texts, require, whole_records
+from cissl.datasets.sources.files import (
+    CHUNK,
+    existing,
+    field,
+    images_of_shape,
+    load_matlab,
+    matlab_texts,
+    require,
+    whole_records,
+)
 from cissl.datasets.store import Images, ImageStream
 from cissl.errors import UserError
 
@@ -39,9 +48,9 @@ def _read_matlab(root: Path) -> Images:
     folds = field(train, "fold_indices", train_path).ravel()
     return _images(
         class_names=matlab_texts(field(train, "class_names", train_path)),
-        train=_stream(field(train, "X", train_path)), train_labels=_matlab_labels(train, train_path),
+        train=_matlab_stream(train, train_path), train_labels=_matlab_labels(train, train_path),
         unlabeled=_hdf5_stream(existing(root / "unlabeled.mat")),
-        test=_stream(field(test, "X", test_path)), test_labels=_matlab_labels(test, test_path),
+        test=_matlab_stream(test, test_path), test_labels=_matlab_labels(test, test_path),
         folds=np.stack([fold.ravel() for fold in folds]).astype(np.int64) - 1)
 
 
@@ -73,6 +82,12 @@ def _matlab_labels(file: dict, path: Path) -> np.ndarray:
     return field(file, "y", path).ravel().astype(np.int64) - 1
 
 
+def _matlab_stream(file: dict, path: Path) -> ImageStream:
+    rows = images_of_shape(field(file, "X", path), (None, ROW), path)
+    chunks = (_upright(rows[start:start + CHUNK]) for start in range(0, len(rows), CHUNK))
+    return ImageStream((len(rows), SIDE, SIDE, 3), chunks)
+
+
 def _hdf5_stream(path: Path) -> ImageStream:
     """The unlabeled images of the MATLAB edition, which are too many for MATLAB's own format."""
     try:
@@ -80,14 +95,9 @@ def _hdf5_stream(path: Path) -> ImageStream:
     except ImportError:
         raise UserError(f"{path} is an HDF5 file; pip install h5py, or take the binary edition, stl10_binary.tar.gz",
                         key="from") from None
-    return _stream(h5py.File(path)["X"], transposed=True)
-
-
-def _stream(rows, transposed: bool = False) -> ImageStream:
-    """Rows (n, 27648) as images; HDF5 shows MATLAB's arrays ``transposed``."""
-    count = rows.shape[1] if transposed else len(rows)
-    chunks = (_upright(rows[:, start:start + CHUNK].T if transposed else rows[start:start + CHUNK])
-              for start in range(0, count, CHUNK))
+    columns = images_of_shape(h5py.File(path)["X"], (ROW, None), path)  # HDF5 shows MATLAB's arrays transposed
+    count = columns.shape[1]
+    chunks = (_upright(columns[:, start:start + CHUNK].T) for start in range(0, count, CHUNK))
     return ImageStream((count, SIDE, SIDE, 3), chunks)
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.files import existing, field, load_matlab, require
+from cissl.datasets.sources.files import existing, field, images_of_shape, load_matlab, require
 from cissl.datasets.store import Images
+
+SIDE = 32
 
 
 def read_svhn(folder: Path) -> Images:
@@ -20,5 +22,6 @@ def read_svhn(folder: Path) -> Images:
 def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, 32, 32, 3), which are stored as (32, 32, 3, n), and labels, which call the digit 0 ten."""
     file = load_matlab(path)
+    images = images_of_shape(field(file, "X", path), (SIDE, SIDE, 3, None), path)
     labels = field(file, "y", path).ravel().astype(np.int64)
-    return field(file, "X", path).transpose(3, 0, 1, 2), np.where(labels == 10, 0, labels)
+    return images.transpose(3, 0, 1, 2), np.where(labels == 10, 0, labels)
