@@ -96,7 +96,7 @@ class TrialConfig:
         # Canonical spellings, so that two ways to write one trial have one hash.
         object.__setattr__(self, "dataset", str(parse_spec(self.dataset)))
         object.__setattr__(self, "algorithm", parse_algorithm(self.algorithm).name)
-        parse_triple(self.augment)
+        parse_triple(self.augment, self.spec.name)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "TrialConfig":

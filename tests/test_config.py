@@ -31,6 +31,7 @@ def test_defaults_are_the_protocol():
         ({"dataset": 7}, "dataset must be text"),
         ({"dataset": "cifar10@40"}, "cifar10@40"),
         ({"augment": "d.d"}, "d.d"),
+        ({"augment": "d.d.aa", "dataset": "digits.1@40-1"}, "no policy for dataset 'digits'"),
         ({"confidense": 0.9}, "did you mean 'confidence'"),
     ],
 )

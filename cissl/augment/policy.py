@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cissl.augment import ctaugment, ops, weak
-from cissl.augment.autoaugment import AutoAugment
+from cissl.augment.autoaugment import AutoAugment, sub_policies
 from cissl.augment.ctaugment import CTAugment, ProbePolicy
 from cissl.augment.randaugment import LARGEST_MAGNITUDE, RandAugment, default_cutout
 from cissl.errors import UserError, nearest
@@ -28,11 +28,12 @@ LETTERS = ("x", "m", "d", "ra", "rac", "aa", "aac")
 _FIXED = re.compile(r"r([0-9]+)_([0-9]+)_([0-9]+)")
 
 
-def parse_triple(text: str) -> tuple[str, str, str]:
+def parse_triple(text: str, dataset: str) -> tuple[str, str, str]:
     """Split and check a triple such as ``d.d.d`` or ``d.d.r2_9_50``.
 
     Raises:
-        UserError: not three letters, a letter that does not exist, or numbers out of range.
+        UserError: not three letters, a letter that does not exist, numbers out of range, or AutoAugment asked for a
+            dataset without a policy.
     """
     letters = str(text).split(".")
     if len(letters) != 3:
@@ -42,6 +43,8 @@ def parse_triple(text: str) -> tuple[str, str, str]:
         )
     for letter in letters:
         _check_letter(letter, text)
+        if letter in ("aa", "aac"):
+            sub_policies(dataset)
     return letters[0], letters[1], letters[2]
 
 
@@ -97,7 +100,7 @@ class Augmentation:
     ):
         if side < 8 or channels not in (1, 3) or not 0 <= shift < side:
             raise ValueError(f"cannot augment {channels} x {side} x {side} images shifted by {shift}")
-        letters = parse_triple(triple)
+        letters = parse_triple(triple, dataset)
         self.dataset, self.mirror, self.shift = dataset, mirror, shift
         self.side, self.channels = side, channels
         self.uses_ctaugment = letters[2] == "d"

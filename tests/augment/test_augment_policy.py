@@ -30,8 +30,8 @@ def all_views(augmentation, images, rng):
 
 
 @pytest.mark.parametrize("text", ["d.d.d", "x.m.ra", "rac.aa.aac", "d.d.r1_1_0", "r3_15_100.d.x"])
-def test_parse_triple(text):
-    assert ".".join(parse_triple(text)) == text
+def test_parse_triple(text, "cifar10"):
+    assert ".".join(parse_triple(text, "cifar10")) == text
 
 
 @pytest.mark.parametrize("text, said", [
@@ -53,7 +53,7 @@ def test_parse_triple(text):
 ])
 def test_bad_triples(text, said):
     with pytest.raises(UserError, match="augment") as error:
-        parse_triple(text)
+        parse_triple(text, "cifar10")
     assert said in str(error.value) and error.value.key == "augment"
     with pytest.raises(UserError):
         make(text)
