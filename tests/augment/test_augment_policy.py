@@ -30,7 +30,7 @@ def all_views(augmentation, images, rng):
 
 
 @pytest.mark.parametrize("text", ["d.d.d", "x.m.ra", "rac.aa.aac", "d.d.r1_1_0", "r3_15_100.d.x"])
-def test_parse_triple(text, "cifar10"):
+def test_parse_triple(text):
     assert ".".join(parse_triple(text, "cifar10")) == text
 
 
