@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.results import AnalysisError, Records
+from analysis.errors import AnalysisError
+from analysis.results import Records
 from analysis.selection import SELECTIONS
 
 

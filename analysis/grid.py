@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.results import AnalysisError, Records, Trial
+from analysis.errors import AnalysisError
+from analysis.results import Records, Trial
 from analysis.selection import Selection
 
 METHODS = {
@@ -41,6 +42,7 @@ SYMBOLS = {
     "imbalance_ratio": "γ",
 }
 SETTING = ("name", "imbalance_ratio", "labels", "unlabeled", "size", "valid")
+FEW_VALIDATION_IMAGES = 100
 ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
 BOOKKEEPING = ("dataset", "save_kimg", "keep_ckpt")  # dataset is taken apart; the others change no result
@@ -158,7 +160,7 @@ def build(
         column = tuple((k, values.get(k)) for k in column_keys)
         _add(cells[row, column], trial, metric, selection)
     notes += _setting_notes(trials, described, set(row_keys + column_keys), free)
-    notes += _window_notes(trials, selection) + _program_notes(trials)
+    notes += _window_notes(trials, selection) + _validation_notes(trials, selection) + _program_notes(trials)
     return Grid(
         metric,
         selection,
@@ -284,6 +286,9 @@ def _varying(described: Iterable[dict], named: set[str]) -> dict[str, list[str]]
         for key in dict.fromkeys(k for values in members for k in values):
             if key not in named and len({repr(values.get(key)) for values in members}) > 1:
                 varying[algorithm][key] = None
+    for keys in varying.values():
+        if "train_kimg" in keys or "batch" in keys:
+            keys.pop("steps", None)  # these say the same
     return {algorithm: list(varying[algorithm]) for algorithm, _ in groups}
 
 
@@ -312,6 +317,13 @@ def _window_notes(trials: list[Trial], selection: Selection) -> list[str]:
     fewest = min(t.rows for t in short)
     wanted = selection.window
     return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
+
+
+def _validation_notes(trials: list[Trial], selection: Selection) -> list[str]:
+    smallest = min((trial.spec["valid"] for trial in trials), default=FEW_VALIDATION_IMAGES)
+    if selection.name != "validation-best" or smallest >= FEW_VALIDATION_IMAGES:
+        return []
+    return [f"Validation sets have as few as {smallest} images: what is best on them is largely chance."]
 
 
 def _program_notes(trials: list[Trial]) -> list[str]:

@@ -23,9 +23,10 @@ import numpy as np
 from analysis import figures, formats, labels
 from analysis.cli import add_choice_arguments, finish, run
 from analysis.curves import series_by_setting
+from analysis.errors import AnalysisError
 from analysis.figures import FIGURES, NotOnRecord
 from analysis.grid import BOOKKEEPING, METHODS, SETTING, Grid, build, dataset_name, method, order, show
-from analysis.results import STATES, AnalysisError, Records, Trial, load
+from analysis.results import STATES, Records, Trial, load
 from analysis.search import search_tables
 from analysis.selection import METRICS, SELECTIONS
 from analysis.statistics import ALL, compare_rows, comparison_cells, find_baseline

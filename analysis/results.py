@@ -15,14 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import yaml
 from pyarrow import json as json_reader
 
+from analysis.errors import AnalysisError
 from analysis.store import open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READERS = 8  # threads: reading waits for disks and networks, parsing runs outside the interpreter's lock
 DEFAULT_ROOT = Path("~/ray_results")
@@ -47,10 +51,6 @@ _SPEC = re.compile(
     r"(?:_(?P<unlabeled>U(?:LT|REV)_\d+(?:\.\d+)?))?(?:_(?P<disjoint>DISJOINT))?"
     r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<largest>\d+))?-(?P<valid>\d+)"
 )
-
-
-class AnalysisError(Exception):
-    """A mistake that a person can mend: the commands show its message alone and exit with 2."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,16 @@ class Records:
     problems: list[Problem] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
 
-    def trial_frame(self) -> pd.DataFrame:
+    def trial_frame(self) -> "pd.DataFrame":
         """One line per trial: its identity, state, split and every setting."""
+        import pandas as pd  # here, so that commands without frames start in half the time
+
         return pd.DataFrame([_trial_row(trial) for trial in self.trials])
 
-    def evaluation_frame(self) -> pd.DataFrame:
+    def evaluation_frame(self) -> "pd.DataFrame":
         """One line per trial and evaluation, scalars only."""
+        import pandas as pd
+
         parts = [pd.DataFrame({c: t.history[c] for c in SCALARS}).assign(folder=t.folder) for t in self.trials]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, "folder"])
 
@@ -181,7 +185,9 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
             places.setdefault(store.identity(folder), (store, folder))
     if not places:
         searched = ", ".join(store.uri for store in stores)
-        raise AnalysisError(f"no trial below {searched}: a trial's folder holds config.json and history.jsonl")
+        raise AnalysisError(
+            f"no trial below {searched}: a trial's folder holds config.json, status.json and history.jsonl"
+        )
     plans = {store.parent(folder): store for store, folder in places.values()}
     sweeps = {parent: _read_sweep(store, parent) for parent, store in plans.items()}
     with ThreadPoolExecutor(READERS) as pool:
@@ -264,8 +270,7 @@ def read_trial(
 def _read_status(store, folder: str, history: dict[str, np.ndarray]) -> dict:
     """``status.json``, checked against the history: one that lost its end must not pass as a whole one."""
     steps = history["step"]
-    starting = {"state": "running", "step": 0, "error": None} if len(steps) == 0 else None
-    status = _read_json(store, folder, "status.json", missing=starting)
+    status = _read_json(store, folder, "status.json")
     if status.get("state") not in STATES:
         raise ValueError(f"status.json: unknown state {status.get('state')!r}")
     if status["state"] == "complete":

@@ -4,9 +4,10 @@ from collections import defaultdict
 
 import numpy as np
 
+from analysis.errors import AnalysisError
 from analysis.formats import Entry, Line, Table
 from analysis.grid import SYMBOLS, show
-from analysis.results import AnalysisError, Records, Trial
+from analysis.results import Records, Trial
 
 DEFAULT_METRIC = "valid_accuracy"
 WINDOW = 10  # evaluations

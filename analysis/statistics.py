@@ -27,8 +27,9 @@ from scipy import stats
 
 from analysis import formats, labels
 from analysis.cli import add_choice_arguments, finish, run
+from analysis.errors import AnalysisError
 from analysis.grid import Cell, Grid, Key, build
-from analysis.results import AnalysisError, load
+from analysis.results import load
 from analysis.selection import METRICS, SELECTIONS
 
 FEWEST_PAIRS = 6  # the smallest n whose exact two-sided test can reach 5 %

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path, PurePosixPath
 
-MARKERS = {"config.json", "status.json", "history.jsonl"}
+from analysis.errors import AnalysisError
+
+MARKERS = {"status.json", "provenance.json", "history.jsonl"}  # config.json alone may be anybody's
 INSIDE_TRIALS = {"checkpoints", "tensorboard", "stats"}
 
 
@@ -52,10 +54,15 @@ class RemoteStore:
     """Anything ``pyarrow.fs.FileSystem.from_uri`` opens; one listing of the tree, then one read per file."""
 
     def __init__(self, uri: str):
-        from pyarrow import fs  # optional: only remote roots need it
+        import pyarrow
+        from pyarrow import fs  # here, because loading the cloud libraries takes a while
 
-        self.uri = uri
-        self._fs, self._path = fs.FileSystem.from_uri(uri)
+        try:
+            self._fs, self._path = fs.FileSystem.from_uri(uri)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise AnalysisError(f"{uri.split('?')[0].rpartition('@')[2]} cannot be opened: {error}") from None
+        self._scheme = uri.split("://")[0]
+        self.uri = self.display(self._path)  # without keys that the URI may hold
         self._selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)
         self._types = fs.FileType
 
@@ -71,8 +78,7 @@ class RemoteStore:
         return f"{self._fs.type_name}:{folder}"
 
     def display(self, folder: str) -> str:
-        scheme = self.uri.split("://")[0]
-        return f"{scheme}://{folder}"
+        return f"{self._scheme}://{folder}"
 
     def parent(self, folder: str) -> str:
         return str(PurePosixPath(folder).parent)

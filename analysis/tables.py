@@ -21,6 +21,7 @@ import numpy as np
 
 from analysis import formats, labels
 from analysis.cli import add_choice_arguments, finish, run
+from analysis.errors import AnalysisError
 from analysis.formats import Entry, Line, Table
 from analysis.grid import ROWS, SETTING, Cell, Grid, Key, build
 from analysis.results import Records, load
@@ -179,6 +180,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     """Show or write the tables; the exit code is 1 where a record could not be read."""
     form = arguments.format or SUFFIXES.get(arguments.out.suffix if arguments.out else ".md", "markdown")
+    if arguments.standalone and form != "latex":
+        raise AnalysisError(f"--standalone makes a LaTeX document; it does not go with {form}")
     records = load(arguments.results)
     rows, columns = arguments.rows.split(","), arguments.columns.split(",")
     if arguments.search:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from analysis.figures import FIGURES, VECTORS, draw
 from analysis.results import load
 from analysis.tables import table, write

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from synthetic_records import write_trial
 
-from analysis.results import AnalysisError, load, parse_spec
+from analysis.errors import AnalysisError
+from analysis.results import load, parse_spec
 
 
 def test_spec_is_taken_apart():
@@ -124,8 +125,17 @@ def test_unreadable_settings_are_named_and_skipped(tmp_path):
 
 
 def test_a_trial_that_has_just_started_is_running(tmp_path):
-    path = write_trial(tmp_path / "sweep", series=[])
-    for name in ("status.json", "history.jsonl", "provenance.json"):
-        (path / name).unlink()
+    path = write_trial(tmp_path / "sweep", series=[], state="running")
+    (path / "history.jsonl").unlink()
     records = load([tmp_path])
     assert (records.trials[0].state, records.trials[0].rows, records.problems) == ("running", 0, [])
+
+
+def test_other_programs_folders_are_passed_over(tmp_path):
+    write_trial(tmp_path / "sweep")
+    other = tmp_path / "PPO_2026" / "PPO_Cart_0"
+    other.mkdir(parents=True)
+    for name in ("config.json", "params.json", "result.json", "progress.csv"):
+        (other / name).write_text("{}")
+    records = load([tmp_path])
+    assert (len(records.trials), records.problems) == (1, [])

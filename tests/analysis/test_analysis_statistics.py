@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 from synthetic_records import write_trial
 
+from analysis.errors import AnalysisError
 from analysis.grid import build
-from analysis.results import AnalysisError, load
+from analysis.results import load
 from analysis.selection import SELECTIONS
 from analysis.statistics import as_csv, as_text, compare, compare_rows, correct, find_baseline, summarize
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from analysis import formats
+from analysis import cli, formats
+from analysis.errors import AnalysisError
 from analysis.grid import build
-from analysis.results import AnalysisError, load
+from analysis.results import load
 from analysis.selection import SELECTIONS
-from analysis.tables import table, write
+from analysis.tables import main, parser, table, write
 
 TABLES = Path(__file__).resolve().parents[2] / "analysis" / "tables.py"
 
@@ -145,7 +146,7 @@ def test_different_steps_are_not_averaged(tmp_path):
     write_trial(tmp_path, dataset="digits_LT_20.1@40-100", seed=1)
     write_trial(tmp_path, dataset="digits_LT_20.2@40-100", seed=2, train_kimg=16.0)
     lines = lines_of(table(load([tmp_path]), "accuracy"))
-    assert len(lines) == 2 and all("train_kimg" in label for label in lines)
+    assert list(lines) == ["FixMatch, train_kimg = 8", "FixMatch, train_kimg = 16"]
 
 
 def test_duplicates_count_once_and_are_reported(tmp_path):
@@ -287,10 +288,31 @@ def test_command_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["/nowhere"], "does not exist"), (["--rows", "colour"], "cannot be 'colour'")],
+    [
+        (["/nowhere"], "/nowhere does not exist"),
+        (["foo://bucket/x"], "foo://bucket/x cannot be opened"),
+        (["RECORDS", "--rows", "colour"], "cannot be 'colour'"),
+        (["RECORDS", "--search"], "none of these trials"),
+        (["RECORDS", "--standalone"], "does not go with markdown"),
+    ],
 )
-def test_mistakes_end_with_one_message_and_code_2(tmp_path, arguments, message):
+def test_mistakes_end_with_one_message_and_code_2(tmp_path, arguments, message, monkeypatch, capsys):
     write_trial(tmp_path)
-    done = run(*([tmp_path] if arguments[0].startswith("--") else []), *arguments)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr("sys.argv", ["tables.py", *(str(tmp_path) if a == "RECORDS" else a for a in arguments)])
+    assert cli.run(main, parser()) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
+
+
+def test_small_validation_sets_are_pointed_out(tmp_path):
+    write_trial(tmp_path, dataset="cifar10_LT_20.1@20-1")
+    made = table(load([tmp_path]), "accuracy", "validation-best")
+    assert any("as few as 1 images" in note for note in made.notes)
+    assert not any("as few as" in note for note in table(load([tmp_path]), "accuracy").notes)
+
+
+def test_trials_of_several_programs_are_pointed_out(tmp_path):
+    write_trial(tmp_path, seed=1, commit="a" * 40)
+    write_trial(tmp_path, seed=2, commit="b" * 40)
+    (note,) = (note for note in table(load([tmp_path]), "accuracy").notes if "versions of the program" in note)
+    assert "aaaaaaaaaaaa (1), bbbbbbbbbbbb (1)" in note
