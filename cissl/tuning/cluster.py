@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,10 +55,11 @@ def local_node() -> Node:
 
 
 @contextlib.contextmanager
-def connected(resources: Node | None) -> Iterator[None]:
+def connected(resources: Node | None, *, dashboard: bool = False) -> Iterator[None]:
     """Ray on this machine with these resources, or the cluster that is given (None).
 
-    Where Ray is connected already, it is used as it is and stays connected.
+    Where Ray is connected already, it is used as it is and stays connected. Trials of several workers need the
+    dashboard's process: without it Ray never frees what a stopped one of them held (ray-project/ray#54305).
     """
     if ray.is_initialized():
         yield
@@ -73,7 +75,7 @@ def connected(resources: Node | None) -> Iterator[None]:
                 "local",
                 num_cpus=int(resources.cpus),
                 num_gpus=int(resources.gpus),
-                include_dashboard=False,
+                include_dashboard=None if dashboard else False,  # None: if it is installed
                 object_store_memory=OBJECT_STORE,
                 **quiet,
             )
@@ -104,14 +106,36 @@ def fit(sweep: Sweep, nodes: list[Node]) -> Resources:
     gpus = asked.gpus if asked.gpus is not None else float(total.gpus >= asked.workers)
     cpus = asked.cpus if asked.cpus is not None else max(1, int(total.cpus / max(total.gpus, 1) * gpus)) if gpus else 1
     wanted = Resources(cpus=cpus, gpus=gpus, workers=asked.workers)
-    room = sum(int(min(node.cpus / cpus, node.gpus / gpus if gpus else float("inf"))) for node in nodes)
-    if room < wanted.workers:
+    if _room(wanted, nodes) < wanted.workers:
         have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes)
         raise sweep.source.error(
             ("resources",),
             f"a trial wants {wanted.workers} × ({cpus:g} CPUs and {gpus:g} GPUs), but there is only: {have}",
         )
     return wanted
+
+
+def trial_request(resources: Resources) -> dict[str, float]:
+    """What Tune is to set aside for a trial; workers of their own bring their own resources, beside the trial's."""
+    if resources.workers > 1:
+        return {"cpu": 0, "memory": 1}  # a byte: Tune refuses nothing at all, and CPUs are for the workers
+    return {"cpu": resources.cpus, "gpu": resources.gpus}
+
+
+def concurrency(sweep: Sweep, resources: Resources) -> int | None:
+    """How many trials may run at a time; None leaves it to Tune.
+
+    Tune does not see what workers of their own will need, so that too many trials would wait for each other's workers.
+    """
+    if resources.workers == 1:
+        return sweep.concurrency
+    return min(sweep.concurrency or sys.maxsize, _room(resources, nodes()) // resources.workers)
+
+
+def _room(resources: Resources, nodes: list[Node]) -> int:
+    """Workers that fit at a time."""
+    gpus = resources.gpus or 0
+    return sum(int(min(node.cpus / resources.cpus, node.gpus / gpus if gpus else sys.maxsize)) for node in nodes)
 
 
 def _usable_cpus() -> int:

@@ -184,7 +184,11 @@ class Progress:
         return max(0.0, seconds - (self.clock() - when))
 
     def _name(self, trial: TrialProgress) -> str:
-        return trial.config.name.ljust(max((len(known.config.name) for known in self.trials.values()), default=0))
+        """The trial's name, or its id where a search has several of one name; all equally long."""
+        names = [known.config.name for known in self.trials.values()]
+        if len(set(names)) == len(names):
+            return trial.config.name.ljust(max(map(len, names)))
+        return trial.config.trial_id.ljust(max(map(len, self.trials)))
 
 
 def duration(seconds: float) -> str:

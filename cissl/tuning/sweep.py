@@ -5,6 +5,7 @@ Running it again goes on where it stopped: the trials' own records decide what i
 
 import datetime
 import json
+import math
 import shlex
 import signal
 import threading
@@ -12,24 +13,27 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from cissl.tuning import cluster  # isort: skip  (sets the environment that Ray is imported in)
 
 import ray
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
 
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training.files import write_text
-from cissl.training.records import read_history, read_status, write_status
+from cissl.training.records import read_history, read_status
+from cissl.tuning import state
 from cissl.tuning.progress import Progress
+from cissl.tuning.search import Study
 from cissl.tuning.sweep_file import Resources, Sweep
 from cissl.tuning.trainable import Job, train
 
 ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mistake
 RETRIES = 3  # fresh processes for a trial that raised or whose process died
-NOT_REPEATED = ("complete", "diverged")  # running such a trial again would change nothing
 
 
 def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
@@ -48,69 +52,45 @@ def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments:
         UserError: the resources do not exist, the folder cannot be written, or the cluster cannot be reached.
     """
     folder = storage / sweep.name
-    left = [config for config in sweep.trials if _state(folder, config) not in NOT_REPEATED]
-    print(f"{sweep.name}: {describe(sweep.trials, folder)}, in {folder}", flush=True)
-    if left:
+    work: Work = Study(sweep, folder) if sweep.search else Grid(sweep, folder)
+    _announce(sweep, work, folder)
+    if not work.finished:
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
         if local:
             cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
-        _keep_provenance(sweep, folder, arguments)
+        _keep_provenance(sweep, work, folder, arguments)
         try:
-            with cluster.connected(local), Interruptible():
-                _tune(sweep, folder, left, cluster.fit(sweep, cluster.nodes()), data_dir)
+            with cluster.connected(local, dashboard=sweep.resources.workers > 1), Interruptible():
+                _tune(sweep, work, folder, cluster.fit(sweep, cluster.nodes()), data_dir)
         except KeyboardInterrupt:
-            _note_stopped(left, folder)
-            print(
-                f"Interrupted; {describe(sweep.trials, folder)}.\n"
-                f"To continue: python sweeps/run.py {shlex.join(arguments)}"
-            )
+            state.note_stopped(work.trials, folder)
+            print(f"Interrupted; {state.describe(work.trials, folder)}.")
+            print(f"To continue: python sweeps/run.py {shlex.join(arguments)}")
             return INTERRUPTED
-    return conclude(sweep.trials, folder)
+    return _conclude(work, folder)
 
 
-def describe(trials: Sequence[TrialConfig], folder: Path) -> str:
-    """How far a sweep is: ``18 trials: 5 complete, 1 continues at step 320/800, 12 new``."""
-    states = [(config, read_status(folder / config.trial_id)) for config in trials]
-    new = sum(status is None for _, status in states)
-    groups: dict[str, list[str]] = {"complete": [], "diverged": [], "failed": [], "stopped": []}
-    for config, status in states:
-        if status:
-            state = status["state"] if status["state"] in groups else "stopped"  # "running", but not in this process
-            groups[state].append(f"{status['step']}/{config.steps}")
-    steps = ", ".join(groups["stopped"][:3]) + (", …" if len(groups["stopped"]) > 3 else "")
-    parts = [
-        (len(groups["complete"]), "complete"),
-        (len(groups["diverged"]), "diverged (not repeated)"),
-        (len(groups["failed"]), "failed and tried again"),
-        (len(groups["stopped"]), f"{'continues' if len(groups['stopped']) == 1 else 'continue'} at step {steps}"),
-        (new, "new"),
-    ]
-    return f"{len(trials)} trials: " + ", ".join(f"{count} {words}" for count, words in parts if count)
+class Work(Protocol):
+    """Where trials come from: a grid, or a search."""
+
+    trials: Sequence[TrialConfig]
+    """those that are known"""
+    finished: bool
+    """nothing is left to run"""
 
 
-def conclude(trials: Sequence[TrialConfig], folder: Path) -> int:
-    """Say how the sweep ended, with the failures and where to read about them, and how to see the table."""
-    unfinished = [(config, read_status(folder / config.trial_id) or {}) for config in trials]
-    unfinished = [(config, status) for config, status in unfinished if status.get("state") != "complete"]
-    print(f"{len(trials) - len(unfinished)} of {len(trials)} trials complete.")
-    for config, status in unfinished:
-        state = {"running": "died", None: "never started"}.get(status.get("state"), status.get("state"))
-        reason = (
-            (status.get("error") or "its process ended without a word, perhaps for lack of memory")
-            .strip()
-            .splitlines()[-1]
-        )
-        print(
-            f"{state}: {config.name} at step {status.get('step', 0)}/{config.steps}: {reason}\n"
-            f"    {folder / config.trial_id / 'status.json'}"
-        )
-    print(f"The table: python analysis/tables.py {shlex.quote(str(folder))}")
-    return SOME_FAILED if unfinished else ALL_COMPLETE
+class Grid:
+    """Trials that are known from the start."""
+
+    def __init__(self, sweep: Sweep, folder: Path):
+        self.trials = sweep.trials
+        self.left = [config for config in sweep.trials if not state.is_over(config, folder)]
+        self.finished = not self.left
 
 
-def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Resources, data_dir: Path | None) -> None:
+def _tune(sweep: Sweep, work: Work, folder: Path, resources: Resources, data_dir: Path | None) -> None:
     """Run the trials that are left."""
-    progress = _progress(sweep, folder, resources)
+    progress = _progress(sweep, work, folder, resources)
     job = Job(
         sweep=sweep.name,
         folder=folder,
@@ -119,14 +99,16 @@ def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Re
         gpus=resources.gpus,
         workers=resources.workers,
     )
+    space, search = ({}, _search(work)) if isinstance(work, Study) else (_grid(work), {})
     tuner = tune.Tuner(
-        tune.with_resources(partial(train, job=job), {"cpu": resources.cpus, "gpu": resources.gpus}),
-        param_space={"trial": tune.grid_search([config.to_dict() for config in left])},
+        tune.with_resources(partial(train, job=job), cluster.trial_request(resources)),
+        param_space=space,
         tune_config=tune.TuneConfig(
             reuse_actors=True,
-            max_concurrent_trials=sweep.concurrency,
+            max_concurrent_trials=cluster.concurrency(sweep, resources),
             trial_name_creator=trial_id,
             trial_dirname_creator=trial_id,
+            **search,
         ),
         run_config=tune.RunConfig(
             name=sweep.name,
@@ -140,12 +122,66 @@ def _tune(sweep: Sweep, folder: Path, left: Sequence[TrialConfig], resources: Re
     progress.show(now=True)
 
 
+def _grid(work: Grid) -> dict[str, Any]:
+    return {"trial": tune.grid_search([config.to_dict() for config in work.left])}
+
+
+def _search(study: Study) -> dict[str, Any]:
+    search = study.search
+    options: dict[str, Any] = {"search_alg": Suggestions(study), "num_samples": -1}
+    if search.asha:
+        config = study.sweep.trials[0]
+        options["scheduler"] = ASHAScheduler(
+            time_attr="step",
+            metric=search.metric,
+            mode="max",
+            max_t=config.steps,
+            grace_period=math.ceil(config.steps * min(1.0, search.asha.grace_kimg / config.train_kimg)),
+            reduction_factor=search.asha.reduction_factor,
+        )
+    return options
+
+
+class NotSaved:
+    """Part of Tune's experiment that its saved state, which nothing here reads, goes without."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Suggestions(NotSaved, Searcher):
+    """Hands a study's trials to Tune, and tells the study which of them have ended."""
+
+    def __init__(self, study: Study):
+        super().__init__()
+        self.study = study
+        self._handed: dict[str, str] = {}  # Tune's id → ours
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        config = self.study.next_trial()
+        if config is None:
+            return Searcher.FINISHED
+        self._handed[trial_id] = config.trial_id
+        return {"trial": config.to_dict()}
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        ours = self._handed[trial_id]
+        status = read_status(self.study.folder / ours) or {}
+        self.study.ended(ours, early=not error and status.get("state") not in state.NOT_REPEATED)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study keeps itself."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: a search goes on from its own records."""
+
+
 def trial_id(trial: Any) -> str:
     """The id of one of our trials, from one of Tune's."""
     return TrialConfig.from_mapping(trial.config["trial"]).trial_id
 
 
-class Watcher(tune.Callback):
+class Watcher(NotSaved, tune.Callback):
     """Passes what happens in Tune on to the progress display."""
 
     def __init__(self, progress: Progress, folder: Path):
@@ -153,6 +189,8 @@ class Watcher(tune.Callback):
         self.folder = folder
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if trial_id(trial) not in self.progress.trials:  # the search has just made it
+            _add(self.progress, TrialConfig.from_mapping(trial.config["trial"]), self.folder)
         self.progress.start(trial_id(trial))
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -168,8 +206,8 @@ class Watcher(tune.Callback):
         self.progress.show()
 
     def _finish(self, trial: str) -> None:
-        state = (read_status(self.folder / trial) or {}).get("state", "failed")
-        self.progress.finish(trial, "died" if state == "running" else state)
+        recorded = (read_status(self.folder / trial) or {}).get("state", "failed")
+        self.progress.finish(trial, "died" if recorded == "running" else recorded)
 
 
 class Interruptible:
@@ -198,37 +236,48 @@ class Interruptible:
         raise KeyboardInterrupt
 
 
-def _progress(sweep: Sweep, folder: Path, resources: Resources) -> Progress:
+def _progress(sweep: Sweep, work: Work, folder: Path, resources: Resources) -> Progress:
     devices = (resources.workers * (resources.gpus or resources.cpus), "GPU" if resources.gpus else "CPU")
-    progress = Progress(len(sweep.trials), devices)
-    for config in sweep.trials:
-        status = read_status(folder / config.trial_id) or {}
-        state = status.get("state") if status.get("state") in NOT_REPEATED else "pending"
-        history = read_history(folder / config.trial_id)
-        progress.add(
-            config,
-            step=status.get("step", 0),
-            seconds=status.get("seconds", 0.0),
-            state=state,
-            row=history[-1] if history else None,
-        )
+    total = len(work.trials)
+    if isinstance(work, Study):
+        total = max(total, work.search.trials * sweep.grid_size)
+    progress = Progress(total, devices)
+    for config in work.trials:
+        _add(progress, config, folder)
     return progress
 
 
-def _state(folder: Path, config: TrialConfig) -> str | None:
-    return (read_status(folder / config.trial_id) or {}).get("state")
+def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
+    status = read_status(folder / config.trial_id) or {}
+    history = read_history(folder / config.trial_id)
+    progress.add(
+        config,
+        step=status.get("step", 0),
+        seconds=status.get("seconds", 0.0),
+        state=status["state"] if state.is_over(config, folder) else "pending",
+        row=history[-1] if history else None,
+    )
 
 
-def _note_stopped(trials: Sequence[TrialConfig], folder: Path) -> None:
-    """Mend the status of trials whose processes were ended before they could do it themselves."""
-    for config in trials:
-        status = read_status(folder / config.trial_id)
-        if status and status["state"] == "running":
-            kept = {key: status[key] for key in ("step", "steps", "seconds")}
-            write_status(folder / config.trial_id, "stopped", **kept)
+def _announce(sweep: Sweep, work: Work, folder: Path) -> None:
+    if isinstance(work, Study):
+        print(f"{sweep.name}: a search in {folder}\n{state.describe_search(work)}", flush=True)
+    else:
+        print(f"{sweep.name}: {state.describe(work.trials, folder)}, in {folder}", flush=True)
 
 
-def _keep_provenance(sweep: Sweep, folder: Path, arguments: Sequence[str]) -> None:
+def _conclude(work: Work, folder: Path) -> int:
+    trials = work.trials
+    if isinstance(work, Study):
+        print(state.describe_search(work))
+        trials = [config for candidate in work.candidates if candidate.state != "pruned" for config in candidate.trials]
+    failures = state.failures(trials, folder)
+    print(f"{len(trials) - len(failures)} of {len(trials)} trials complete.", *failures, sep="\n")
+    print(f"The table: {state.table_command(folder, search=isinstance(work, Study))}")
+    return SOME_FAILED if failures else ALL_COMPLETE
+
+
+def _keep_provenance(sweep: Sweep, work: Work, folder: Path, arguments: Sequence[str]) -> None:
     """Keep the sweep file, and one line for each time that it was run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -236,7 +285,7 @@ def _keep_provenance(sweep: Sweep, folder: Path, arguments: Sequence[str]) -> No
         row = {
             "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
             "arguments": list(arguments),
-            "trials": [config.trial_id for config in sweep.trials],
+            "trials": [config.trial_id for config in work.trials],
         }
         with open(folder / "runs.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")

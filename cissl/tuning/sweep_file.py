@@ -23,6 +23,7 @@ concurrency: 2                        # trials at a time; default: as many as fi
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ from cissl.tuning.grid import SETTINGS, Origin, blamed, expand, read_axes
 
 TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency")
 RESOURCES = ("cpus", "gpus", "workers")
-SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed")
+SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed", "asha")
+ASHA_KEYS = ("grace_kimg", "reduction_factor")
 METRICS = ("valid_accuracy", "valid_gmean")
 SAMPLERS = ("tpe", "random")
 RANGES = ("uniform", "loguniform", "int", "choice")
@@ -63,6 +65,20 @@ class Dimension:
 
 
 @dataclasses.dataclass(frozen=True)
+class Asha:
+    """Early stopping by asynchronous successive halving (Li et al., MLSys 2020).
+
+    The learning rate falls along a cosine over the whole of `train_kimg`, and a trial that is stopped early was judged
+    before it fell. Settings that pay off late, such as more weight decay, lose by this: choose `grace_kimg` large.
+    """
+
+    grace_kimg: float
+    """no trial is stopped before"""
+    reduction_factor: int
+    """one trial out of so many goes on"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Search:
     """A hyper-parameter search on validation data."""
 
@@ -72,6 +88,7 @@ class Search:
     """candidates; each runs the whole grid"""
     sampler: str
     seed: int
+    asha: Asha | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +102,16 @@ class Sweep:
     concurrency: int | None
     search: Search | None
     planned: list[tuple[TrialConfig, Origin]]
-    """the grid's trials; with a search, those of its corner candidates, which stand for all"""
+    """the grid's trials; with a search, those of some candidates at its corners, which stand for all"""
 
     @property
     def trials(self) -> list[TrialConfig]:
         return [config for config, _ in self.planned]
+
+    @property
+    def grid_size(self) -> int:
+        """Combinations of the grid: the trials of each candidate."""
+        return math.prod(len(axis.rows) for axis in read_axes(self.source))
 
     def candidate(self, params: dict[str, Any]) -> list[TrialConfig]:
         """The trials of one candidate of the search: the grid with these settings."""
@@ -195,6 +217,22 @@ def _search(source: Document) -> Search | None:
         trials=_number(source, ("search", "trials"), 20, whole=True, at_least=1),
         sampler=_choice(source, ("search", "sampler"), SAMPLERS),
         seed=_number(source, ("search", "seed"), 0, whole=True, at_least=0),
+        asha=_asha(source),
+    )
+
+
+def _asha(source: Document) -> Asha | None:
+    at = ("search", "asha")
+    if "asha" not in source.values["search"]:
+        return None
+    if not isinstance(source.get(at), dict):
+        raise source.error(at, f"asha is a group of keys: {', '.join(ASHA_KEYS)}")
+    _require_known(source, at, ASHA_KEYS)
+    if "grace_kimg" not in source.get(at):
+        raise source.error(at, "grace_kimg is missing: how long every trial may run, in 1024 labeled images")
+    return Asha(
+        grace_kimg=_number(source, (*at, "grace_kimg"), None, above=0),
+        reduction_factor=_number(source, (*at, "reduction_factor"), 3, whole=True, at_least=2),
     )
 
 

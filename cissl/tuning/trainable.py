@@ -1,6 +1,9 @@
-"""What Ray runs: one trial in a process that the next trial may use again."""
+"""What Ray runs: one trial, in one process that the next trial may use again, or in several."""
 
 import dataclasses
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,14 @@ from cissl.training.records import read_status
 from cissl.training.trial import run_trial
 
 REPORTED = ("step", "seconds", "accuracy", "gmean", "valid_accuracy", "valid_gmean")
+POLL_S = 0.2
+
+RAY_TRAIN = {  # a trial of several workers starts in half the time
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +34,9 @@ class Job:
     """the sweep's; each trial has its own inside, named by its id"""
     data_dir: Path | None
     cpus: float
+    """of each worker"""
     gpus: float
+    """of each worker"""
     workers: int
 
 
@@ -34,17 +47,17 @@ def train(config: dict[str, Any], job: Job) -> None:
     diverged would only diverge again, so it just ends; its record says what happened.
     """
     trial = TrialConfig.from_mapping(config["trial"])
+    if job.workers > 1:
+        _train_with_workers(trial, job)
+    else:
+        _train_here(trial, job, "cuda" if job.gpus else "cpu", _report)
+
+
+def _train_here(trial: TrialConfig, job: Job, device: str, on_evaluation: Callable[[dict[str, Any]], None]) -> None:
     folder = job.folder / trial.trial_id
     torch.set_num_threads(max(1, int(job.cpus)))
     try:
-        run_trial(
-            trial,
-            folder,
-            data_dir=job.data_dir,
-            sweep=job.sweep,
-            device="cuda" if job.gpus else "cpu",
-            on_evaluation=report,
-        )
+        run_trial(trial, folder, data_dir=job.data_dir, sweep=job.sweep, device=device, on_evaluation=on_evaluation)
     except Exception:
         if (read_status(folder) or {}).get("state") != "diverged":
             raise
@@ -53,6 +66,65 @@ def train(config: dict[str, Any], job: Job) -> None:
             torch.cuda.empty_cache()  # the next trial, or a neighbour on the same GPU, may need it
 
 
-def report(row: dict[str, Any]) -> None:
+def _report(row: dict[str, Any]) -> None:
     """Pass an evaluation on to the driver."""
     tune.report({key: row[key] for key in REPORTED})
+
+
+def _train_with_workers(trial: TrialConfig, job: Job) -> None:
+    """Run one trial in several processes, by Ray Train.
+
+    The first worker sends its evaluations through a queue, and this process passes them on: `train.report` would hold
+    up all workers, and `TuneReportCallback` can deadlock and lose the last row.
+    """
+    os.environ.update(RAY_TRAIN)  # before ray.train is imported, which hands them on to its processes
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
+
+    rows = Queue(actor_options={"num_cpus": 0})
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"trial": trial, "job": job, "rows": rows},
+        scaling_config=ScalingConfig(
+            num_workers=job.workers,
+            use_gpu=job.gpus > 0,
+            resources_per_worker={"CPU": job.cpus, **({"GPU": job.gpus} if job.gpus else {})},
+        ),
+        run_config=RunConfig(
+            name="ray_train",
+            storage_path=str(job.folder / trial.trial_id),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),  # Tune tries again
+        ),
+    )
+    try:
+        _drain_while(trainer.fit, rows)
+    finally:
+        rows.shutdown(force=True)
+
+
+def _drain_while(fit: Callable[[], Any], rows: Any) -> None:
+    """Call `fit` beside this thread, which alone may report to Tune, and report all rows that arrive."""
+    failure: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive() or not rows.empty():
+        if rows.empty():
+            thread.join(POLL_S)
+        else:
+            _report(rows.get())
+    if failure:
+        raise failure[0]
+
+
+def _worker(config: dict[str, Any]) -> None:
+    from ray.train.torch import get_device
+
+    _train_here(config["trial"], config["job"], str(get_device()), config["rows"].put)

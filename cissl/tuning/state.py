@@ -1,0 +1,96 @@
+"""How far a sweep is and how it ended, as its trials' records say."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cissl.config import TrialConfig
+from cissl.training.records import read_status, write_status
+from cissl.tuning.search import Study
+
+NOT_REPEATED = ("complete", "diverged")  # running such a trial again would change nothing
+STEPS_SHOWN = 3
+
+
+def is_over(config: TrialConfig, folder: Path) -> bool:
+    """Whether a trial needs no further run."""
+    return _status(config, folder).get("state") in NOT_REPEATED
+
+
+def describe(trials: Sequence[TrialConfig], folder: Path) -> str:
+    """How far a sweep is: ``18 trials: 5 complete, 1 continues at step 320/800, 12 new``."""
+    groups: dict[str, list[str]] = {"complete": [], "diverged": [], "failed": [], "unfinished": [], "new": []}
+    for config in trials:
+        status = _status(config, folder)
+        state = status.get("state", "new")
+        # "running" is what a process leaves that was killed: nobody runs this sweep now.
+        group = groups.get(state, groups["unfinished"])
+        group.append(f"{status.get('step', 0)}/{config.steps}")
+    unfinished = groups["unfinished"]
+    steps = ", ".join(unfinished[:STEPS_SHOWN]) + (", …" if len(unfinished) > STEPS_SHOWN else "")
+    words = {
+        "complete": "complete",
+        "diverged": "diverged and not repeated",
+        "failed": "failed and tried again",
+        "unfinished": f"{'continues' if len(unfinished) == 1 else 'continue'} at step {steps}",
+        "new": "new",
+    }
+    return f"{len(trials)} trials: " + ", ".join(f"{len(groups[key])} {words[key]}" for key in words if groups[key])
+
+
+def failures(trials: Iterable[TrialConfig], folder: Path) -> list[str]:
+    """What went wrong with each trial that is not complete, and the file that tells more."""
+    reports = []
+    for config in trials:
+        status = _status(config, folder)
+        if status.get("state") == "complete":
+            continue
+        state = {"running": "died", None: "never ran"}.get(status.get("state"), status.get("state"))
+        reason, file = _reason(folder / config.trial_id, status)
+        reports.append(f"{state}: {config.name} at step {status.get('step', 0)}/{config.steps}: {reason}\n    {file}")
+    return reports
+
+
+def note_stopped(trials: Iterable[TrialConfig], folder: Path) -> None:
+    """Mend the status of trials whose processes were ended before they could do it themselves."""
+    for config in trials:
+        status = _status(config, folder)
+        if status.get("state") == "running":
+            kept = {key: status[key] for key in ("step", "steps", "seconds")}
+            write_status(folder / config.trial_id, "stopped", **kept)
+
+
+def describe_search(study: Study) -> str:
+    """The candidates so far, and the best."""
+    states = [candidate.state for candidate in study.candidates]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "open"))
+    lines = [f"{len(states)} of {study.search.trials} candidates: {counts}"]
+    if study.forgotten:
+        lines.append(f"{study.forgotten} candidates of earlier runs lie outside the space and are left aside")
+    if study.best:
+        params = ", ".join(f"{key} {_plain(value)}" for key, value in study.best.params.items())
+        lines.append(f"best {study.search.metric}: {study.best.value:.2f} with {params}")
+    return "\n".join(lines)
+
+
+def table_command(folder: Path, *, search: bool = False) -> str:
+    """How to see the results."""
+    return f"python analysis/tables.py {shlex.quote(str(folder))}{' --search' if search else ''}"
+
+
+def _reason(trial: Path, status: dict[str, Any]) -> tuple[str, Path]:
+    """The last line of what a trial, or else Ray, says about its end, and the file with the rest."""
+    by_ray = trial / "error.txt"
+    if not status.get("error") and by_ray.exists():
+        return by_ray.read_text().strip().splitlines()[-1], by_ray
+    words = status.get("error") or "its process ended without a word, perhaps for want of memory"
+    return words.strip().splitlines()[-1], trial / "status.json"
+
+
+def _status(config: TrialConfig, folder: Path) -> dict[str, Any]:
+    return read_status(folder / config.trial_id) or {}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,188 @@
+"""Sweeps through real Ray: from the file to records and the table, again, grown, disturbed, distributed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def records(folder):
+    """What trials leave for the tables: by trial id its history without times, and its confusion matrices."""
+    found = {}
+    for trial in sorted(folder.glob("*/history.jsonl")):
+        rows = [json.loads(line) for line in trial.read_text().splitlines()]
+        history = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        found[trial.parent.name] = history, np.load(trial.parent / "confusion.npy").tolist()
+    return found
+
+
+def states(folder):
+    return [json.loads(path.read_text())["state"] for path in sorted(folder.glob("*/status.json"))]
+
+
+def test_from_the_file_to_the_table_then_again_then_grown(sweep, tmp_path):
+    folder = tmp_path / "results" / "tiny"
+
+    code, out = sweep()
+    assert code == 0
+    assert f"tiny: 2 trials: 2 new, in {folder}" in out
+    assert "complete  fixmatch-digits_LT_10-s1" in out and "2 of 2 trials complete." in out
+    first = records(folder)
+    assert {name.rpartition("-")[0] for name in first} == {"fixmatch-digits_LT_10-s1", "cadr-digits_LT_10-s1"}
+    assert [[row["step"] for row in rows] for rows, _ in first.values()] == [[2, 4, 6, 7]] * 2
+    config = json.loads((folder / next(iter(first)) / "config.json").read_text())
+    assert (config["sweep"], config["config"]["valid_size"] if "valid_size" in config["config"] else None) == (
+        "tiny",
+        None,
+    )
+    assert (folder / "sweep.yaml").read_text() == (tmp_path / "tiny.yaml").read_text()
+
+    command = [sys.executable, ROOT / "analysis" / "tables.py", folder, "--format", "markdown"]
+    table = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert table.returncode == 0, table.stderr
+    assert "FixMatch" in table.stdout and "CADR" in table.stdout
+
+    began = time.time()
+    code, out = sweep()
+    assert code == 0 and "tiny: 2 trials: 2 complete, in" in out
+    assert records(folder) == first
+    assert all(path.stat().st_mtime < began for path in folder.glob("*/status.json"))
+
+    code, out = sweep("seed=[1, 2]")
+    assert code == 0 and "tiny: 4 trials: 2 complete, 2 new, in" in out
+    grown = records(folder)
+    assert len(grown) == 4 and first.items() <= grown.items()
+
+
+def test_a_trial_that_diverges_is_recorded_and_not_repeated(sweep, tmp_path):
+    code, out = sweep("lr=1e20", "algorithm=[fixmatch]")
+    assert code == 1
+    assert "0 of 1 trials complete." in out and "diverged: fixmatch-digits_LT_10-s1 at step" in out
+    assert states(tmp_path / "results" / "tiny") == ["diverged"]
+    code, out = sweep("lr=1e20", "algorithm=[fixmatch]")
+    assert code == 1 and "1 trials: 1 diverged and not repeated" in out
+
+
+def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep, tmp_path):
+    from cissl.tuning import sweep_file
+
+    broken = sweep_file.load(tmp_path / "tiny.yaml").trials[0]
+    trial = tmp_path / "results" / "tiny" / broken.trial_id
+    trial.mkdir(parents=True)
+    (trial / "confusion.npy").mkdir()  # where a file will have to be
+    code, out = sweep()
+    assert code == 1
+    assert "1 of 2 trials complete." in out
+    assert f"failed: {broken.name} at step 2/7: " in out and str(trial / "status.json") in out
+    (trial / "confusion.npy").rmdir()
+    code, out = sweep()
+    assert code == 0 and "2 trials: 1 complete, 1 failed and tried again" in out
+
+
+@pytest.mark.slow
+def test_killed_trials_start_again_and_end_with_the_same_records(sweep, tmp_path):
+    sweep("name=calm", "train_kimg=0.5")
+    killed = []
+    thread = threading.Thread(target=kill_trials, args=(tmp_path / "results" / "tiny", 2, killed), daemon=True)
+    thread.start()
+    code, _ = sweep("train_kimg=0.5")
+    assert code == 0 and len(killed) == 2
+    assert records(tmp_path / "results" / "tiny") == records(tmp_path / "results" / "calm")
+
+
+def kill_trials(folder, number, killed):
+    """SIGKILL trial processes of this session's Ray while they train."""
+    deadline = time.monotonic() + 120
+    while len(killed) < number and time.monotonic() < deadline:
+        time.sleep(0.3)
+        if "running" in states(folder):
+            for pid in descendants(os.getpid()):
+                if pid not in killed and b"ImplicitFunc.train" in command_line(pid):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    time.sleep(2)
+                    break
+
+
+def descendants(pid):
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_with_code_3_and_the_same_command_continues(number, sweep, tiny, tmp_path):
+    sweep("name=calm", "train_kimg=1", "algorithm=[cadr]")
+    words = ["--storage-path", tmp_path / "results", "--set", "train_kimg=1", "--set", "algorithm=[cadr]"]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "sweeps" / "run.py", tiny, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    folder = tmp_path / "results" / "tiny"
+    try:
+        while not list(folder.glob("*/history.jsonl")):
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 3, err
+    assert "Interrupted; 1 trials: 1 continues at step" in out and "To continue: python sweeps/run.py" in out
+    assert "Traceback" not in err
+    assert states(folder) == ["stopped"]
+
+    code, out = sweep("train_kimg=1", "algorithm=[cadr]")
+    assert code == 0 and "1 continues at step" in out
+    assert records(folder) == records(tmp_path / "results" / "calm")
+
+
+@pytest.mark.slow
+def test_several_workers_leave_the_records_of_one(sweep, tmp_path):
+    sweep("name=alone", "algorithm=[cadr]")
+    code, out = sweep("algorithm=[cadr]", "resources.workers=2")
+    assert code == 0, out
+    (one, _), (two, _) = (next(iter(records(tmp_path / "results" / name).values())) for name in ("alone", "tiny"))
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
+def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
+    search = ["algorithm=cadr", "seed=[1, 2]", "search.space={confidence: {uniform: [0.5, 0.95]}}", "search.trials=2"]
+    folder = tmp_path / "results" / "tiny"
+    code, out = sweep(*search)
+    assert code == 0 and "2 of 2 candidates: 2 complete" in out and "best valid_accuracy: " in out
+    first = json.loads((folder / "search.json").read_text())
+    assert [row["state"] for row in first] == ["complete", "complete"] and len(records(folder)) == 4
+    code, out = sweep(*search[:3], "search.trials=3")
+    assert code == 0
+    second = json.loads((folder / "search.json").read_text())
+    assert second[:2] == first and len(second) == 3 and len(records(folder)) == 6
