@@ -335,8 +335,10 @@ def _program_notes(trials: list[Trial]) -> list[str]:
             programs[f"{str(trial.provenance.get('commit') or 'unknown')[:12]}{dirty}"] += 1
     if len(programs) < 2:
         return []
-    parts = ", ".join(f"{program} ({count})" for program, count in sorted(programs.items()))
-    return [f"The trials were made by {len(programs)} versions of the program: {parts}."]
+    commonest = sorted(programs, key=lambda program: (-programs[program], program))[:3]
+    parts = ", ".join(f"{program} ({programs[program]})" for program in commonest)
+    more = ", …" if len(programs) > len(commonest) else ""
+    return [f"The trials were made by {len(programs)} versions of the program: {parts}{more}."]
 
 
 def order(key: Key) -> tuple:

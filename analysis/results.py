@@ -218,19 +218,23 @@ def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> 
 
 
 def _read_sweep(store, folder: str) -> Sweep | None:
-    """``runs.jsonl`` (one line per start, with the planned trials) and ``sweep.yaml``; None where there is no sweep.
-
-    Both only add what is missing or searched, so a damaged one is passed over.
+    """What ``runs.jsonl`` (one line per start, with the planned trials), ``sweep.yaml`` and ``search.json`` (only
+    searches have one) tell; None where there is no sweep. They add what is missing or searched, so a damaged one is
+    passed over.
     """
-    planned: tuple[str, ...] = ()
-    search = None
+    planned = _read_quietly(store, folder, "runs.jsonl", lambda text: json.loads(text.splitlines()[-1])["trials"])
+    search = _read_quietly(store, folder, "sweep.yaml", lambda text: yaml.safe_load(text).get("search"))
+    searched = _read_quietly(store, folder, "search.json", lambda text: list(json.loads(text)[0]["params"]))
+    if searched is not None and search is None:  # asked for on the command line
+        search = {"space": dict.fromkeys(searched)}
+    return Sweep(store.display(folder), tuple(planned or ()), search) if planned or search else None
+
+
+def _read_quietly(store, folder: str, name: str, parse: Callable):
     try:
-        planned = tuple(json.loads(store.read(folder, "runs.jsonl").splitlines()[-1])["trials"])
-        search = yaml.safe_load(store.read(folder, "sweep.yaml")).get("search")
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError):
-        if not planned:
-            return None
-    return Sweep(store.display(folder), planned, search)
+        return parse(store.read(folder, name))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
+        return None
 
 
 def read_trial(

@@ -37,14 +37,16 @@ def _table(trials: list[Trial]) -> Table:
     for trial in trials:
         candidates[tuple((key, trial.config.get(key)) for key in space)].append(trial)
     columns = [metric, *(f"test_{name}" for name in TITLES)]
-    lines = [_line(params, members, columns) for params, members in candidates.items()]
-    lines.sort(key=lambda line: -np.nan_to_num(line.entries[0].mean, nan=-1.0))
+    judged = {params: [_value(trial, metric) for trial in members] for params, members in candidates.items()}
+    ranked = sorted(judged, key=lambda params: _rank(judged[params]))
+    lines = [_line(params, candidates[params], judged[params], columns) for params in ranked]
     headings = [(source, TITLES[name]) for source, name in (column.split("_", 1) for column in columns)]
     return Table(
         title=f"Search {trials[0].sweep}",
         caption=f"Candidates of a hyper-parameter search, best first by {metric}: mean over the last {WINDOW} "
-        "evaluations, then mean ± sample standard deviation over the candidate's trials. Test figures are shown for "
-        "completeness and chose nothing; a search belongs into no table of results.",
+        "evaluations (0 for a trial that diverged), then mean ± sample standard deviation over the candidate's "
+        "trials; candidates with unfinished trials come last. Test figures are shown for completeness and chose "
+        "nothing; a search belongs into no table of results.",
         headings=[("validation" if source == "valid" else source, name) for source, name in headings],
         sections=[lines],
         notes=[f"{len(candidates)} candidates, {len(trials)} trials."],
@@ -54,15 +56,32 @@ def _table(trials: list[Trial]) -> Table:
     )
 
 
-def _line(params: tuple, trials: list[Trial], columns: list[str]) -> Line:
-    complete = [trial for trial in trials if trial.complete]
+def _value(trial: Trial, metric: str) -> float:
+    """What a trial counts for its candidate, as the search itself counts it; NaN unless it has ended."""
+    if trial.state == "diverged":
+        return 0.0
+    return float(np.mean(trial.history[metric][-WINDOW:])) if trial.complete else np.nan
+
+
+def _rank(values: list[float]) -> tuple[bool, float]:
+    """Judged candidates first, the best of them at the top."""
+    mean = float(np.mean(values))
+    return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
+
+
+def _line(params: tuple, trials: list[Trial], judged: list[float], columns: list[str]) -> Line:
     states = sorted({trial.state for trial in trials} - {"complete"})
-    text = f"({len(complete)}/{len(trials)} {', '.join(states)})" if states else ""
-    entries = []
-    for k, column in enumerate(columns):
-        values = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in complete]
-        mean = float(np.mean(values)) if values else np.nan
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-        entries.append(Entry(mean, std, len(values), len(trials), "" if k else text))
+    complete = sum(trial.complete for trial in trials)
+    text = f"({complete}/{len(trials)} complete; {', '.join(states)})" if states else ""
+    entries = [_entry([value for value in judged if not np.isnan(value)], len(trials), text)]
+    for column in columns[1:]:
+        finals = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in trials if t.complete]
+        entries.append(_entry(finals, len(trials)))
     label = ", ".join(f"{SYMBOLS.get(key, key)} = {show(value)}" for key, value in params)
     return Line(label or "no searched setting", entries, dict(params))
+
+
+def _entry(values: list[float], total: int, text: str = "") -> Entry:
+    mean = float(np.mean(values)) if values else np.nan
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+    return Entry(mean, std, len(values), total, text)

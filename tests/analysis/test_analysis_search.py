@@ -1,0 +1,62 @@
+import json
+
+import pytest
+from synthetic_records import write_sweep, write_trial
+
+from analysis.errors import AnalysisError
+from analysis.results import load
+from analysis.search import search_tables
+
+SEARCH = {"space": {"lr": {"loguniform": [0.001, 0.1]}}, "metric": "valid_accuracy"}
+
+
+def write(root, lr, *levels, state="complete"):
+    for seed, level in enumerate(levels, start=1):
+        dataset = f"digits_LT_20.{seed}@20-100"
+        last = state if seed == len(levels) else "complete"
+        series = [level] * (12 if last == "complete" else 4)
+        write_trial(
+            root, dataset=dataset, algorithm="cadr", seed=seed, lr=lr, series=series, state=last, train_kimg=6.0
+        )
+
+
+def lines_of(root):
+    (made,) = search_tables(load([root]))
+    return {line.label: line.entries for line in made.sections[0]}
+
+
+def test_candidates_are_ranked_by_validation_alone(tmp_path):
+    write(tmp_path, 0.01, 60.0, 62.0)
+    write(tmp_path, 0.03, 70.0, 74.0)
+    write_sweep(tmp_path, [], SEARCH)
+    lines = lines_of(tmp_path)
+    assert list(lines) == ["lr = 0.03", "lr = 0.01"]
+    validation, accuracy, gmean = lines["lr = 0.03"]
+    assert (validation.mean, accuracy.mean, gmean.mean) == (71.0, 72.0, 67.0)  # validation is 1 below in these records
+    assert validation.std == pytest.approx(2 * 2**0.5)
+
+
+def test_unfinished_candidates_come_last_and_divergence_counts_nothing(tmp_path):
+    write(tmp_path, 0.01, 50.0, 50.0)
+    write(tmp_path, 0.02, 90.0, 90.0, state="stopped")
+    write(tmp_path, 0.03, 90.0, 90.0, state="diverged")
+    write_sweep(tmp_path, [], SEARCH)
+    lines = lines_of(tmp_path)
+    assert list(lines) == ["lr = 0.01", "lr = 0.03", "lr = 0.02"]
+    assert lines["lr = 0.03"][0].mean == pytest.approx(89.0 / 2)
+    assert lines["lr = 0.02"][0].text == "(1/2 complete; stopped)"
+
+
+def test_a_search_is_known_by_its_candidates_too(tmp_path):
+    write(tmp_path, 0.01, 50.0)
+    write_sweep(tmp_path, [])
+    assert not load([tmp_path]).trials[0].searched
+    (tmp_path / "search.json").write_text(json.dumps([{"number": 0, "params": {"lr": 0.01}, "state": "open"}]))
+    assert load([tmp_path]).trials[0].searched
+    assert list(lines_of(tmp_path)) == ["lr = 0.01"]
+
+
+def test_no_search_is_said(tmp_path):
+    write_trial(tmp_path)
+    with pytest.raises(AnalysisError, match="none of these trials"):
+        search_tables(load([tmp_path]))
