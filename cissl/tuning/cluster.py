@@ -3,6 +3,7 @@
 Ray reads its environment when it is imported, so the variables are set here, before that.
 """
 
+import collections
 import contextlib
 import dataclasses
 import logging
@@ -10,6 +11,7 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,26 +66,35 @@ def connected(resources: Node | None, *, dashboard: bool = False) -> Iterator[No
     if ray.is_initialized():
         yield
         return
-    quiet = dict(log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        if resources is None:
-            _require_reachable(os.environ["RAY_ADDRESS"])
-            ray.init(**quiet)
-        else:
-            ray.init(
-                "local",
-                num_cpus=int(resources.cpus),
-                num_gpus=int(resources.gpus),
-                include_dashboard=None if dashboard else False,  # None: if it is installed
-                object_store_memory=OBJECT_STORE,
-                **quiet,
-            )
+        _start(resources, dashboard)
         for chatty in ("ray.tune", "ray.train"):
             logging.getLogger(chatty).setLevel(logging.CRITICAL)  # failed trials are listed at the end
         yield
     finally:
         ray.shutdown()
+
+
+def _start(resources: Node | None, dashboard: bool) -> None:
+    quiet = dict(log_to_driver=False, logging_level=logging.ERROR)
+    if resources is None:
+        _require_reachable(os.environ["RAY_ADDRESS"])
+        ray.init(**quiet)
+        return
+    options = dict(
+        num_cpus=int(resources.cpus),
+        num_gpus=int(resources.gpus),
+        include_dashboard=None if dashboard else False,  # None: if it is installed
+        object_store_memory=OBJECT_STORE,
+    )
+    try:
+        ray.init("local", **options, **quiet)
+    except Exception as error:  # Ray raises nothing more precise
+        raise UserError(
+            f"Ray did not start on this machine, which may be too busy or short of memory: {error}\n"
+            f"Its own logs are in {Path(tempfile.gettempdir()) / 'ray' / 'session_latest' / 'logs'}"
+        ) from None
 
 
 def nodes() -> list[Node]:
@@ -102,17 +113,25 @@ def fit(sweep: Sweep, nodes: list[Node]) -> Resources:
         UserError: no machine, or not all of them together, can ever give what a trial asks for.
     """
     asked = sweep.resources
-    total = Node(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
-    gpus = asked.gpus if asked.gpus is not None else float(total.gpus >= asked.workers)
-    cpus = asked.cpus if asked.cpus is not None else max(1, int(total.cpus / max(total.gpus, 1) * gpus)) if gpus else 1
+    gpus = asked.gpus if asked.gpus is not None else float(sum(node.gpus for node in nodes) >= asked.workers)
+    cpus = asked.cpus if asked.cpus is not None else _cpu_share(gpus, nodes)
     wanted = Resources(cpus=cpus, gpus=gpus, workers=asked.workers)
     if _room(wanted, nodes) < wanted.workers:
-        have = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes)
+        have = collections.Counter(f"({node.cpus:g} CPUs and {node.gpus:g} GPUs)" for node in nodes)
         raise sweep.source.error(
             ("resources",),
-            f"a trial wants {wanted.workers} × ({cpus:g} CPUs and {gpus:g} GPUs), but there is only: {have}",
+            f"a trial wants {wanted.workers} × ({cpus:g} CPUs and {gpus:g} GPUs), but there are only "
+            + ", ".join(f"{number} × {node}" for node, number in have.items()),
         )
     return wanted
+
+
+def _cpu_share(gpus: float, nodes: list[Node]) -> float:
+    """CPUs that go with so many GPUs, so that all GPUs can be used; one where there is none."""
+    if not gpus:
+        return 1
+    share = min((node.cpus / node.gpus for node in nodes if node.gpus), default=1.0) * gpus
+    return int(share) if share >= 1 else share
 
 
 def trial_request(resources: Resources) -> dict[str, float]:

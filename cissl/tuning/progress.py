@@ -13,7 +13,7 @@ from cissl.config import TrialConfig
 REDRAW_S = 0.2  # terminal
 LOG_EVERY_S, LOG_AT_MOST_EVERY_S = 10.0, 300.0  # job log: from the one to the other as the sweep gets older
 RUNNING_SHOWN = 8
-BAR = 24  # characters
+BAR = 30  # characters at most, as the terminal's width allows
 
 
 @dataclasses.dataclass
@@ -120,8 +120,11 @@ class Progress:
         if not now and self.clock() - self._shown_at < pause:
             return
         self._shown_at = self.clock()
-        width = shutil.get_terminal_size().columns - 1 if self.live else 1000
-        lines = [line[:width] for line in [*self._table(), self._summary()]]
+        lines = [*self._table(), self._summary()]
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            lines[-1] = self._bar(width - len(lines[-1])) + lines[-1]
+            lines = [line[:width] for line in lines]
         self.clear()
         print("\n".join(lines), file=self.stream, flush=True)
         self._drawn = len(lines) if self.live else 0
@@ -138,25 +141,32 @@ class Progress:
     def _table(self) -> list[str]:
         running = self._running()
         rows = [
-            f"running   {self._name(trial)}  {_scores(trial.row)}  "
+            f"  {self._name(trial)}  {_scores(trial.row)}  "
             f"step {trial.step:>{len(str(trial.steps))}}/{trial.steps}{_left(self._cost(trial))}"
             for trial in running[:RUNNING_SHOWN]
         ]
         more = len(running) - RUNNING_SHOWN
-        return rows + [f"          … and {more} more"] * (more > 0)
+        return rows + [f"  … and {more} more"] * (more > 0)
 
     def _summary(self) -> str:
-        steps = sum(trial.steps for trial in self.trials.values()) * max(1.0, self.total / max(1, len(self.trials)))
-        share = sum(trial.step for trial in self.trials.values()) / max(1.0, steps)
         done = sum(trial.state == "complete" for trial in self.trials.values())
         number, unit = self.devices
         used = number * sum(trial.seconds - trial.first_seconds for trial in self.trials.values()) / 3600
-        filled = round(share * BAR)
-        bar = f"[{'#' * filled}{'-' * (BAR - filled)}] " if self.live else ""
         return (
-            f"{bar}{share:4.0%}  {done}/{self.total} trials complete  {duration(self.clock() - self.began)} so far"
+            f"{self._share():4.0%}  {done}/{self.total} trials complete  {duration(self.clock() - self.began)} so far"
             f"{_left(self._seconds_left())}  {used:.2f} {unit}-hours"
         )
+
+    def _bar(self, room: int) -> str:
+        """A progress bar of at most so many characters; none where it would be too short to tell anything."""
+        length = min(room - 3, BAR)
+        filled = round(self._share() * length)
+        return f"[{'#' * filled}{'-' * (length - filled)}] " if length >= BAR // 4 else ""
+
+    def _share(self) -> float:
+        """How much of all steps is done, trials that a search has yet to make included."""
+        steps = sum(trial.steps for trial in self.trials.values()) * max(1.0, self.total / max(1, len(self.trials)))
+        return sum(trial.step for trial in self.trials.values()) / max(1.0, steps)
 
     def _cost(self, trial: TrialProgress) -> float | None:
         """Seconds that a trial still needs, by its own pace or else that of its kind, or of any."""
@@ -206,4 +216,4 @@ def _scores(row: dict[str, Any]) -> str:
     def shown(key: str) -> str:
         return "   –" if row.get(key) is None else f"{row[key]:5.1f}"
 
-    return f"accuracy {shown('accuracy'):>5s}  gmean {shown('gmean'):>5s}"
+    return f"acc {shown('accuracy'):>5s}  gmean {shown('gmean'):>5s}"

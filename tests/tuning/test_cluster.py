@@ -1,0 +1,91 @@
+"""Resources: defaults, what does not fit, and where Ray listens."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cissl.errors import UserError
+from cissl.tuning import cluster, sweep_file
+from cissl.tuning.cluster import Node
+from cissl.tuning.sweep_file import Resources
+
+
+@pytest.fixture
+def sweep(tiny):
+    return lambda *words: sweep_file.load(tiny, words)
+
+
+LAPTOP = [Node(8, 0)]
+SERVER = [Node(32, 4)]
+RACK = [Node(16, 2), Node(16, 2), Node(4, 0)]
+
+
+@pytest.mark.parametrize(
+    "nodes, resources, expected",
+    [
+        (LAPTOP, "{}", Resources(1, 0, 1)),
+        (LAPTOP, "{cpus: 2}", Resources(2, 0, 1)),
+        (LAPTOP, "{workers: 4}", Resources(1, 0, 4)),
+        (SERVER, "{}", Resources(8, 1, 1)),
+        (SERVER, "{gpus: 0.25}", Resources(2, 0.25, 1)),
+        (SERVER, "{gpus: 0}", Resources(1, 0, 1)),
+        (RACK, "{workers: 4}", Resources(8, 1, 4)),
+        ([Node(2, 1)], "{gpus: 0.25}", Resources(0.5, 0.25, 1)),
+    ],
+)
+def test_defaults_come_from_the_machines(sweep, nodes, resources, expected):
+    assert cluster.fit(sweep(f"resources={resources}"), nodes) == expected
+
+
+@pytest.mark.parametrize(
+    "nodes, resources, message",
+    [
+        (LAPTOP, "{cpus: 9}", r"1 × \(9 CPUs and 0 GPUs\), but there are only 1 × \(8 CPUs and 0 GPUs\)"),
+        (LAPTOP, "{gpus: 1}", r"but there are only"),
+        (LAPTOP, "{workers: 8, cpus: 2}", r"8 × \(2 CPUs"),
+        (RACK, "{cpus: 10, workers: 4}", r"only 2 × \(16 CPUs and 2 GPUs\), 1 × \(4 CPUs and 0 GPUs\)"),
+        ([], "{}", "but there are only"),
+    ],
+)
+def test_what_can_never_fit_is_refused(sweep, nodes, resources, message):
+    with pytest.raises(UserError, match=message):
+        cluster.fit(sweep(f"resources={resources}"), nodes)
+
+
+def test_trials_of_several_workers_are_as_many_as_find_room(sweep, monkeypatch):
+    monkeypatch.setattr(cluster, "nodes", lambda: RACK)
+    assert cluster.concurrency(sweep(), Resources(1, 0, 1)) is None
+    assert cluster.concurrency(sweep("concurrency=3"), Resources(1, 0, 1)) == 3
+    assert cluster.concurrency(sweep(), Resources(8, 1, 2)) == 2
+    assert cluster.concurrency(sweep("concurrency=1"), Resources(8, 1, 2)) == 1
+    assert cluster.trial_request(Resources(8, 1, 2))["cpu"] == 0
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once():
+    with pytest.raises(UserError, match="RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"):
+        cluster._require_reachable("127.0.0.1:1")
+
+
+def test_nothing_but_loopback_listens_and_no_token_file_is_left(tmp_path):
+    """Left to itself Ray opens ports on all interfaces and writes ~/.ray/auth_token, which changes later clusters."""
+    code = """if True:
+        from cissl.tuning import cluster
+        from pathlib import Path
+        before = {line.split()[1] for kind in ("tcp", "tcp6") for line in open(f"/proc/net/{kind}") if " 0A " in line}
+        with cluster.connected(cluster.Node(1, 0)):
+            import psutil, ray
+            mine = {process.pid for process in psutil.Process().children(recursive=True)}
+            for connection in psutil.net_connections("tcp"):
+                if connection.pid in mine and connection.status == "LISTEN":
+                    print("listens", connection.laddr.ip)
+        print("token", (Path.home() / ".ray" / "auth_token").exists())
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {
+        "HOME": str(tmp_path)
+    }
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    lines = set(process.stdout.splitlines())
+    assert process.returncode == 0, process.stderr
+    assert lines - {"listens ::ffff:127.0.0.1", "listens ::1"} == {"listens 127.0.0.1", "token False"}
