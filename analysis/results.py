@@ -176,8 +176,23 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
     Raises:
         AnalysisError: a root does not exist, or no trial at all lies below them.
     """
-    places: dict[str, tuple] = {}  # by identity, so that a folder reached by two roots is read once
-    stores = [open_store(str(root)) for root in roots or [DEFAULT_ROOT]]
+    places = _find([open_store(str(root)) for root in roots or [DEFAULT_ROOT]])
+    sweeps = {store.parent(folder): store for store, folder in places}
+    sweeps = {parent: _read_sweep(store, parent) for parent, store in sweeps.items()}
+    with ThreadPoolExecutor(READERS) as pool:
+        outcomes = list(
+            pool.map(lambda place: _read(*place, sweeps[place[0].parent(place[1])], tuple(vectors)), places)
+        )
+    trials = [trial for trial, _ in outcomes if trial is not None]
+    problems = [problem for _, problem in outcomes if problem is not None]
+    return Records(
+        sorted(trials, key=lambda t: (t.name, t.folder)), sorted(problems, key=str), _waiting(places, sweeps)
+    )
+
+
+def _find(stores: list) -> list[tuple]:
+    """(store, folder) of every trial, those that several roots reach only once."""
+    places: dict[str, tuple] = {}
     for store in stores:
         if not store.exists():
             raise AnalysisError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
@@ -188,24 +203,15 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
         raise AnalysisError(
             f"no trial below {searched}: a trial's folder holds config.json, status.json and history.jsonl"
         )
-    plans = {store.parent(folder): store for store, folder in places.values()}
-    sweeps = {parent: _read_sweep(store, parent) for parent, store in plans.items()}
-    with ThreadPoolExecutor(READERS) as pool:
-        outcomes = list(
-            pool.map(lambda place: _read(*place, sweeps[place[0].parent(place[1])], tuple(vectors)), places.values())
-        )
-    trials = [trial for trial, _ in outcomes if trial is not None]
-    problems = [problem for _, problem in outcomes if problem is not None]
-    whole = {store.parent(folder) for store, folder in places.values() if not store.is_root(folder)}
-    found = {PurePosixPath(folder).name for _, folder in places.values()}
-    waiting = [
-        trial
-        for parent, sweep in sweeps.items()
-        if parent in whole and sweep and not sweep.search
-        for trial in sweep.planned
-        if trial not in found
-    ]
-    return Records(sorted(trials, key=lambda t: (t.name, t.folder)), sorted(problems, key=str), sorted(set(waiting)))
+    return list(places.values())
+
+
+def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:
+    """Planned trials without a folder, of the sweeps that were asked for as a whole."""
+    found = {PurePosixPath(folder).name for _, folder in places}
+    whole = {store.parent(folder) for store, folder in places if not store.is_root(folder)}
+    plans = [sweeps[parent] for parent in whole]
+    return sorted({t for plan in plans if plan and not plan.search for t in plan.planned if t not in found})
 
 
 def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> tuple[Trial | None, Problem | None]:

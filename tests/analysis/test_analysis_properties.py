@@ -22,7 +22,7 @@ trials = st.tuples(
     st.lists(figures, min_size=12, max_size=12),
 )
 sweeps = st.lists(trials, min_size=1, max_size=7, unique_by=lambda t: t[:4])
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=10, deadline=None)
 
 
 def write(folder: Path, sweep) -> list[Path]:

@@ -97,7 +97,7 @@ def test_a_search_alone_has_a_report(tmp_path):
 
 def test_command_line(sweep, tmp_path):
     damaged = write_trial(tmp_path / "records", seed=1)
-    write_trial(tmp_path / "records", seed=2)
+    write_trial(tmp_path / "records", seed=2, state="running", series=[])  # nothing to draw, so quick
     (damaged / "history.jsonl").write_text("{")
     done = subprocess.run([sys.executable, str(SCRIPT), "records"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and str(damaged.name) in done.stderr
