@@ -33,6 +33,7 @@ class Losses:
     Attributes:
         labeled: labeled loss, with CAP's and CADR's terms where the algorithm has them; scalar.
         unlabeled: unlabeled loss, before its weight λ; scalar.
+        pseudo_labels: argmax of P, (U,) int64.
         mask: pseudo-labels kept, bool (U,).
         class_prior: p̂', (C,), to be given to the next step.
         cadr: CADR's part of `labeled`, averaged over the B rows; scalar, 0 without CADR.
@@ -41,6 +42,7 @@ class Losses:
 
     labeled: Tensor
     unlabeled: Tensor
+    pseudo_labels: Tensor
     mask: Tensor
     class_prior: Tensor
     cadr: Tensor
@@ -98,6 +100,7 @@ def compute_losses(
     return Losses(
         labeled=loss,
         unlabeled=unlabeled_loss(strong, pseudo_labels, mask),
+        pseudo_labels=pseudo_labels,
         mask=mask,
         class_prior=new_prior,
         cadr=cadr,

@@ -63,14 +63,13 @@ class Learner:
         self.model.train()
         if not self.algorithm.unlabeled:
             logits = gather_rows(self._forward(labeled))
-            none = logits.new_zeros(())
-            mask = torch.zeros(0, dtype=torch.bool, device=logits.device)
             return Losses(
                 labeled=labeled_loss(logits, targets),
-                unlabeled=none,
-                mask=mask,
+                unlabeled=logits.new_zeros(()),
+                pseudo_labels=targets.new_zeros(0),
+                mask=torch.zeros(0, dtype=torch.bool, device=logits.device),
                 class_prior=self.class_prior,
-                cadr=none,
+                cadr=logits.new_zeros(()),
             )
         # One forward pass, hence one set of BatchNorm statistics, over labeled, weak and strong images together.
         logits = self._forward(torch.cat([labeled, weak, strong]))

@@ -91,18 +91,17 @@ class Trainer:
         targets = self._on_device(self.dataset.labels[indices])
         labeled = self.augmentation.labeled(self._images(indices[own_rows()]), self._random("labeled", config.batch))
         if not unlabeled:
-            losses = self.learner.update(self.step, labeled, targets)
-            self._interval.add(losses, config.wu)
+            self._interval.add(self.learner.update(self.step, labeled, targets), config.wu)
         else:
             total = config.batch * config.uratio
             indices = self.dataset.unlabeled[self._unlabeled.batch(self.step, total)]
+            hidden = self._on_device(self.dataset.labels[indices])  # for the records of `Interval` alone
             images = self._images(indices[own_rows()])
             weak = self.augmentation.weak(images, self._random("weak", total))
             strong = self.augmentation.strong(images, self._random("strong", total))
             if self.augmentation.uses_ctaugment:
                 self._probe(labeled, targets)
-            losses = self.learner.update(self.step, labeled, targets, weak, strong)
-            self._interval.add(losses, config.wu)
+            self._interval.add(self.learner.update(self.step, labeled, targets, weak, strong), config.wu, hidden)
         self.step += 1
 
     @torch.no_grad()
@@ -119,7 +118,7 @@ class Trainer:
         test = self._confusion(self.dataset.test_images, self.dataset.test_labels)
         valid_labels = self.dataset.labels[self.dataset.valid]
         valid = self._confusion(self.dataset.images, valid_labels, self.dataset.valid)
-        losses = self._interval.close()
+        losses, pseudo_labels = self._interval.close()
         if not np.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
         row = {
@@ -133,6 +132,8 @@ class Trainer:
             "per_class": metrics.per_class_accuracy(test).tolist(),
             "class_prior": self.learner.class_prior.tolist(),
             **losses,
+            "pseudo_kept": pseudo_labels[0],
+            "pseudo_correct": pseudo_labels[1],
         }
         self.history.append(row)
         self.confusions.append(test)
@@ -190,31 +191,43 @@ def to_float(images: Tensor) -> Tensor:
 
 
 class Interval:
-    """Means of the losses since the last evaluation, summed on the device so that no step waits for them."""
+    """What happened since the last evaluation, counted on the device so that no step waits for it.
+
+    Means of the losses over steps; and, of each class, the pseudo-labels kept and how many of them were right. The
+    latter needs the unlabeled images' true labels: it explains a result and takes no part in it.
+    """
 
     NAMES = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")
 
     def __init__(self, classes: int, device: torch.device):
         self._sums = torch.zeros(len(self.NAMES), dtype=torch.float64, device=device)
+        self._pseudo_labels = torch.zeros(2, classes, dtype=torch.int64, device=device)  # kept, correct
         self._steps = 0
 
-    def add(self, losses: Losses, wu: float) -> None:
-        """Count one step."""
+    def add(self, losses: Losses, wu: float, hidden: Tensor | None = None) -> None:
+        """Count one step; `hidden` are the true labels of the unlabeled batch, (U,) int64, -1 where unknown."""
         labeled, unlabeled = losses.labeled.detach(), losses.unlabeled.detach()
-        kept = losses.mask.double().mean() if len(losses.mask) else labeled.new_zeros(())
-        self._sums += torch.stack([labeled + wu * unlabeled, labeled, unlabeled, kept]).double()
+        mask_ratio = losses.mask.double().mean() if hidden is not None else labeled.new_zeros(())
+        self._sums += torch.stack([labeled + wu * unlabeled, labeled, unlabeled, mask_ratio]).double()
+        if hidden is not None:
+            kept = losses.mask & (hidden >= 0)  # an unknown label could not be right
+            counts = torch.stack([kept, kept & (losses.pseudo_labels == hidden)]).long()
+            self._pseudo_labels.index_add_(1, losses.pseudo_labels, counts)
         self._steps += 1
 
-    def close(self) -> dict[str, float]:
-        """The means, and a new beginning."""
+    def close(self) -> tuple[dict[str, float], list[list[int]]]:
+        """The losses' means and the pseudo-labels' counts (kept, correct), and a new beginning."""
         means = (self._sums / max(self._steps, 1)).tolist()
+        counts = self._pseudo_labels.tolist()
         self._sums.zero_()
+        self._pseudo_labels.zero_()
         self._steps = 0
-        return dict(zip(self.NAMES, means, strict=True))
+        return dict(zip(self.NAMES, means, strict=True)), counts
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self._sums.clone(), "steps": self._steps}
+        return {"sums": self._sums.clone(), "pseudo_labels": self._pseudo_labels.clone(), "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sums.copy_(state["sums"])
+        self._pseudo_labels.copy_(state["pseudo_labels"])
         self._steps = state["steps"]

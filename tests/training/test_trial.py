@@ -99,6 +99,9 @@ def test_records_of_a_complete_trial(tmp_path):
         assert row["accuracy"] == pytest.approx(metrics.accuracy(counts))
         assert row["gmean"] == pytest.approx(metrics.geometric_mean(counts))
         assert sum(row["class_prior"]) == pytest.approx(1, abs=1e-5)
+        unlabeled = TINY.report_steps * TINY.batch * TINY.uratio
+        assert sum(row["pseudo_kept"]) == pytest.approx(row["mask_ratio"] * unlabeled)
+        assert all(right <= kept for right, kept in zip(row["pseudo_correct"], row["pseudo_kept"], strict=True))
     stats = json.loads((tmp_path / "stats" / "accuracy.json").read_text())
     assert stats["last10"]["mean"] == pytest.approx(np.mean([row["accuracy"] for row in seen]))
     assert (tmp_path / "stats" / "GM.json").exists()
