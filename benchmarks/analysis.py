@@ -35,14 +35,15 @@ def main() -> None:
     arguments = parse()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{EVALUATIONS} evaluations, {arguments.classes} classes, --select {arguments.select}\n")
-    print("| trials | records (MB) | time (s) | ms per trial | memory (MB) |")
-    print("|-------:|-------------:|---------:|-------------:|------------:|")
+    print("| trials | records (MB) | time (s) | CPU time (s) | CPU ms per trial | memory (MB) |")
+    print("|-------:|-------------:|---------:|-------------:|-----------------:|------------:|")
     for trials in arguments.trials:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             size = write(Path(folder), trials, arguments.classes)
-            seconds, memory = measure(Path(folder), arguments.select)
-        each = 1000 * seconds / trials
-        print(f"| {trials} | {size / 1e6:.0f} | {seconds:.2f} | {each:.2f} | {memory / 1e6:.0f} |", flush=True)
+            seconds, cpu, memory = measure(Path(folder), arguments.select)
+        each = 1000 * cpu / trials
+        numbers = (trials, f"{size / 1e6:.0f}", f"{seconds:.2f}", f"{cpu:.2f}", f"{each:.2f}", f"{memory / 1e6:.0f}")
+        print(f"| {' | '.join(map(str, numbers))} |", flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -92,8 +93,8 @@ def write_trial(sweep: Path, method: str, ratio: int, seed: int, rows: str, clas
     return sum(map(len, files.values()))
 
 
-def measure(folder: Path, select: str) -> tuple[float, int]:
-    """Wall seconds and peak memory in bytes of one run of the command."""
+def measure(folder: Path, select: str) -> tuple[float, float, int]:
+    """Wall seconds, CPU seconds and peak memory in bytes of one run of the command."""
     command = [sys.executable, str(ROOT / "analysis" / "tables.py"), str(folder), "--select", select]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -102,7 +103,7 @@ def measure(folder: Path, select: str) -> tuple[float, int]:
     seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
