@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cissl.algorithms import parse_algorithm
@@ -108,7 +108,7 @@ class TrialConfig:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                raise UserError(f"unknown setting '{key}'{nearest(key, known)}", key=key)
+                raise UserError(unknown_setting(key, known), key=key)
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,6 +159,16 @@ class TrialConfig:
 
     def _steps_of(self, kimg: float) -> int:
         return max(1, math.ceil(kimg * KIMG / self.batch))
+
+
+def unknown_setting(key: str, known: Iterable[str]) -> str:
+    """What to say to somebody who wrote `key`, which is not among the known settings."""
+    if key.lower() in ("cap", "cai", "cadr"):
+        return (
+            f"'{key}' is no setting of its own: write 'algorithm: cadr' (CAP + CAI + CADR), or name the parts, "
+            "as in 'algorithm: cap+cai'"
+        )
+    return f"unknown setting '{key}'{nearest(key, known)}"
 
 
 def _typed(field: dataclasses.Field, value: Any) -> Any:

@@ -33,6 +33,7 @@ def test_defaults_are_the_protocol():
         ({"augment": "d.d"}, "d.d"),
         ({"augment": "d.d.aa", "dataset": "digits.1@40-1"}, "no policy for dataset 'digits'"),
         ({"confidense": 0.9}, "did you mean 'confidence'"),
+        ({"CADR": True}, "write 'algorithm: cadr'"),
     ],
 )
 def test_mistakes_are_refused_with_the_setting_and_value(values, message):

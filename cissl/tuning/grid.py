@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cissl.config import TrialConfig
+from cissl.config import TrialConfig, unknown_setting
 from cissl.errors import UserError, nearest
 from cissl.tuning.document import At, Document
 
@@ -113,7 +113,7 @@ def _axis(source: Document, name: str, rows: Any) -> Axis:
     keys = tuple(key.strip() for key in name.split(","))
     for key in keys:
         if key not in SETTINGS:
-            raise source.error(at, f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+            raise source.error(at, unknown_setting(key, SETTINGS))
     if not isinstance(rows, list):
         raise source.error(at, f"the values of an axis are a list, such as [{rows}]")
     if not rows:
@@ -134,7 +134,7 @@ def _settings(source: Document) -> Origin:
         raise source.error(("settings",), "the settings are a mapping from names to values")
     for key in settings:
         if key not in SETTINGS:
-            raise source.error(("settings", key), f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+            raise source.error(("settings", key), unknown_setting(key, SETTINGS))
     return {key: ("settings", key) for key in settings}
 
 

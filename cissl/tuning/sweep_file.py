@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cissl.config import KIMG, TrialConfig
+from cissl.config import KIMG, TrialConfig, unknown_setting
 from cissl.errors import UserError, nearest
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
@@ -239,7 +239,7 @@ def _asha(source: Document) -> Asha | None:
 def _dimension(source: Document, key: str) -> Dimension:
     at = ("search", "space", key)
     if key not in SETTINGS:
-        raise source.error(at, f"unknown setting '{key}'{nearest(key, SETTINGS)}")
+        raise source.error(at, unknown_setting(key, SETTINGS))
     given = source.get(at)
     if not isinstance(given, dict) or len(given) != 1:
         raise source.error(
