@@ -28,6 +28,7 @@ import torch
 
 import cissl
 from cissl.config import TrialConfig
+from cissl.training.distributed import world_size
 from cissl.training.files import atomic_write, read_json, write_json, write_text
 from cissl.training.metrics import window_summaries
 
@@ -99,6 +100,7 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "hardware": _hardware(),
+        "workers": world_size(),
         "threads": torch.get_num_threads(),
         "started": now(),
     }

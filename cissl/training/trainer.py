@@ -132,8 +132,7 @@ class Trainer:
             "per_class": metrics.per_class_accuracy(test).tolist(),
             "class_prior": self.learner.class_prior.tolist(),
             **losses,
-            "pseudo_kept": pseudo_labels[0],
-            "pseudo_correct": pseudo_labels[1],
+            **(pseudo_labels if self.learner.algorithm.unlabeled else {}),
         }
         self.history.append(row)
         self.confusions.append(test)
@@ -215,14 +214,14 @@ class Interval:
             self._pseudo_labels.index_add_(1, losses.pseudo_labels, counts)
         self._steps += 1
 
-    def close(self) -> tuple[dict[str, float], list[list[int]]]:
-        """The losses' means and the pseudo-labels' counts (kept, correct), and a new beginning."""
+    def close(self) -> tuple[dict[str, float], dict[str, list[int]]]:
+        """The losses' means and the pseudo-labels' counts of each class, and a new beginning."""
         means = (self._sums / max(self._steps, 1)).tolist()
-        counts = self._pseudo_labels.tolist()
+        kept, correct = self._pseudo_labels.tolist()
         self._sums.zero_()
         self._pseudo_labels.zero_()
         self._steps = 0
-        return dict(zip(self.NAMES, means, strict=True)), counts
+        return dict(zip(self.NAMES, means, strict=True)), {"pseudo_kept": kept, "pseudo_correct": correct}
 
     def state_dict(self) -> dict[str, Any]:
         return {"sums": self._sums.clone(), "pseudo_labels": self._pseudo_labels.clone(), "steps": self._steps}

@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep = sweep_file.load(options.file, options.set)
         if options.smoke:
             sweep = sweep_file.smoke(sweep)
-        data_dir = options.data_dir and options.data_dir.expanduser().absolute()
+        data_dir = options.data_dir or sweep.data_dir
+        data_dir = data_dir and data_dir.expanduser().absolute()
         facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
         sizes = plan.parameters(sweep, facts)
         if options.dry_run:
@@ -66,7 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where the results of all sweeps live (default ~/ray_results)",
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="D", help="prepared data sets (default $ML_DATA, else ~/.cache/cissl)"
+        "--data-dir",
+        type=Path,
+        metavar="D",
+        help="prepared data sets (default data_dir of the file, else $ML_DATA, else ~/.cache/cissl)",
     )
     parser.add_argument(
         "--set",

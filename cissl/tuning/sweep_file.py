@@ -20,6 +20,7 @@ search:                               # instead of a grid, or around it: every c
   seed: 0
 resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
 concurrency: 2                        # trials at a time; default: as many as fit
+data_dir: /shared/data                # prepared data sets; default: $ML_DATA, else ~/.cache/cissl
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ from cissl.tuning import document
 from cissl.tuning.document import At, Document
 from cissl.tuning.grid import SETTINGS, Origin, blamed, expand, read_axes
 
-TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency")
+TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir")
 RESOURCES = ("cpus", "gpus", "workers")
 SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed", "asha")
 ASHA_KEYS = ("grace_kimg", "reduction_factor")
@@ -100,6 +101,8 @@ class Sweep:
     source: Document
     resources: Resources
     concurrency: int | None
+    data_dir: Path | None
+    """prepared data sets; None: as `cissl.datasets.load` decides"""
     search: Search | None
     planned: list[tuple[TrialConfig, Origin]]
     """the grid's trials; with a search, those of some candidates at its corners, which stand for all"""
@@ -144,6 +147,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         source=source,
         resources=_resources(source),
         concurrency=_number(source, ("concurrency",), None, whole=True, at_least=1),
+        data_dir=_data_dir(source),
         search=search,
         planned=[trial for params in corners for trial in expand(source, params)],
     )
@@ -185,6 +189,13 @@ def _name(source: Document, path: Path) -> str:
             ("name",), "the name of a sweep is the name of a folder: letters, digits, '_', '-', '.' and '+'"
         )
     return name
+
+
+def _data_dir(source: Document) -> Path | None:
+    folder = source.values.get("data_dir")
+    if folder is not None and not isinstance(folder, str):
+        raise source.error(("data_dir",), "data_dir is the path of a folder")
+    return folder and Path(folder)
 
 
 def _resources(source: Document) -> Resources:

@@ -22,6 +22,7 @@ grid:
   imbalance_ratio, labeled_size: [[10, 10]]
   seed: [1]
 resources: {cpus: 1, gpus: 0}
+concurrency: 1  # one process, which all trials use
 """
 
 

@@ -1,6 +1,7 @@
 """What a sweep file may say, and what each mistake in one is answered with."""
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_every_combination_once_the_last_axis_fastest(load):
 def test_name_is_the_files_unless_given(load):
     assert load(GOOD).name == "study"
     assert load(GOOD + "name: other").name == "other"
+
+
+def test_the_data_folder_may_stand_in_the_file(load):
+    assert load(GOOD).data_dir is None
+    assert load(GOOD + "data_dir: /shared/data").data_dir == Path("/shared/data")
 
 
 def test_everything_else_has_a_default(load):
@@ -220,6 +226,7 @@ MISTAKES = {
         "algorithm cap+cai+cadr is the same trial as algorithm cadr",
     ),
     "unknown resource": ("resources: {cpu: 1}", "study.yaml:1: 'cpu: 1': unknown key 'cpu'; did you mean 'cpus'?"),
+    "data folder": ("data_dir: [a]", "study.yaml:1: 'data_dir: ['a']': data_dir is the path of a folder"),
     "negative resource": ("resources: {cpus: -1}", "study.yaml:1: 'cpus: -1': cpus must be above 0"),
     "fractional CPUs": ("resources: {cpus: 1.5}", "cpus above 1 must be whole"),
     "workers that share a GPU": ("resources: {gpus: 0.5, workers: 2}", "workers of one trial cannot share a GPU"),
