@@ -38,8 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     with tempfile.TemporaryDirectory(dir=parser.parse_args().folder) as folder:
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-              f"NumPy {np.__version__}, load average {os.getloadavg()[0]:.1f}\n")
+        print(
+            f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+            f"NumPy {np.__version__}, load average {os.getloadavg()[0]:.1f}\n"
+        )
         measure_preparing(Path(folder))
         measure_opening(Path(folder))
         measure_memory(Path(folder))
@@ -51,8 +53,10 @@ def measure_preparing(folder: Path) -> None:
     hashing = timed("read and hash the compressed file (MD5)", lambda: hash_file(archive))
     reading = timed("read, decompress and hash its contents (SHA-256)", lambda: hash_contents(archive))
     preparing = timed("prepare", lambda: prepare_anew(archive, folder / "data"))
-    print(f"  prepare ÷ read, decompress and hash: {preparing / reading:.2f}; ÷ hash the compressed file: "
-          f"{preparing / hashing:.1f}\n")
+    print(
+        f"  prepare ÷ read, decompress and hash: {preparing / reading:.2f}; ÷ hash the compressed file: "
+        f"{preparing / hashing:.1f}\n"
+    )
 
 
 def measure_opening(folder: Path) -> None:
@@ -74,8 +78,10 @@ def measure_memory(folder: Path) -> None:
     print(f"{TRIALS} trials on one STL-10 of {copy / 1e9:.2f} GB, GB per trial: before, after reading every image")
     for before, after, private in memory:
         print(f"  PSS {before / 1e9:.3f} → {after / 1e9:.3f}, of which the trial's own (anonymous) {private / 1e9:.3f}")
-    print(f"  together {sum(after for _, after, _ in memory) / 1e9:.2f} GB, against {TRIALS * copy / 1e9:.2f} GB for a "
-          f"copy each")
+    print(
+        f"  together {sum(after for _, after, _ in memory) / 1e9:.2f} GB, against {TRIALS * copy / 1e9:.2f} GB for a "
+        f"copy each"
+    )
 
 
 def cifar10_archive(folder: Path) -> Path:
@@ -127,9 +133,17 @@ def write_blank(data_dir: Path, name: str, count: int, side: int) -> None:
     blank = np.zeros((1000, side, side, 3), dtype=np.uint8)
     stream = store.ImageStream((count, side, side, 3), (blank for _ in range(count // 1000)))
     (data_dir / name).mkdir(parents=True)
-    writing.write(data_dir / name, store.Images(
-        class_names=[str(k) for k in range(10)], train_images=stream, train_labels=np.arange(count) % 10,
-        test_images=blank, test_labels=np.arange(1000) % 10), {})
+    writing.write(
+        data_dir / name,
+        store.Images(
+            class_names=[str(k) for k in range(10)],
+            train_images=stream,
+            train_labels=np.arange(count) % 10,
+            test_images=blank,
+            test_labels=np.arange(1000) % 10,
+        ),
+        {},
+    )
 
 
 def remember(barrier) -> None:
@@ -144,7 +158,7 @@ def trial_memory(data_dir: Path) -> tuple[int, int, int]:
     generator = np.random.default_rng(os.getpid())
     checksum = 0
     for start in range(0, len(data.images), BATCH):
-        checksum += int(data.images[start:start + BATCH].sum(dtype=np.int64))
+        checksum += int(data.images[start : start + BATCH].sum(dtype=np.int64))
     for _ in range(BATCHES):
         checksum += int(data.images[generator.choice(data.unlabeled, BATCH)].sum(dtype=np.int64))
     everyone_has_read.wait()

@@ -1,15 +1,15 @@
 """The augmentation triple ``labeled.weak.strong``: one letter each for the three views of a step.
 
-    letter      view
-    ----------  ------------------------------------------------------------------------------------------
-    x           the image itself
-    m           random mirror
-    d           the dataset's default: random mirror (where the dataset allows it) and shift with reflect
-                padding; as third letter: the default, then CTAugment, then cutout
-    ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, magnitudes
-                uniform in 1..9; rac cuts out a square of 16 pixels (half the side where that is less) too
-    rN_M_C      the default, then N RandAugment operations of magnitude M, then a cutout of C % of the side
-    aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's cutout
+letter      view
+----------  ------------------------------------------------------------------------------------------
+x           the image itself
+m           random mirror
+d           the dataset's default: random mirror (where the dataset allows it) and shift with reflect
+            padding; as third letter: the default, then CTAugment, then cutout
+ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, magnitudes
+            uniform in 1..9; rac cuts out a square of 16 pixels (half the side where that is less) too
+rN_M_C      the default, then N RandAugment operations of magnitude M, then a cutout of C % of the side
+aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's cutout
 """
 
 import re
@@ -173,9 +173,7 @@ class Augmentation:
         if not fixed:
             return RandAugment(cutout=cutout)
         count, magnitude, percent = map(int, fixed.groups())
-        return RandAugment(
-            count=count, magnitude=magnitude, probability=1.0, cutout=int(0.01 * percent * self.side)
-        )
+        return RandAugment(count=count, magnitude=magnitude, probability=1.0, cutout=int(0.01 * percent * self.side))
 
     def _default(self, images: Tensor, rng) -> Tensor:
         return weak.augment(images, rng, flip=self.mirror, shift=self.shift)

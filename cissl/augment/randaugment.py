@@ -50,9 +50,7 @@ _PARAMETER = {
     "Brightness": lambda m: m * 1.8 / 10 + 0.1,
     "Sharpness": lambda m: m * 1.8 / 10 + 0.1,
 }
-PARAMETERS = np.array(
-    [[float(_PARAMETER.get(name, float)(m)) for m in range(LARGEST_MAGNITUDE + 1)] for name in NAMES]
-)
+PARAMETERS = np.array([[float(_PARAMETER.get(name, float)(m)) for m in range(LARGEST_MAGNITUDE + 1)] for name in NAMES])
 
 FAMILY = Family(
     NAMES,

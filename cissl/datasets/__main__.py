@@ -36,14 +36,18 @@ def _list(options: argparse.Namespace, data_dir: Path) -> None:
     for known in KNOWN.values():
         state = "embedded" if known.embedded else "prepared" if known.name in prepared else "not prepared"
         unlabeled = f" + {known.unlabeled} unlabeled" if known.unlabeled else ""
-        print(f"{known.name:<14}{state:<14}{known.title}: {known.classes} classes, {known.side}×{known.side}, "
-              f"{known.train}{unlabeled} training and {known.test} test images")
+        print(
+            f"{known.name:<14}{state:<14}{known.title}: {known.classes} classes, {known.side}×{known.side}, "
+            f"{known.train}{unlabeled} training and {known.test} test images"
+        )
     for name in prepared:
         if name not in KNOWN:
             images = store.open_images(name, data_dir)
-            print(f"{name:<14}{'imported':<14}{len(images.class_names)} classes, "
-                  f"{'×'.join(map(str, images.train_images.shape[1:3]))}, {len(images.train_images)} training and "
-                  f"{len(images.test_images)} test images")
+            print(
+                f"{name:<14}{'imported':<14}{len(images.class_names)} classes, "
+                f"{'×'.join(map(str, images.train_images.shape[1:3]))}, {len(images.train_images)} training and "
+                f"{len(images.test_images)} test images"
+            )
 
 
 def _prepare(options: argparse.Namespace, data_dir: Path) -> None:
@@ -65,10 +69,12 @@ def _import(options: argparse.Namespace, data_dir: Path) -> None:
         shift = options.shift
     prepare.import_images(options.name, options.path, data_dir, mirror=mirror, shift=shift, side=options.side)
     images = store.open_images(options.name, data_dir)
-    print(f"'{options.name}' is in {data_dir / options.name}: {len(images.class_names)} classes, images of "
-          f"{'×'.join(map(str, images.train_images.shape[1:]))}, {len(images.train_images)} training and "
-          f"{len(images.test_images)} test images; for example: python -m cissl.datasets inspect "
-          f"{options.name}.1@{10 * len(images.class_names)}-1")
+    print(
+        f"'{options.name}' is in {data_dir / options.name}: {len(images.class_names)} classes, images of "
+        f"{'×'.join(map(str, images.train_images.shape[1:]))}, {len(images.train_images)} training and "
+        f"{len(images.test_images)} test images; for example: python -m cissl.datasets inspect "
+        f"{options.name}.1@{10 * len(images.class_names)}-1"
+    )
 
 
 def _inspect(options: argparse.Namespace, data_dir: Path) -> None:
@@ -86,16 +92,18 @@ def _verify(options: argparse.Namespace, data_dir: Path) -> None:
             continue
         if not store.is_prepared(name, data_dir):
             known = store.prepared_names(data_dir)
-            raise UserError(f"'{name}' is not prepared in {data_dir}{nearest(name, known) if known else ''}",
-                            key="name")
+            raise UserError(
+                f"'{name}' is not prepared in {data_dir}{nearest(name, known) if known else ''}", key="name"
+            )
         print(f"'{name}' is unchanged: " + ", ".join(writing.verify(name, data_dir)))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cissl.datasets", description=__doc__)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data-dir", type=Path, help="where prepared data live (default: $ML_DATA, else "
-                                                      "~/.cache/cissl)")
+    common.add_argument(
+        "--data-dir", type=Path, help="where prepared data live (default: $ML_DATA, else ~/.cache/cissl)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run, help: str) -> argparse.ArgumentParser:
@@ -107,18 +115,33 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("prepare", _prepare, "download a known data set, or convert an official archive that you have")
     added.add_argument("names", nargs="+", metavar="NAME", help=", ".join(KNOWN))
-    added.add_argument("--from", dest="source", type=Path, metavar="PATH",
-                       help="archive or folder of an official distribution (Python, binary or MATLAB edition)")
-    added.add_argument("--unofficial", action="store_true",
-                       help="accept a source with another checksum or number of images than the official one")
+    added.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="PATH",
+        help="archive or folder of an official distribution (Python, binary or MATLAB edition)",
+    )
+    added.add_argument(
+        "--unofficial",
+        action="store_true",
+        help="accept a source with another checksum or number of images than the official one",
+    )
 
     added = command("import", _import, "make a data set of your own images")
     added.add_argument("name", metavar="NAME", help="what specs will call it, in lower case")
-    added.add_argument("path", type=Path, metavar="PATH",
-                       help="folder (or archive) with train/<class>/*, test/<class>/* and optionally unlabeled/*, or "
-                            "an .npz file with train_images, train_labels, test_images, test_labels")
-    added.add_argument("--weak", choices=WEAK, help="weak augmentation: mirror, shift, both or none (default: ms, or "
-                                                    "what is usual for a known NAME)")
+    added.add_argument(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="folder (or archive) with train/<class>/*, test/<class>/* and optionally unlabeled/*, or "
+        "an .npz file with train_images, train_labels, test_images, test_labels",
+    )
+    added.add_argument(
+        "--weak",
+        choices=WEAK,
+        help="weak augmentation: mirror, shift, both or none (default: ms, or what is usual for a known NAME)",
+    )
     added.add_argument("--shift", type=int, metavar="PIXELS", help="largest shift (default: side ÷ 8)")
     added.add_argument("--side", type=int, metavar="PIXELS", help="resize the images of a folder to squares")
 

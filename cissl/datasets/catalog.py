@@ -31,25 +31,80 @@ class KnownDataset:
         return (self.train + self.unlabeled + self.test) * self.side**2 * 3
 
 
-KNOWN = {known.name: known for known in (
-    KnownDataset(name="cifar10", title="CIFAR-10", classes=10, side=32, train=50_000, test=10_000,
-                 mirror=True, shift=4,
-                 downloads=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",)),
-    KnownDataset(name="cifar100", title="CIFAR-100", classes=100, side=32, train=50_000, test=10_000,
-                 mirror=True, shift=4,
-                 downloads=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",)),
-    KnownDataset(name="stl10", title="STL-10", classes=10, side=96, train=5_000, unlabeled=100_000, test=8_000,
-                 mirror=True, shift=12,
-                 downloads=("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",)),
-    KnownDataset(name="miniimagenet", title="mini-ImageNet", classes=100, side=84, train=50_000, test=10_000,
-                 mirror=True, shift=4),  # under ImageNet's licence, hence no public download
-    KnownDataset(name="svhn", title="SVHN", classes=10, side=32, train=73_257, test=26_032,
-                 mirror=False, shift=4,  # a mirrored digit is no digit
-                 downloads=("http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
-                            "http://ufldl.stanford.edu/housenumbers/test_32x32.mat")),
-    KnownDataset(name="digits", title="Optical handwritten digits", classes=10, side=8, train=1_262, test=535,
-                 mirror=False, shift=1, embedded=True),
-)}
+KNOWN = {
+    known.name: known
+    for known in (
+        KnownDataset(
+            name="cifar10",
+            title="CIFAR-10",
+            classes=10,
+            side=32,
+            train=50_000,
+            test=10_000,
+            mirror=True,
+            shift=4,
+            downloads=("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+        ),
+        KnownDataset(
+            name="cifar100",
+            title="CIFAR-100",
+            classes=100,
+            side=32,
+            train=50_000,
+            test=10_000,
+            mirror=True,
+            shift=4,
+            downloads=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+        ),
+        KnownDataset(
+            name="stl10",
+            title="STL-10",
+            classes=10,
+            side=96,
+            train=5_000,
+            unlabeled=100_000,
+            test=8_000,
+            mirror=True,
+            shift=12,
+            downloads=("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",),
+        ),
+        KnownDataset(
+            name="miniimagenet",
+            title="mini-ImageNet",
+            classes=100,
+            side=84,
+            train=50_000,
+            test=10_000,
+            mirror=True,
+            shift=4,
+        ),  # under ImageNet's licence, hence no public download
+        KnownDataset(
+            name="svhn",
+            title="SVHN",
+            classes=10,
+            side=32,
+            train=73_257,
+            test=26_032,
+            mirror=False,
+            shift=4,  # a mirrored digit is no digit
+            downloads=(
+                "http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
+                "http://ufldl.stanford.edu/housenumbers/test_32x32.mat",
+            ),
+        ),
+        KnownDataset(
+            name="digits",
+            title="Optical handwritten digits",
+            classes=10,
+            side=8,
+            train=1_262,
+            test=535,
+            mirror=False,
+            shift=1,
+            embedded=True,
+        ),
+    )
+}
 
 OFFICIAL_MD5 = {
     "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",

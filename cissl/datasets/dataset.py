@@ -99,33 +99,63 @@ def _images(name: str, data_dir: Path) -> store.Images:
     if store.is_prepared(name, data_dir):
         return store.open_images(name, data_dir)
     if name in KNOWN:
-        raise UserError(f"the data set '{name}' is not in {data_dir} on {socket.gethostname()}; run there: "
-                        f"python -m cissl.datasets prepare {name} --data-dir {shlex.quote(str(data_dir))}",
-                        key="dataset")
+        raise UserError(
+            f"the data set '{name}' is not in {data_dir} on {socket.gethostname()}; run there: "
+            f"python -m cissl.datasets prepare {name} --data-dir {shlex.quote(str(data_dir))}",
+            key="dataset",
+        )
     known = {*KNOWN, *store.prepared_names(data_dir)}
-    raise UserError(f"unknown data set '{name}' (for images of your own run: python -m cissl.datasets import "
-                    f"{name} PATH){nearest(name, known)}", key="dataset")
+    raise UserError(
+        f"unknown data set '{name}' (for images of your own run: python -m cissl.datasets import "
+        f"{name} PATH){nearest(name, known)}",
+        key="dataset",
+    )
 
 
 def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
     labels = np.asarray(images.train_labels)
     labeled = _labeled(spec, images, labels)
     order = splits.unlabeled_order(
-        labels, imbalance_ratio=spec.unlabeled_ratio, reverse=spec.unlabeled_reversed,
-        largest=spec.unlabeled_largest, leave_out=labeled if spec.disjoint else None, class_names=images.class_names)
+        labels,
+        imbalance_ratio=spec.unlabeled_ratio,
+        reverse=spec.unlabeled_reversed,
+        largest=spec.unlabeled_largest,
+        leave_out=labeled if spec.disjoint else None,
+        class_names=images.class_names,
+    )
     valid, unlabeled = splits.cut_validation(order, spec.valid, labels)
-    return Dataset(spec=spec, name=spec.name, class_names=images.class_names, mirror=images.mirror,
-                   shift=images.shift, images=images.train_images, labels=labels,
-                   labeled=labeled, unlabeled=unlabeled, valid=valid,
-                   test_images=images.test_images, test_labels=np.asarray(images.test_labels))
+    return Dataset(
+        spec=spec,
+        name=spec.name,
+        class_names=images.class_names,
+        mirror=images.mirror,
+        shift=images.shift,
+        images=images.train_images,
+        labels=labels,
+        labeled=labeled,
+        unlabeled=unlabeled,
+        valid=valid,
+        test_images=images.test_images,
+        test_labels=np.asarray(images.test_labels),
+    )
 
 
 def _labeled(spec: DatasetSpec, images: store.Images, labels: np.ndarray) -> np.ndarray:
     folds = images.folds
     if folds is not None and not spec.shapes_labels and spec.size == folds.shape[1]:
         if spec.seed >= len(folds):
-            raise UserError(f"there is no fold {spec.seed}: the seed of a split of {spec.size} labels "
-                            f"chooses one of the data set's own folds, 0 to {len(folds) - 1}", key="dataset")
+            raise UserError(
+                f"there is no fold {spec.seed}: the seed of a split of {spec.size} labels "
+                f"chooses one of the data set's own folds, 0 to {len(folds) - 1}",
+                key="dataset",
+            )
         return np.sort(np.asarray(folds[spec.seed]))
-    return splits.labeled_indices(labels, size=spec.size, seed=spec.seed, imbalance_ratio=spec.imbalance_ratio,
-                                  largest=spec.largest, random=spec.random, class_names=images.class_names)
+    return splits.labeled_indices(
+        labels,
+        size=spec.size,
+        seed=spec.seed,
+        imbalance_ratio=spec.imbalance_ratio,
+        largest=spec.largest,
+        random=spec.random,
+        class_names=images.class_names,
+    )

@@ -20,9 +20,15 @@ def digits() -> Images:
     images = np.round(scans.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = scans.target.astype(np.int64)
     is_test = _last_of_each_class(labels, TEST_PERCENT)
-    return Images(class_names=[str(digit) for digit in scans.target_names], mirror=False, shift=1,
-                  train_images=images[~is_test], train_labels=labels[~is_test],
-                  test_images=images[is_test], test_labels=labels[is_test])
+    return Images(
+        class_names=[str(digit) for digit in scans.target_names],
+        mirror=False,
+        shift=1,
+        train_images=images[~is_test],
+        train_labels=labels[~is_test],
+        test_images=images[is_test],
+        test_labels=labels[is_test],
+    )
 
 
 def _last_of_each_class(labels: np.ndarray, percent: int) -> np.ndarray:
@@ -30,5 +36,5 @@ def _last_of_each_class(labels: np.ndarray, percent: int) -> np.ndarray:
     mask = np.zeros(len(labels), dtype=bool)
     for k in np.unique(labels):
         members = np.flatnonzero(labels == k)
-        mask[members[len(members) - len(members) * percent // 100:]] = True
+        mask[members[len(members) - len(members) * percent // 100 :]] = True
     return mask

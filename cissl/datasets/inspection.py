@@ -17,21 +17,29 @@ SHEET_ROWS, SHEET_COLUMNS = 20, 20  # classes, and images of each, on the contac
 def report(data: Dataset) -> str:
     """Class counts, the split's hash and the overlap matrix, as text."""
     weak = f"{'mirror + ' if data.mirror else ''}shift {data.shift}"
-    return "\n".join([
-        f"{data.spec}: {data.classes} classes, {data.side}×{data.side} pixels, {data.channels} channel"
-        f"{'s' if data.channels > 1 else ''}; weak augmentation {weak}",
-        f"split hash {data.split_hash}", "", _counts_table(data), "",
-        "Images (by content) that a part shares with another; the diagonal is its number of different images.",
-        "Without the _DISJOINT setting, labeled images are unlabeled or validation images too; the test column should",
-        "be empty but for duplicates in the data set itself.",
-        _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))])])
+    return "\n".join(
+        [
+            f"{data.spec}: {data.classes} classes, {data.side}×{data.side} pixels, {data.channels} channel"
+            f"{'s' if data.channels > 1 else ''}; weak augmentation {weak}",
+            f"split hash {data.split_hash}",
+            "",
+            _counts_table(data),
+            "",
+            "Images (by content) that a part shares with another; the diagonal is its number of different images.",
+            "Without the _DISJOINT setting, labeled images are unlabeled or validation images too; the test column should",
+            "be empty but for duplicates in the data set itself.",
+            _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))]),
+        ]
+    )
 
 
 def part_counts(data: Dataset) -> dict[str, np.ndarray]:
     """Part → images per class, int64 (C + 1,); the last entry counts those whose class is unknown."""
     labels = {part: source[indices] for part, (source, indices) in _parts(data, data.labels, data.test_labels).items()}
-    return {part: np.append(splits.class_counts(of_part, data.classes), np.count_nonzero(of_part < 0))
-            for part, of_part in labels.items()}
+    return {
+        part: np.append(splits.class_counts(of_part, data.classes), np.count_nonzero(of_part < 0))
+        for part, of_part in labels.items()
+    }
 
 
 def overlap(data: Dataset) -> np.ndarray:
@@ -60,8 +68,12 @@ def plot(data: Dataset, path: Path) -> None:
 
 def _parts(data: Dataset, of_training: np.ndarray, of_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Part → the array it is found in, and its indices there."""
-    return {"labeled": (of_training, data.labeled), "unlabeled": (of_training, data.unlabeled),
-            "validation": (of_training, data.valid), "test": (of_test, np.arange(len(of_test)))}
+    return {
+        "labeled": (of_training, data.labeled),
+        "unlabeled": (of_training, data.unlabeled),
+        "validation": (of_training, data.valid),
+        "test": (of_test, np.arange(len(of_test))),
+    }
 
 
 def _hash(image: np.ndarray) -> bytes:
@@ -113,7 +125,7 @@ def _draw_sheet(data: Dataset, axis, rows: int) -> None:
     for row in range(rows):
         for column, index in enumerate(data.labeled[labels == row][:SHEET_COLUMNS]):
             top, left = row * pitch, column * pitch
-            sheet[top:top + side, left:left + side] = data.images[index]
+            sheet[top : top + side, left : left + side] = data.images[index]
     axis.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, aspect="equal", interpolation="nearest")
     axis.set_yticks(np.arange(rows) * pitch + side / 2, data.class_names[:rows], fontsize=8)
     axis.set_xticks([])

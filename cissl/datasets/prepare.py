@@ -20,8 +20,9 @@ from cissl.errors import UserError, nearest
 SMALLEST_SIDE = 8  # pixels
 
 
-def prepare(name: str, data_dir: Path | str | None = None, *, source: Path | None = None,
-            unofficial: bool = False) -> bool:
+def prepare(
+    name: str, data_dir: Path | str | None = None, *, source: Path | None = None, unofficial: bool = False
+) -> bool:
     """Prepare a data set of the catalog, unless it is there already.
 
     Args:
@@ -54,8 +55,15 @@ def prepare(name: str, data_dir: Path | str | None = None, *, source: Path | Non
     return True
 
 
-def import_images(name: str, path: Path, data_dir: Path | str | None = None, *, mirror: bool | None = None,
-                  shift: int | None = None, side: int | None = None) -> None:
+def import_images(
+    name: str,
+    path: Path,
+    data_dir: Path | str | None = None,
+    *,
+    mirror: bool | None = None,
+    shift: int | None = None,
+    side: int | None = None,
+) -> None:
     """Make a data set of a folder of images by class, an archive of one, or an ``.npz`` file.
 
     Args:
@@ -71,8 +79,10 @@ def import_images(name: str, path: Path, data_dir: Path | str | None = None, *, 
     _require_free_name(name)
     with writing.locked(name, data_dir):
         if store.is_prepared(name, data_dir):
-            raise UserError(f"there is a data set '{name}' in {data_dir}; choose another name, or delete "
-                            f"{data_dir / name}", key="name")
+            raise UserError(
+                f"there is a data set '{name}' in {data_dir}; choose another name, or delete {data_dir / name}",
+                key="name",
+            )
         with writing.new_dataset(name, data_dir) as workplace:
             with _opened(path, workplace, side) as images:
                 _write(workplace, _weak(images, known, mirror, shift), title=name, source=path)
@@ -86,13 +96,17 @@ def require_sound(images: Images) -> None:
     """
     shape, test_shape, classes = images.train_images.shape, images.test_images.shape, len(images.class_names)
     if shape[1] != shape[2] or shape[1] < SMALLEST_SIDE or shape[3] not in (1, 3):
-        raise UserError(f"the images have height {shape[1]}, width {shape[2]} and {shape[3]} channels; wanted are "
-                        f"squares of at least {SMALLEST_SIDE} pixels with 1 or 3 channels", key="path")
+        raise UserError(
+            f"the images have height {shape[1]}, width {shape[2]} and {shape[3]} channels; wanted are "
+            f"squares of at least {SMALLEST_SIDE} pixels with 1 or 3 channels",
+            key="path",
+        )
     if shape[1:] != test_shape[1:]:
         raise UserError(f"training images are {shape[1:]}, but test images {test_shape[1:]}", key="path")
     if classes < 2 or len(set(images.class_names)) < classes:
-        raise UserError(f"wanted are two or more classes of different names, but these are {images.class_names}",
-                        key="path")
+        raise UserError(
+            f"wanted are two or more classes of different names, but these are {images.class_names}", key="path"
+        )
     _require_labels("training", images.train_labels, shape[0], -1, classes)
     _require_labels("test", images.test_labels, test_shape[0], 0, classes)
     for class_name, count in zip(images.class_names, splits.class_counts(images.train_labels, classes), strict=True):
@@ -107,21 +121,30 @@ def _require_labels(what: str, labels: np.ndarray, images: int, lowest: int, cla
         raise UserError(f"there are {images} {what} images, but {len(labels)} {what} labels", key="path")
     outside = np.flatnonzero((labels < lowest) | (labels >= classes))
     if len(outside):
-        raise UserError(f"the label of {what} image {outside[0]} is {labels[outside[0]]}, but the {classes} classes "
-                        f"are 0 to {classes - 1}", key="path")
+        raise UserError(
+            f"the label of {what} image {outside[0]} is {labels[outside[0]]}, but the {classes} classes "
+            f"are 0 to {classes - 1}",
+            key="path",
+        )
 
 
 def _known(name: str) -> KnownDataset:
     if name not in KNOWN:
-        raise UserError(f"unknown data set '{name}' (for images of your own run: python -m cissl.datasets import "
-                        f"{name} PATH){nearest(name, KNOWN)}", key="name")
+        raise UserError(
+            f"unknown data set '{name}' (for images of your own run: python -m cissl.datasets import "
+            f"{name} PATH){nearest(name, KNOWN)}",
+            key="name",
+        )
     return KNOWN[name]
 
 
 def _require_free_name(name: str) -> None:
     if not re.fullmatch(NAME, name):
-        raise UserError(f"'{name}' cannot be the name of a data set: it begins with a lower-case letter and has lower-"
-                        f"case letters, digits, _ and - only", key="name")
+        raise UserError(
+            f"'{name}' cannot be the name of a data set: it begins with a lower-case letter and has lower-"
+            f"case letters, digits, _ and - only",
+            key="name",
+        )
     if name in KNOWN and KNOWN[name].embedded:
         raise UserError(f"'{name}' is the name of an embedded data set; choose another", key="name")
 
@@ -161,8 +184,11 @@ def _require_official(images: Images, known: KnownDataset, folder: Path) -> None
     found = len(images.class_names), images.train_images.shape[0], images.test_images.shape[0]
     expected = known.classes, known.train + known.unlabeled, known.test
     if found != expected:
-        raise UserError("{} has {} classes, {} training and {} test images, but the source has {}, {} and {}; add "
-                        "--unofficial to take it all the same".format(known.title, *expected, *found), key="from")
+        raise UserError(
+            "{} has {} classes, {} training and {} test images, but the source has {}, {} and {}; add "
+            "--unofficial to take it all the same".format(known.title, *expected, *found),
+            key="from",
+        )
 
 
 def _download(known: KnownDataset, data_dir: Path) -> Path:
@@ -172,8 +198,11 @@ def _download(known: KnownDataset, data_dir: Path) -> Path:
         The archive, or the folder of several files.
     """
     if not known.downloads:
-        raise UserError(f"{known.title} has no public download; give the images that you have: python -m "
-                        f"cissl.datasets prepare {known.name} --from PATH", key="name")
+        raise UserError(
+            f"{known.title} has no public download; give the images that you have: python -m "
+            f"cissl.datasets prepare {known.name} --from PATH",
+            key="name",
+        )
     from torchvision.datasets.utils import download_url  # slow to import, and needed here alone
 
     folder = _downloads(known, data_dir)
@@ -182,8 +211,11 @@ def _download(known: KnownDataset, data_dir: Path) -> Path:
         try:
             download_url(url, folder, file, OFFICIAL_MD5[file])
         except (OSError, HTTPException, RuntimeError) as error:  # torchvision: RuntimeError for a wrong checksum
-            raise UserError(f"{url} cannot be downloaded ({error}); try again, or fetch it by other means and run: "
-                            f"python -m cissl.datasets prepare {known.name} --from {file}", key="name") from error
+            raise UserError(
+                f"{url} cannot be downloaded ({error}); try again, or fetch it by other means and run: "
+                f"python -m cissl.datasets prepare {known.name} --from {file}",
+                key="name",
+            ) from error
     return folder if len(known.downloads) > 1 else folder / file
 
 

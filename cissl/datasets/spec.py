@@ -47,7 +47,8 @@ SPEC = re.compile(
     rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>\d+)|(?P<random>_RAND))?"
     rf"(?:_U(?P<direction>LT|REV)_(?P<unlabeled_ratio>{NUMBER}))?"
     r"(?P<disjoint>_DISJOINT)?"
-    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<unlabeled_largest>\d+))?-(?P<valid>\d+)")
+    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<unlabeled_largest>\d+))?-(?P<valid>\d+)"
+)
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 
 
@@ -84,24 +85,33 @@ class DatasetSpec:
 
     def __post_init__(self):
         for what, ratio in (("", self.imbalance_ratio), ("unlabeled ", self.unlabeled_ratio)):
-            _require(ratio is None or ratio >= 1,
-                     f"{what}imbalance ratio {ratio} is below 1: it is the largest class ÷ the smallest")
+            _require(
+                ratio is None or ratio >= 1,
+                f"{what}imbalance ratio {ratio} is below 1: it is the largest class ÷ the smallest",
+            )
         _require(0 <= self.seed <= LARGEST_SEED, f"seed {self.seed} is not between 0 and {LARGEST_SEED}")
         _require(self.size >= 1, f"labeled size {self.size} is below 1")
         _require(self.valid >= 1, f"validation size {self.valid} is below 1 (1 is the usual small choice)")
-        _require(sum(self._label_shapes()) <= 1,
-                 "only one of imbalance_ratio, largest and random can shape the labels")
-        _require(self.largest is None or 1 <= self.largest <= self.size,
-                 f"the largest class cannot have {self.largest} of {self.size} labels")
-        _require(self.unlabeled_largest is None or self.unlabeled_ratio is not None,
-                 f"+{self.unlabeled_largest} is the size of the largest unlabeled class and needs _ULT_ or _UREV_")
-        _require(self.unlabeled_largest is None or self.unlabeled_largest >= 1,
-                 f"largest unlabeled class of {self.unlabeled_largest} images is below 1")
+        _require(sum(self._label_shapes()) <= 1, "only one of imbalance_ratio, largest and random can shape the labels")
+        _require(
+            self.largest is None or 1 <= self.largest <= self.size,
+            f"the largest class cannot have {self.largest} of {self.size} labels",
+        )
+        _require(
+            self.unlabeled_largest is None or self.unlabeled_ratio is not None,
+            f"+{self.unlabeled_largest} is the size of the largest unlabeled class and needs _ULT_ or _UREV_",
+        )
+        _require(
+            self.unlabeled_largest is None or self.unlabeled_largest >= 1,
+            f"largest unlabeled class of {self.unlabeled_largest} images is below 1",
+        )
 
     def __str__(self) -> str:
         unlabeled_largest = "" if self.unlabeled_largest is None else f"+{self.unlabeled_largest}"
-        return (f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{'_DISJOINT' if self.disjoint else ''}"
-                f".{self.seed}@{self.size}{unlabeled_largest}-{self.valid}")
+        return (
+            f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{'_DISJOINT' if self.disjoint else ''}"
+            f".{self.seed}@{self.size}{unlabeled_largest}-{self.valid}"
+        )
 
     @property
     def shapes_labels(self) -> bool:
@@ -135,15 +145,23 @@ def parse_spec(text: str) -> DatasetSpec:
         raise UserError(
             f"'{text}' is not the name of a split; write <name>[_LT_<imbalance ratio>].<seed>@<size>-<valid> with a "
             f"lower-case name, for example cifar10.1@40-1 or cifar10_LT_20.1@20-1; all forms are in "
-            f"cissl/datasets/spec.py", key="dataset")
+            f"cissl/datasets/spec.py",
+            key="dataset",
+        )
     try:
         return DatasetSpec(
-            name=match["name"], imbalance_ratio=_optional(float, match["ratio"]),
-            largest=_optional(int, match["largest"]), random=match["random"] is not None,
+            name=match["name"],
+            imbalance_ratio=_optional(float, match["ratio"]),
+            largest=_optional(int, match["largest"]),
+            random=match["random"] is not None,
             unlabeled_ratio=_optional(float, match["unlabeled_ratio"]),
             unlabeled_reversed=match["direction"] == "REV",
-            unlabeled_largest=_optional(int, match["unlabeled_largest"]), disjoint=match["disjoint"] is not None,
-            seed=int(match["seed"]), size=int(match["size"]), valid=int(match["valid"]))
+            unlabeled_largest=_optional(int, match["unlabeled_largest"]),
+            disjoint=match["disjoint"] is not None,
+            seed=int(match["seed"]),
+            size=int(match["size"]),
+            valid=int(match["valid"]),
+        )
     except UserError as error:
         raise UserError(f"'{text}': {error}", key="dataset") from None
 

@@ -49,9 +49,16 @@ def class_counts(labels: np.ndarray, classes: int = 0) -> np.ndarray:
     return np.bincount(labels[labels >= 0], minlength=classes)
 
 
-def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio: float | None = None,
-                    largest: int | None = None, random: bool = False,
-                    class_names: Sequence[str] | None = None) -> np.ndarray:
+def labeled_indices(
+    labels: np.ndarray,
+    *,
+    size: int,
+    seed: int,
+    imbalance_ratio: float | None = None,
+    largest: int | None = None,
+    random: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
     """The labeled images.
 
     Args:
@@ -87,9 +94,15 @@ def labeled_indices(labels: np.ndarray, *, size: int, seed: int, imbalance_ratio
     return np.sort(np.concatenate([members[:count] for members, count in zip(positions, drawn, strict=True)]))
 
 
-def unlabeled_order(labels: np.ndarray, *, imbalance_ratio: float | None = None, reverse: bool = False,
-                    largest: int | None = None, leave_out: np.ndarray | None = None,
-                    class_names: Sequence[str] | None = None) -> np.ndarray:
+def unlabeled_order(
+    labels: np.ndarray,
+    *,
+    imbalance_ratio: float | None = None,
+    reverse: bool = False,
+    largest: int | None = None,
+    leave_out: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
     """The unlabeled images in stream order, int64; labeled images are part of it, as in the reference.
 
     Without an imbalance ratio every image occurs once: in the proportions of ``labels`` until a class runs
@@ -116,8 +129,10 @@ def unlabeled_order(labels: np.ndarray, *, imbalance_ratio: float | None = None,
         rest = [members[count:] for members, count in zip(positions, _counts(turns, positions), strict=True)]
         return np.concatenate([_take_turns(turns, positions), *rest, unknown])
     if len(unknown):
-        raise UserError(f"the unlabeled images cannot be made long-tailed: the class of {len(unknown)} of them is "
-                        f"unknown", key="dataset")
+        raise UserError(
+            f"the unlabeled images cannot be made long-tailed: the class of {len(unknown)} of them is unknown",
+            key="dataset",
+        )
     shares = long_tailed_shares(len(positions), imbalance_ratio, reverse=reverse)
     if largest is None:
         return _take_turns(_until_exhausted(shares, positions), positions)
@@ -135,8 +150,7 @@ def cut_validation(order: np.ndarray, valid: int, labels: np.ndarray) -> tuple[n
     known = int(np.count_nonzero(labels[order] >= 0))
     limit = min(known, len(order) - 1)
     if valid > limit:
-        raise UserError(f"{valid} validation images are more than the {limit} that the data can give",
-                        key="dataset")
+        raise UserError(f"{valid} validation images are more than the {limit} that the data can give", key="dataset")
     return order[:valid], order[valid:]
 
 
@@ -179,15 +193,18 @@ def bounded_counts(classes: int, total: int, largest: int) -> np.ndarray:
     """
     fewest, most = largest + classes - 1, largest * classes
     if not fewest <= total <= most:
-        raise UserError(f"{total} labels with {largest} in the largest of {classes} classes are impossible: choose a "
-                        f"size from {fewest} to {most}", key="dataset")
+        raise UserError(
+            f"{total} labels with {largest} in the largest of {classes} classes are impossible: choose a "
+            f"size from {fewest} to {most}",
+            key="dataset",
+        )
 
     def counts_for(ratio: int) -> list[int]:
         return [max(1, int(largest * ratio ** (-k / classes))) for k in range(classes)]
 
     ratios = range(1, 100_000)
     first_below = min(bisect_left(ratios, -total, key=lambda ratio: -sum(counts_for(ratio))), len(ratios) - 1)
-    candidates = ratios[max(first_below - 1, 0):first_below + 1]
+    candidates = ratios[max(first_below - 1, 0) : first_below + 1]
     counts = counts_for(min(candidates, key=lambda ratio: abs(sum(counts_for(ratio)) - total)))
     step = 1 if sum(counts) < total else -1
     for k in cycle(range(1, classes)):
@@ -200,14 +217,14 @@ def bounded_counts(classes: int, total: int, largest: int) -> np.ndarray:
 def positions_by_class(labels: np.ndarray) -> list[np.ndarray]:
     """The indices of each class in the order of the data set: C arrays of int64."""
     ends = np.cumsum(class_counts(labels))
-    grouped = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0):]
+    grouped = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0) :]
     return np.split(grouped, ends[:-1])
 
 
 def _until_exhausted(shares: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
     """Greedy turns up to the first one whose class has no image left."""
     turns = greedy_classes(shares, sum(map(len, positions)))
-    missed = [np.flatnonzero(turns == k)[len(members):] for k, members in enumerate(positions)]
+    missed = [np.flatnonzero(turns == k)[len(members) :] for k, members in enumerate(positions)]
     first_missed = min((turn[0] for turn in missed if len(turn)), default=len(turns))
     return turns[:first_missed]
 
@@ -224,10 +241,14 @@ def _counts(turns: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
     return np.bincount(turns, minlength=len(positions))
 
 
-def _require_available(wanted: np.ndarray, positions: list[np.ndarray], purpose: str,
-                       class_names: Sequence[str] | None) -> None:
+def _require_available(
+    wanted: np.ndarray, positions: list[np.ndarray], purpose: str, class_names: Sequence[str] | None
+) -> None:
     for k, (count, members) in enumerate(zip(wanted, positions, strict=True)):
         if count > len(members):
             name = f"'{class_names[k]}'" if class_names is not None else str(k)
-            raise UserError(f"class {name} has {len(members)} images, but the split wants {count} {purpose} "
-                            f"ones; choose a smaller size", key="dataset")
+            raise UserError(
+                f"class {name} has {len(members)} images, but the split wants {count} {purpose} "
+                f"ones; choose a smaller size",
+                key="dataset",
+            )

@@ -100,13 +100,19 @@ def open_images(name: str, data_dir: Path) -> Images:
     meta = read_meta(name, data_dir)
     folder = data_dir / name
     try:
-        arrays = {array: np.load(folder / f"{array}.npy", mmap_mode="r") for array in ARRAYS
-                  if array != "folds" or (folder / "folds.npy").exists()}
+        arrays = {
+            array: np.load(folder / f"{array}.npy", mmap_mode="r")
+            for array in ARRAYS
+            if array != "folds" or (folder / "folds.npy").exists()
+        }
     except (OSError, ValueError) as error:
         raise _damaged(name, data_dir, error) from error
     return Images(class_names=meta["class_names"], mirror=meta["mirror"], shift=meta["shift"], **arrays)
 
 
 def _damaged(name: str, data_dir: Path, error: Exception | str) -> UserError:
-    return UserError(f"the prepared data in {data_dir / name} cannot be read ({error}); delete that folder and prepare "
-                     f"'{name}' again", key="dataset")
+    return UserError(
+        f"the prepared data in {data_dir / name} cannot be read ({error}); delete that folder and prepare "
+        f"'{name}' again",
+        key="dataset",
+    )

@@ -38,8 +38,10 @@ def locked(name: str, data_dir: Path) -> Iterator[None]:
         log.warning("waiting for another process that prepares '%s' in %s", name, data_dir)
         lock.acquire()
     except OSError as error:
-        raise UserError(f"nothing can be written to {data_dir} ({error}); choose another --data-dir, or set $ML_DATA",
-                        key="data_dir") from error
+        raise UserError(
+            f"nothing can be written to {data_dir} ({error}); choose another --data-dir, or set $ML_DATA",
+            key="data_dir",
+        ) from error
     try:
         yield
     finally:
@@ -76,8 +78,13 @@ def write(folder: Path, images: Images, described: Mapping[str, object]) -> None
     arrays = {name: getattr(images, name) for name in ARRAYS if getattr(images, name) is not None}
     require_space(folder, sum(array.nbytes for array in arrays.values()))
     files = {f"{name}.npy": _write_npy(folder / f"{name}.npy", array) for name, array in arrays.items()}
-    meta = {"class_names": images.class_names, "mirror": images.mirror, "shift": images.shift, **described,
-            "files": files}
+    meta = {
+        "class_names": images.class_names,
+        "mirror": images.mirror,
+        "shift": images.shift,
+        **described,
+        "files": files,
+    }
     (folder / META).write_text(json.dumps(meta, indent=2) + "\n")
 
 
@@ -89,8 +96,11 @@ def require_space(folder: Path, needed: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise UserError(f"{needed / 1e9:.2f} GB are needed in {folder}, but only {free / 1e9:.2f} GB are free; make "
-                        f"room or choose another --data-dir", key="data_dir")
+        raise UserError(
+            f"{needed / 1e9:.2f} GB are needed in {folder}, but only {free / 1e9:.2f} GB are free; make "
+            f"room or choose another --data-dir",
+            key="data_dir",
+        )
 
 
 def verify(name: str, data_dir: Path) -> list[str]:
@@ -106,8 +116,11 @@ def verify(name: str, data_dir: Path) -> list[str]:
             raise UserError(f"{path} is missing; delete {path.parent} and prepare '{name}' again", key="dataset")
         found = _sha256(path)
         if found != expected["sha256"]:
-            raise UserError(f"{path} has changed since it was prepared (SHA-256 {found}, expected {expected['sha256']}"
-                            f"); delete {path.parent} and prepare '{name}' again", key="dataset")
+            raise UserError(
+                f"{path} has changed since it was prepared (SHA-256 {found}, expected {expected['sha256']}"
+                f"); delete {path.parent} and prepare '{name}' again",
+                key="dataset",
+            )
     return list(files)
 
 
@@ -141,7 +154,7 @@ def _chunks(array: np.ndarray | ImageStream) -> Iterable[np.ndarray]:
     if isinstance(array, ImageStream):
         return array.chunks
     count = max(1, CHUNK_BYTES * len(array) // max(array.nbytes, 1))
-    return (array[start:start + count] for start in range(0, len(array), count))
+    return (array[start : start + count] for start in range(0, len(array), count))
 
 
 def _sha256(path: Path) -> str:

@@ -34,23 +34,26 @@ def test_parse_triple(text):
     assert ".".join(parse_triple(text, "cifar10")) == text
 
 
-@pytest.mark.parametrize("text, said", [
-    ("d.d", "three letters"),
-    ("d.d.d.d", "three letters"),
-    ("", "three letters"),
-    (None, "three letters"),
-    ("d.d.racc", "did you mean 'rac'"),
-    ("D.d.d", "did you mean 'd'"),
-    ("d.d. d", "' d'"),
-    ("d..d", "''"),
-    ("d.d.zz", "known: aa, aac, d, m, rN_M_C, ra, rac, x"),
-    ("d.d.r0_5_50", "N from 1"),
-    ("d.d.r2_16_50", "M from 1 to 15"),
-    ("d.d.r2_0_50", "M from 1 to 15"),
-    ("d.d.r2_5_101", "C from 0 to 100"),
-    ("d.d.r2_5", "rN_M_C"),
-    ("d.d.r2_5_50\n", "unknown letter"),
-])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("d.d", "three letters"),
+        ("d.d.d.d", "three letters"),
+        ("", "three letters"),
+        (None, "three letters"),
+        ("d.d.racc", "did you mean 'rac'"),
+        ("D.d.d", "did you mean 'd'"),
+        ("d.d. d", "' d'"),
+        ("d..d", "''"),
+        ("d.d.zz", "known: aa, aac, d, m, rN_M_C, ra, rac, x"),
+        ("d.d.r0_5_50", "N from 1"),
+        ("d.d.r2_16_50", "M from 1 to 15"),
+        ("d.d.r2_0_50", "M from 1 to 15"),
+        ("d.d.r2_5_101", "C from 0 to 100"),
+        ("d.d.r2_5", "rN_M_C"),
+        ("d.d.r2_5_50\n", "unknown letter"),
+    ],
+)
 def test_bad_triples(text, said):
     with pytest.raises(UserError, match="augment") as error:
         parse_triple(text, "cifar10")
@@ -190,13 +193,16 @@ def test_probe_has_no_final_cutout(rows, images_of):
     assert torch.equal(probes[same], views[same])
 
 
-@pytest.mark.parametrize("letter, count, magnitude, cutout", [
-    ("ra", 2, None, 0),
-    ("rac", 2, None, 8),
-    ("r3_7_50", 3, 7, 8),
-    ("r1_15_0", 1, 15, 0),
-    ("r2_4_30", 2, 4, 4),
-])
+@pytest.mark.parametrize(
+    "letter, count, magnitude, cutout",
+    [
+        ("ra", 2, None, 0),
+        ("rac", 2, None, 8),
+        ("r3_7_50", 3, 7, 8),
+        ("r1_15_0", 1, 15, 0),
+        ("r2_4_30", 2, 4, 4),
+    ],
+)
 def test_randaugment_letters(letter, count, magnitude, cutout, rows, images_of):
     images = images_of(60, 3, 16)
     view = make(f"d.d.{letter}").strong(images, rows(9, 60))

@@ -8,13 +8,16 @@ from cissl.errors import UserError
 WITHOUT_MAGNITUDE = ("AutoContrast", "Equalize", "Invert")
 
 
-@pytest.mark.parametrize("dataset, found_on", [
-    ("cifar10", "cifar10"),
-    ("cifar100", "cifar10"),
-    ("svhn", "svhn"),
-    ("stl10", "imagenet"),
-    ("miniimagenet", "imagenet"),
-])
+@pytest.mark.parametrize(
+    "dataset, found_on",
+    [
+        ("cifar10", "cifar10"),
+        ("cifar100", "cifar10"),
+        ("svhn", "svhn"),
+        ("stl10", "imagenet"),
+        ("miniimagenet", "imagenet"),
+    ],
+)
 def test_sub_policies_are_those_of_torchvision(dataset, found_on):
     transforms = pytest.importorskip("torchvision.transforms")
     columns = (column.tolist() for column in autoaugment.sub_policies(dataset))

@@ -57,13 +57,17 @@ class Cifar:
 
     def batches(self):
         for i in range(5):
-            yield f"data_batch_{i + 1}", self.train[i * 10:(i + 1) * 10], self.train_labels[i * 10:(i + 1) * 10]
+            yield f"data_batch_{i + 1}", self.train[i * 10 : (i + 1) * 10], self.train_labels[i * 10 : (i + 1) * 10]
         yield "test_batch", self.test, self.test_labels
 
     def python(self, folder: Path):
         for name, images, labels in self.batches():
-            batch = {"batch_label": name, "labels": labels.tolist(), "data": planes(images),
-                     "filenames": [f"{i}.png" for i in range(len(images))]}
+            batch = {
+                "batch_label": name,
+                "labels": labels.tolist(),
+                "data": planes(images),
+                "filenames": [f"{i}.png" for i in range(len(images))],
+            }
             (folder / name).write_bytes(python2_pickle(batch))
         (folder / "batches.meta").write_bytes(python2_pickle({"label_names": self.names, "num_vis": 3072}))
 
@@ -95,8 +99,12 @@ class Cifar100(Cifar):
 
     def python(self, folder: Path):
         for name, images, labels in self.batches():
-            batch = {"batch_label": name, "fine_labels": labels.tolist(), "coarse_labels": (labels // 5).tolist(),
-                     "data": planes(images)}
+            batch = {
+                "batch_label": name,
+                "fine_labels": labels.tolist(),
+                "coarse_labels": (labels // 5).tolist(),
+                "data": planes(images),
+            }
             (folder / name).write_bytes(python2_pickle(batch))
         (folder / "meta").write_bytes(python2_pickle({"fine_label_names": self.names}))
 
@@ -108,8 +116,14 @@ class Cifar100(Cifar):
 
     def matlab(self, folder: Path):
         for name, images, labels in self.batches():
-            savemat(folder / f"{name}.mat", {"data": planes(images), "fine_labels": labels[:, None].astype(np.uint8),
-                                             "coarse_labels": (labels[:, None] // 5).astype(np.uint8)})
+            savemat(
+                folder / f"{name}.mat",
+                {
+                    "data": planes(images),
+                    "fine_labels": labels[:, None].astype(np.uint8),
+                    "coarse_labels": (labels[:, None] // 5).astype(np.uint8),
+                },
+            )
         savemat(folder / "meta.mat", {"fine_label_names": cell(self.names)})
 
 
@@ -146,10 +160,23 @@ class Stl10:
         folds = np.empty((1, 10), dtype=object)
         for i, fold in enumerate(self.folds):
             folds[0, i] = (fold[:, None] + 1).astype(np.float64)
-        savemat(folder / "train.mat", {"X": columns(self.labeled), "y": (self.train_labels[:40, None] + 1).astype("u1"),
-                                       "class_names": cell(self.names), "fold_indices": folds})
-        savemat(folder / "test.mat", {"X": columns(self.test), "y": (self.test_labels[:, None] + 1).astype("u1"),
-                                      "class_names": cell(self.names)})
+        savemat(
+            folder / "train.mat",
+            {
+                "X": columns(self.labeled),
+                "y": (self.train_labels[:40, None] + 1).astype("u1"),
+                "class_names": cell(self.names),
+                "fold_indices": folds,
+            },
+        )
+        savemat(
+            folder / "test.mat",
+            {
+                "X": columns(self.test),
+                "y": (self.test_labels[:, None] + 1).astype("u1"),
+                "class_names": cell(self.names),
+            },
+        )
 
 
 class Svhn:
@@ -163,8 +190,10 @@ class Svhn:
 
     def matlab(self, folder: Path):
         for part, images, labels in (("train", self.train, self.train_labels), ("test", self.test, self.test_labels)):
-            savemat(folder / f"{part}_32x32.mat", {"X": images.transpose(1, 2, 3, 0),
-                                                   "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)})
+            savemat(
+                folder / f"{part}_32x32.mat",
+                {"X": images.transpose(1, 2, 3, 0), "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)},
+            )
 
 
 class MiniImageNet:
@@ -184,7 +213,8 @@ class MiniImageNet:
             images = np.concatenate([self.by_class[name] for name in names])
             indices = {name: list(range(6 * i, 6 * i + 6)) for i, name in enumerate(names)}
             (folder / f"mini-imagenet-cache-{split}.pkl").write_bytes(
-                pickle.dumps({"image_data": images, "class_dict": indices}))
+                pickle.dumps({"image_data": images, "class_dict": indices})
+            )
 
     def category_splits(self, folder: Path):
         label = 0
@@ -192,9 +222,15 @@ class MiniImageNet:
             labels = {name: label + i for i, name in enumerate(names)}
             label += len(names)
             file = "train_phase_train" if split == "train" else split
-            (folder / f"miniImageNet_category_split_{file}.pickle").write_bytes(python2_pickle(
-                {"data": np.concatenate([self.by_class[name] for name in names]),
-                 "labels": [labels[name] for name in names for _ in range(6)], "catname2label": labels}))
+            (folder / f"miniImageNet_category_split_{file}.pickle").write_bytes(
+                python2_pickle(
+                    {
+                        "data": np.concatenate([self.by_class[name] for name in names]),
+                        "labels": [labels[name] for name in names for _ in range(6)],
+                        "catname2label": labels,
+                    }
+                )
+            )
 
     def csv_splits(self, folder: Path):
         (folder / "images").mkdir()
@@ -241,8 +277,13 @@ class Folder:
 
     def write_npz(self, path: Path, **changes) -> Path:
         known = self.train_labels >= 0
-        arrays = {"train_images": self.train[known], "train_labels": self.train_labels[known],
-                  "test_images": self.test, "test_labels": self.test_labels, "class_names": np.array(self.names)}
+        arrays = {
+            "train_images": self.train[known],
+            "train_labels": self.train_labels[known],
+            "test_images": self.test,
+            "test_labels": self.test_labels,
+            "class_names": np.array(self.names),
+        }
         if not known.all():
             arrays["unlabeled_images"] = self.train[~known]
         np.savez(path, **{name: array for name, array in {**arrays, **changes}.items() if array is not None})

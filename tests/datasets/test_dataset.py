@@ -13,9 +13,16 @@ from cissl.errors import UserError
 def tiny(classes=3, per_class=20, side=8, unknown=0, folds=None):
     labels = np.concatenate([np.tile(np.arange(classes), per_class), np.full(unknown, -1)])
     images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), dtype=np.uint8)
-    return store.Images(class_names=[f"class {k}" for k in range(classes)], mirror=True, shift=4,
-                        train_images=images, train_labels=labels, test_images=images[:classes],
-                        test_labels=labels[:classes], folds=folds)
+    return store.Images(
+        class_names=[f"class {k}" for k in range(classes)],
+        mirror=True,
+        shift=4,
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:classes],
+        test_labels=labels[:classes],
+        folds=folds,
+    )
 
 
 @pytest.fixture
@@ -36,10 +43,10 @@ def test_digits_are_the_scans_of_scikit_learn_divided_within_each_class():
     for k in range(10):
         members = scans.images[scans.target == k]
         first_test = len(members) - len(members) * 30 // 100
-        np.testing.assert_array_equal(data.images[data.labels == k][..., 0],
-                                      np.round(members[:first_test] * 255 / 16))
-        np.testing.assert_array_equal(data.test_images[data.test_labels == k][..., 0],
-                                      np.round(members[first_test:] * 255 / 16))
+        np.testing.assert_array_equal(data.images[data.labels == k][..., 0], np.round(members[:first_test] * 255 / 16))
+        np.testing.assert_array_equal(
+            data.test_images[data.test_labels == k][..., 0], np.round(members[first_test:] * 255 / 16)
+        )
 
 
 def test_a_split_has_what_its_name_says():
@@ -97,25 +104,31 @@ def test_a_split_that_the_data_cannot_fill_names_spec_and_class(prepared):
         load("tiny_LT_2.1@21-1", prepared)
 
 
-@pytest.mark.parametrize("damage", [
-    lambda folder: (folder / "test_labels.npy").unlink(),
-    lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUMPY"),
-    lambda folder: (folder / "meta.json").write_text("{"),
-    lambda folder: (folder / "meta.json").write_text(json.dumps({})),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "test_labels.npy").unlink(),
+        lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUMPY"),
+        lambda folder: (folder / "meta.json").write_text("{"),
+        lambda folder: (folder / "meta.json").write_text(json.dumps({})),
+    ],
+)
 def test_damaged_folders_are_refused_with_the_mend(prepared, damage):
     damage(prepared / "tiny")
     with pytest.raises(UserError, match="delete that folder and prepare 'tiny' again"):
         load("tiny.1@6-3", prepared)
 
 
-@pytest.mark.parametrize("name, labeled, unlabeled", [
-    ("tiny_LT_4_ULT_4.1@8-1", [8, 4, 2], [19, 10, 5]),
-    ("tiny_LT_4_UREV_4.1@8+12-1", [8, 4, 2], [3, 6, 11]),
-    ("tiny_N1_6.1@10-2", [6, 3, 1], [19, 19, 20]),
-    ("tiny_N1_6_DISJOINT.1@10-2", [6, 3, 1], [14, 16, 18]),
-    ("tiny_RAND.1@10-1", [3, 6, 1], [19, 20, 20]),
-])
+@pytest.mark.parametrize(
+    "name, labeled, unlabeled",
+    [
+        ("tiny_LT_4_ULT_4.1@8-1", [8, 4, 2], [19, 10, 5]),
+        ("tiny_LT_4_UREV_4.1@8+12-1", [8, 4, 2], [3, 6, 11]),
+        ("tiny_N1_6.1@10-2", [6, 3, 1], [19, 19, 20]),
+        ("tiny_N1_6_DISJOINT.1@10-2", [6, 3, 1], [14, 16, 18]),
+        ("tiny_RAND.1@10-1", [3, 6, 1], [19, 20, 20]),
+    ],
+)
 def test_protocols_have_their_class_counts(prepared, name, labeled, unlabeled):
     data = load(name, prepared)
     assert (data.labeled_counts, data.unlabeled_counts) == (labeled, unlabeled)

@@ -27,7 +27,11 @@ def data_dir(tmp_path, monkeypatch):
 def test_counts_include_the_unknown(data_dir):
     counts = inspection.part_counts(load("mine.0@6-3"))
     assert {part: column.tolist() for part, column in counts.items()} == {
-        "labeled": [2, 2, 2, 0], "unlabeled": [3, 3, 3, 4], "validation": [1, 1, 1, 0], "test": [2, 2, 2, 0]}
+        "labeled": [2, 2, 2, 0],
+        "unlabeled": [3, 3, 3, 4],
+        "validation": [1, 1, 1, 0],
+        "test": [2, 2, 2, 0],
+    }
 
 
 def test_overlap_is_by_content(data_dir):
@@ -88,16 +92,19 @@ def test_prepare_import_inspect_and_verify_by_command(tmp_path, capsys):
     assert (mine.mirror, mine.shift, still.mirror, still.shift) == (False, 3, False, 0)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["prepare", "cifar"], "did you mean 'cifar10'"),
-    (["prepare", "cifar10", "svhn", "--from", "x"], "--from is the source of one data set"),
-    (["prepare", "cifar10", "--from", "/nowhere"], "no file or folder /nowhere"),
-    (["inspect", "mime.1@6-1"], "did you mean 'mine'"),
-    (["inspect", "mine.1@100-1"], "class 'ant' has 4 images, but the split wants 34 labeled ones"),
-    (["inspect", "mine"], "is not the name of a split"),
-    (["verify", "miine"], "not prepared in .*; did you mean 'mine'"),
-    (["import", "mine", "/nowhere"], "there is a data set 'mine'"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["prepare", "cifar"], "did you mean 'cifar10'"),
+        (["prepare", "cifar10", "svhn", "--from", "x"], "--from is the source of one data set"),
+        (["prepare", "cifar10", "--from", "/nowhere"], "no file or folder /nowhere"),
+        (["inspect", "mime.1@6-1"], "did you mean 'mine'"),
+        (["inspect", "mine.1@100-1"], "class 'ant' has 4 images, but the split wants 34 labeled ones"),
+        (["inspect", "mine"], "is not the name of a split"),
+        (["verify", "miine"], "not prepared in .*; did you mean 'mine'"),
+        (["import", "mine", "/nowhere"], "there is a data set 'mine'"),
+    ],
+)
 def test_mistakes_exit_with_2_and_one_message(arguments, message, data_dir, capsys):
     assert main(arguments) == 2
     printed = capsys.readouterr()
@@ -107,12 +114,14 @@ def test_mistakes_exit_with_2_and_one_message(arguments, message, data_dir, caps
 
 
 def test_the_command_runs_as_a_module(data_dir):
-    run = subprocess.run([sys.executable, "-m", "cissl.datasets", "inspect", "mine.1@6-1"], capture_output=True,
-                         text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-m", "cissl.datasets", "inspect", "mine.1@6-1"], capture_output=True, text=True, timeout=120
+    )
     assert run.returncode == 0 and "split hash" in run.stdout and run.stderr == ""
 
 
 # The protocols, with the class counts that `inspect` prints
+
 
 @pytest.fixture(scope="module")
 def like_cifar(tmp_path_factory):
@@ -122,9 +131,17 @@ def like_cifar(tmp_path_factory):
         labels = np.tile(np.arange(classes), 50_000 // classes)
         images = np.zeros((50_000, 8, 8, 1), dtype=np.uint8)
         (data_dir / name).mkdir()
-        writing.write(data_dir / name, store.Images(
-            class_names=[str(k) for k in range(classes)], train_images=images, train_labels=labels,
-            test_images=images[:classes], test_labels=labels[:classes]), {})
+        writing.write(
+            data_dir / name,
+            store.Images(
+                class_names=[str(k) for k in range(classes)],
+                train_images=images,
+                train_labels=labels,
+                test_images=images[:classes],
+                test_labels=labels[:classes],
+            ),
+            {},
+        )
     return data_dir
 
 
@@ -132,24 +149,39 @@ def beginning_with(first, of, rest):
     return [first, *[rest] * (of - 1)]
 
 
-@pytest.mark.parametrize("name, labeled, unlabeled", [
-    ("cifar10.1@40-1", [4] * 10, beginning_with(4999, 10, 5000)),
-    ("cifar10.1@4000-5000", [400] * 10, [4500] * 10),
-    ("cifar10_LT_20.1@20-1", [20, 15, 11, 8, 6, 4, 3, 2, 2, 1], beginning_with(4999, 10, 5000)),
-    ("cifar10_LT_100_ULT_100.1@500-1", [500, 300, 180, 108, 65, 39, 24, 14, 9, 5],
-     [4999, 2998, 1797, 1078, 646, 388, 233, 140, 84, 50]),
-    ("cifar10_LT_100_ULT_50_DISJOINT.1@1500+3000-1", [1500, 900, 540, 324, 194, 117, 70, 42, 26, 15],
-     [2999, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
-    ("cifar10_LT_100_UREV_100_DISJOINT.1@1500+3000-1", [1500, 900, 540, 324, 194, 117, 70, 42, 26, 15],
-     [30, 51, 84, 140, 233, 388, 647, 1079, 1799, 2999]),
-    ("cifar10_N1_10.1@40-1", [10, 8, 6, 5, 3, 3, 2, 1, 1, 1], beginning_with(4999, 10, 5000)),
-    ("cifar10_N1_20.1@40-1", [20, 9, 4, 1, 1, 1, 1, 1, 1, 1], beginning_with(4999, 10, 5000)),
-    ("cifar10_N1_40_UREV_10.1@100-1", [40, 24, 14, 9, 5, 3, 2, 1, 1, 1],
-     [501, 646, 835, 1078, 1392, 1797, 2321, 2998, 3872, 4999]),
-    ("cifar10_RAND.1@250-1", [33, 57, 1, 24, 12, 8, 15, 27, 31, 42], beginning_with(4999, 10, 5000)),
-    ("cifar10_DISJOINT.1@40-1", [4] * 10, beginning_with(4995, 10, 4996)),
-    ("cifar100_LT_50.1@50-1", [50, 49, 47, 45, 43, 42, 40, 38, 37, 36], beginning_with(499, 100, 500)),
-])
+@pytest.mark.parametrize(
+    "name, labeled, unlabeled",
+    [
+        ("cifar10.1@40-1", [4] * 10, beginning_with(4999, 10, 5000)),
+        ("cifar10.1@4000-5000", [400] * 10, [4500] * 10),
+        ("cifar10_LT_20.1@20-1", [20, 15, 11, 8, 6, 4, 3, 2, 2, 1], beginning_with(4999, 10, 5000)),
+        (
+            "cifar10_LT_100_ULT_100.1@500-1",
+            [500, 300, 180, 108, 65, 39, 24, 14, 9, 5],
+            [4999, 2998, 1797, 1078, 646, 388, 233, 140, 84, 50],
+        ),
+        (
+            "cifar10_LT_100_ULT_50_DISJOINT.1@1500+3000-1",
+            [1500, 900, 540, 324, 194, 117, 70, 42, 26, 15],
+            [2999, 1943, 1258, 815, 528, 342, 222, 144, 93, 60],
+        ),
+        (
+            "cifar10_LT_100_UREV_100_DISJOINT.1@1500+3000-1",
+            [1500, 900, 540, 324, 194, 117, 70, 42, 26, 15],
+            [30, 51, 84, 140, 233, 388, 647, 1079, 1799, 2999],
+        ),
+        ("cifar10_N1_10.1@40-1", [10, 8, 6, 5, 3, 3, 2, 1, 1, 1], beginning_with(4999, 10, 5000)),
+        ("cifar10_N1_20.1@40-1", [20, 9, 4, 1, 1, 1, 1, 1, 1, 1], beginning_with(4999, 10, 5000)),
+        (
+            "cifar10_N1_40_UREV_10.1@100-1",
+            [40, 24, 14, 9, 5, 3, 2, 1, 1, 1],
+            [501, 646, 835, 1078, 1392, 1797, 2321, 2998, 3872, 4999],
+        ),
+        ("cifar10_RAND.1@250-1", [33, 57, 1, 24, 12, 8, 15, 27, 31, 42], beginning_with(4999, 10, 5000)),
+        ("cifar10_DISJOINT.1@40-1", [4] * 10, beginning_with(4995, 10, 4996)),
+        ("cifar100_LT_50.1@50-1", [50, 49, 47, 45, 43, 42, 40, 38, 37, 36], beginning_with(499, 100, 500)),
+    ],
+)
 def test_protocols_have_the_class_counts_of_the_literature(name, labeled, unlabeled, like_cifar):
     data = load(name, like_cifar)
     counts = inspection.part_counts(data)
@@ -159,9 +191,23 @@ def test_protocols_have_the_class_counts_of_the_literature(name, labeled, unlabe
 
 
 @settings(max_examples=25, deadline=None)
-@given(name=st.sampled_from(["digits", "digits_LT_10", "digits_RAND", "digits_N1_9", "digits_LT_10_ULT_3",
-                             "digits_UREV_5", "digits_DISJOINT", "digits_LT_5_ULT_5_DISJOINT"]),
-       seed=st.integers(0, 5), size=st.integers(30, 60), valid=st.integers(1, 40))
+@given(
+    name=st.sampled_from(
+        [
+            "digits",
+            "digits_LT_10",
+            "digits_RAND",
+            "digits_N1_9",
+            "digits_LT_10_ULT_3",
+            "digits_UREV_5",
+            "digits_DISJOINT",
+            "digits_LT_5_ULT_5_DISJOINT",
+        ]
+    ),
+    seed=st.integers(0, 5),
+    size=st.integers(30, 60),
+    valid=st.integers(1, 40),
+)
 def test_every_split_is_sound(name, seed, size, valid):
     text = f"{name}.{seed}@{size}-{valid}"
     data = load(text)

@@ -36,11 +36,19 @@ from tests.datasets.synthetic_archives import (
 )
 
 EDITIONS = [
-    ("cifar10", Cifar, "python"), ("cifar10", Cifar, "binary"), ("cifar10", Cifar, "matlab"),
-    ("cifar100", Cifar100, "python"), ("cifar100", Cifar100, "binary"), ("cifar100", Cifar100, "matlab"),
-    ("stl10", Stl10, "binary"), ("stl10", Stl10, "matlab"), ("svhn", Svhn, "matlab"),
-    ("miniimagenet", MiniImageNet, "caches"), ("miniimagenet", MiniImageNet, "category_splits"),
-    ("miniimagenet", MiniImageNet, "csv_splits"), ("miniimagenet", MiniImageNet, "class_folders"),
+    ("cifar10", Cifar, "python"),
+    ("cifar10", Cifar, "binary"),
+    ("cifar10", Cifar, "matlab"),
+    ("cifar100", Cifar100, "python"),
+    ("cifar100", Cifar100, "binary"),
+    ("cifar100", Cifar100, "matlab"),
+    ("stl10", Stl10, "binary"),
+    ("stl10", Stl10, "matlab"),
+    ("svhn", Svhn, "matlab"),
+    ("miniimagenet", MiniImageNet, "caches"),
+    ("miniimagenet", MiniImageNet, "category_splits"),
+    ("miniimagenet", MiniImageNet, "csv_splits"),
+    ("miniimagenet", MiniImageNet, "class_folders"),
     ("miniimagenet", MiniImageNet, "split_folders"),
 ]
 
@@ -144,6 +152,7 @@ def test_verify_finds_a_changed_and_a_missing_file(tmp_path, data_dir):
 
 # Downloads
 
+
 def test_published_addresses_and_checksums_are_torchvisions():
     from torchvision.datasets import CIFAR10, CIFAR100, STL10, SVHN
 
@@ -202,6 +211,7 @@ def test_what_has_no_download_is_asked_for(data_dir):
 
 # Sources that are not what they should be
 
+
 def test_a_wrong_checksum_is_refused_unless_asked_otherwise(tmp_path, data_dir):
     archive = tar_of(written(Cifar(), "python", tmp_path / "py"), tmp_path / "cifar-10-python.tar.gz")
     with pytest.raises(UserError, match="MD5 checksum .* official cifar-10-python.tar.gz .* --unofficial"):
@@ -227,7 +237,7 @@ def test_another_number_of_images_is_refused_unless_asked_otherwise(tmp_path, da
 def test_a_truncated_archive_is_refused(keep, tmp_path, data_dir):
     archive = tar_of(written(Cifar(), "binary", tmp_path / "bin"), tmp_path / "mine.tar.gz")
     content = archive.read_bytes()
-    archive.write_bytes(content[:int(keep * len(content))])
+    archive.write_bytes(content[: int(keep * len(content))])
     with pytest.raises(UserError, match="mine.tar.gz is damaged or incomplete"):
         prepare.prepare("cifar10", data_dir, source=archive, unofficial=True)
     assert_nothing_left(data_dir, "cifar10")
@@ -237,8 +247,9 @@ def damage(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
 
 
-@pytest.mark.parametrize("edition, file", [
-    ("python", "data_batch_3"), ("binary", "data_batch_3.bin"), ("matlab", "data_batch_3.mat")])
+@pytest.mark.parametrize(
+    "edition, file", [("python", "data_batch_3"), ("binary", "data_batch_3.bin"), ("matlab", "data_batch_3.mat")]
+)
 def test_truncated_files_are_named(edition, file, tmp_path, data_dir):
     source = written(Cifar(), edition, tmp_path / "source")
     damage(source / file, 5000)
@@ -265,9 +276,14 @@ def test_labels_out_of_range_are_named(tmp_path, data_dir):
     assert_nothing_left(data_dir, "cifar10")
 
 
-@pytest.mark.parametrize("source, message", [
-    ("nowhere", "there is no file or folder"), ("empty", "has no data_batch_1 and no data_batch_1.bin"),
-    ("text.tar.gz", "is no folder, tar archive or zip archive")])
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("nowhere", "there is no file or folder"),
+        ("empty", "has no data_batch_1 and no data_batch_1.bin"),
+        ("text.tar.gz", "is no folder, tar archive or zip archive"),
+    ],
+)
 def test_other_sources_are_refused(source, message, tmp_path, data_dir):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.tar.gz").write_text("no archive")
@@ -283,16 +299,25 @@ def test_unknown_names_are_answered_with_the_nearest(data_dir):
 
 # Archives and pickles that mean harm
 
+
 def link(name, target, kind):
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
     return member
 
 
-@pytest.mark.parametrize("member", [
-    tarfile.TarInfo("../outside"), tarfile.TarInfo("/outside"), tarfile.TarInfo("a/../../outside"),
-    link("inside", "../outside", tarfile.SYMTYPE), link("inside", "/etc/passwd", tarfile.LNKTYPE),
-    link("device", "", tarfile.CHRTYPE)], ids=lambda member: f"{member.name}-{member.type.decode()}")
+@pytest.mark.parametrize(
+    "member",
+    [
+        tarfile.TarInfo("../outside"),
+        tarfile.TarInfo("/outside"),
+        tarfile.TarInfo("a/../../outside"),
+        link("inside", "../outside", tarfile.SYMTYPE),
+        link("inside", "/etc/passwd", tarfile.LNKTYPE),
+        link("device", "", tarfile.CHRTYPE),
+    ],
+    ids=lambda member: f"{member.name}-{member.type.decode()}",
+)
 def test_tar_members_that_point_outside_are_refused(member, tmp_path, data_dir):
     archive = tar_with(tmp_path / "bad.tar.gz", member)
     with pytest.raises(UserError, match="it is not unpacked"):
@@ -335,14 +360,17 @@ def test_pickled_arrays_of_every_protocol_are_read(protocol, tmp_path):
 
 def test_pickles_of_python_2_are_read(tmp_path):
     """{'data': array([[1, 2]], dtype=uint8)} as Python 2 and NumPy 1.6 wrote it, byte strings included."""
-    old = (b"\x80\x02}q\x01U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85"
-           b"U\x01b\x87Rq\x05(K\x01K\x01K\x02\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07(K\x03U\x01|NNNJ\xff"
-           b"\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\x01\x02tbs.")
+    old = (
+        b"\x80\x02}q\x01U\x04dataq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04K\x00\x85"
+        b"U\x01b\x87Rq\x05(K\x01K\x01K\x02\x86cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87Rq\x07(K\x03U\x01|NNNJ\xff"
+        b"\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x02\x01\x02tbs."
+    )
     (tmp_path / "file").write_bytes(old)
     np.testing.assert_array_equal(archives.load_pickle(tmp_path / "file")["data"], [[1, 2]])
 
 
 # The disk, interruption, and other processes
+
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path, data_dir, monkeypatch):
     source = written(Cifar(), "binary", tmp_path / "source")
@@ -355,8 +383,9 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path
     assert_nothing_left(data_dir, "cifar10")
 
 
-@pytest.mark.parametrize("failure, seen", [(OSError(28, "No space left on device"), UserError),
-                                           (KeyboardInterrupt(), KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    "failure, seen", [(OSError(28, "No space left on device"), UserError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
 def test_a_failure_while_writing_leaves_nothing(failure, seen, tmp_path, data_dir, monkeypatch):
     def fail(*arguments, **options):
         raise failure
@@ -426,6 +455,7 @@ def test_two_processes_at_once_prepare_one_data_set(tmp_path, data_dir):
 
 # Images of one's own
 
+
 @pytest.mark.parametrize("side, channels, unlabeled", [(8, 3, 0), (9, 1, 4), (40, 3, 4), (28, 1, 0)])
 def test_a_folder_becomes_a_data_set(side, channels, unlabeled, tmp_path, data_dir):
     images = Folder(side, channels, unlabeled)
@@ -446,8 +476,13 @@ def test_an_archive_of_a_folder_and_an_npz_file_are_the_same_data_set(tmp_path, 
 
 def test_gray_npz_images_without_channels_and_labels_in_a_column_are_read(tmp_path, data_dir):
     images = Folder(channels=1)
-    path = images.write_npz(tmp_path / "mine.npz", train_images=images.train[..., 0], test_images=images.test[..., 0],
-                            train_labels=images.train_labels[:, None], class_names=None)
+    path = images.write_npz(
+        tmp_path / "mine.npz",
+        train_images=images.train[..., 0],
+        test_images=images.test[..., 0],
+        train_labels=images.train_labels[:, None],
+        class_names=None,
+    )
     prepare.import_images("mine", path, data_dir)
     images.names = ["0", "1", "2"]
     assert_holds(store.open_images("mine", data_dir), images)
@@ -499,17 +534,24 @@ def new_test_class(folder):
     shutil.copytree(folder / "test" / "bee", folder / "test" / "dog")
 
 
-@pytest.mark.parametrize("change, message", [
-    (corrupt, r"bee/.*.png is not a readable image"),
-    (replaced_by_text, r"bee/0000.jpg is not a readable image"),
-    (sixteen_bits, r"bee/0000.png has more than 8 bits"),
-    (new_test_class, "class 'dog' of .* is not among the training classes"),
-    (lambda folder: shutil.rmtree(folder / "test"), "no folder .*test/ant"),
-    (lambda folder: shutil.rmtree(folder / "train"), "no folder .*train; expected are"),
-    (lambda folder: [path.unlink() for path in (folder / "train" / "cat").iterdir()], "train/cat has no images"),
-    (lambda folder: [shutil.rmtree(folder / part / name) for part in ("train", "test") for name in ("bee", "cat")],
-     "two or more classes"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (corrupt, r"bee/.*.png is not a readable image"),
+        (replaced_by_text, r"bee/0000.jpg is not a readable image"),
+        (sixteen_bits, r"bee/0000.png has more than 8 bits"),
+        (new_test_class, "class 'dog' of .* is not among the training classes"),
+        (lambda folder: shutil.rmtree(folder / "test"), "no folder .*test/ant"),
+        (lambda folder: shutil.rmtree(folder / "train"), "no folder .*train; expected are"),
+        (lambda folder: [path.unlink() for path in (folder / "train" / "cat").iterdir()], "train/cat has no images"),
+        (
+            lambda folder: [
+                shutil.rmtree(folder / part / name) for part in ("train", "test") for name in ("bee", "cat")
+            ],
+            "two or more classes",
+        ),
+    ],
+)
 def test_unfit_folders_are_refused_by_name(change, message, tmp_path, data_dir):
     source = Folder().write(tmp_path / "mine")
     change(source)
@@ -518,21 +560,24 @@ def test_unfit_folders_are_refused_by_name(change, message, tmp_path, data_dir):
     assert_nothing_left(data_dir, "mine")
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"train_images": None}, "has no array 'train_images'; it has class_names"),
-    ({"train_images": np.zeros((12, 8, 8, 3))}, r"train_images .* is float64 .* wanted is uint8"),
-    ({"train_images": np.zeros((12, 3, 8, 8), np.uint8)}, "height 3, width 8 and 8 channels"),
-    ({"train_images": np.zeros((12, 8, 9, 3), np.uint8)}, "height 8, width 9"),
-    ({"train_images": np.zeros((12, 7, 7, 3), np.uint8)}, "at least 8 pixels"),
-    ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, r"training images are \(8, 8, 3\), but test images \(9, 9"),
-    ({"train_labels": np.arange(12)}, "label of training image 3 is 3, but the 3 classes are 0 to 2"),
-    ({"test_labels": np.array([0, 1, 2, 0, -1, 2])}, "label of test image 4 is -1"),
-    ({"train_labels": np.zeros(12, int)}, "class 'bee' has no training image"),
-    ({"train_labels": np.zeros(11, int)}, "12 training images, but 11 training labels"),
-    ({"train_labels": np.zeros(12)}, "train_labels .* is float64; wanted are integers"),
-    ({"class_names": np.array(["a", "b", "a"])}, "classes of different names"),
-    ({"class_names": np.array(["a", "b", None])}, "no .npz file of plain arrays"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"train_images": None}, "has no array 'train_images'; it has class_names"),
+        ({"train_images": np.zeros((12, 8, 8, 3))}, r"train_images .* is float64 .* wanted is uint8"),
+        ({"train_images": np.zeros((12, 3, 8, 8), np.uint8)}, "height 3, width 8 and 8 channels"),
+        ({"train_images": np.zeros((12, 8, 9, 3), np.uint8)}, "height 8, width 9"),
+        ({"train_images": np.zeros((12, 7, 7, 3), np.uint8)}, "at least 8 pixels"),
+        ({"test_images": np.zeros((6, 9, 9, 3), np.uint8)}, r"training images are \(8, 8, 3\), but test images \(9, 9"),
+        ({"train_labels": np.arange(12)}, "label of training image 3 is 3, but the 3 classes are 0 to 2"),
+        ({"test_labels": np.array([0, 1, 2, 0, -1, 2])}, "label of test image 4 is -1"),
+        ({"train_labels": np.zeros(12, int)}, "class 'bee' has no training image"),
+        ({"train_labels": np.zeros(11, int)}, "12 training images, but 11 training labels"),
+        ({"train_labels": np.zeros(12)}, "train_labels .* is float64; wanted are integers"),
+        ({"class_names": np.array(["a", "b", "a"])}, "classes of different names"),
+        ({"class_names": np.array(["a", "b", None])}, "no .npz file of plain arrays"),
+    ],
+)
 def test_unfit_arrays_are_refused(changes, message, tmp_path, data_dir):
     path = Folder().write_npz(tmp_path / "mine.npz", **changes)
     with pytest.raises(UserError, match=message):
@@ -547,9 +592,15 @@ def test_a_truncated_npz_file_is_refused(tmp_path, data_dir):
         prepare.import_images("mine", path, data_dir)
 
 
-@pytest.mark.parametrize("name, message", [
-    ("Mine", "cannot be the name of a data set"), ("a.b", "cannot be the name"), ("../a", "cannot be the name"),
-    ("digits", "embedded data set")])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("Mine", "cannot be the name of a data set"),
+        ("a.b", "cannot be the name"),
+        ("../a", "cannot be the name"),
+        ("digits", "embedded data set"),
+    ],
+)
 def test_impossible_names_are_refused(name, message, tmp_path, data_dir):
     with pytest.raises(UserError, match=message):
         prepare.import_images(name, Folder().write(tmp_path / "mine"), data_dir)
@@ -571,14 +622,28 @@ def test_the_matlab_edition_of_stl10_without_h5py_says_what_to_do(tmp_path, data
         prepare.prepare("stl10", data_dir, source=source, unofficial=True)
 
 
-@pytest.mark.parametrize("name, make, edition, file, content", [
-    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"data": np.zeros((3, 3071), np.uint8), "labels": []})),
-    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"data": [1, 2], "labels": []})),
-    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"labels": []})),
-    ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps([1])),
-    ("miniimagenet", MiniImageNet, "caches", "mini-imagenet-cache-val.pkl",
-     pickle.dumps({"image_data": np.zeros((6, 80, 80, 3), np.uint8), "class_dict": {}})),
-])
+@pytest.mark.parametrize(
+    "name, make, edition, file, content",
+    [
+        (
+            "cifar10",
+            Cifar,
+            "python",
+            "data_batch_1",
+            pickle.dumps({"data": np.zeros((3, 3071), np.uint8), "labels": []}),
+        ),
+        ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"data": [1, 2], "labels": []})),
+        ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps({"labels": []})),
+        ("cifar10", Cifar, "python", "data_batch_1", pickle.dumps([1])),
+        (
+            "miniimagenet",
+            MiniImageNet,
+            "caches",
+            "mini-imagenet-cache-val.pkl",
+            pickle.dumps({"image_data": np.zeros((6, 80, 80, 3), np.uint8), "class_dict": {}}),
+        ),
+    ],
+)
 def test_files_of_another_content_are_named(name, make, edition, file, content, tmp_path, data_dir):
     source = written(make(), edition, tmp_path / "source")
     (source / file).write_bytes(content)

@@ -8,22 +8,41 @@ from cissl.datasets.spec import DatasetSpec, parse_spec
 from cissl.errors import UserError
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("cifar10.1@40-1", DatasetSpec(name="cifar10", seed=1, size=40, valid=1)),
-    ("cifar10_LT_20.1@20-1", DatasetSpec(name="cifar10", imbalance_ratio=20, seed=1, size=20, valid=1)),
-    ("cifar100_LT_100.2@100-500", DatasetSpec(name="cifar100", imbalance_ratio=100, seed=2, size=100,
-                                             valid=500)),
-    ("my-own_7_LT_12.5.0@7-3", DatasetSpec(name="my-own_7", imbalance_ratio=12.5, seed=0, size=7, valid=3)),
-    ("cifar10_RAND.1@250-1", DatasetSpec(name="cifar10", random=True, seed=1, size=250, valid=1)),
-    ("cifar10_LT_100_ULT_100.1@500-1", DatasetSpec(name="cifar10", imbalance_ratio=100, unlabeled_ratio=100, seed=1,
-                                                   size=500, valid=1)),
-    ("cifar10_LT_100_UREV_50_DISJOINT.2@1500+3000-1",
-     DatasetSpec(name="cifar10", imbalance_ratio=100, unlabeled_ratio=50, unlabeled_reversed=True,
-                 unlabeled_largest=3000, disjoint=True, seed=2, size=1500, valid=1)),
-    ("cifar10_N1_10_UREV_5.1@40-1", DatasetSpec(name="cifar10", largest=10, unlabeled_ratio=5,
-                                                unlabeled_reversed=True, seed=1, size=40, valid=1)),
-    ("cifar10_DISJOINT.1@40-1", DatasetSpec(name="cifar10", disjoint=True, seed=1, size=40, valid=1)),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("cifar10.1@40-1", DatasetSpec(name="cifar10", seed=1, size=40, valid=1)),
+        ("cifar10_LT_20.1@20-1", DatasetSpec(name="cifar10", imbalance_ratio=20, seed=1, size=20, valid=1)),
+        ("cifar100_LT_100.2@100-500", DatasetSpec(name="cifar100", imbalance_ratio=100, seed=2, size=100, valid=500)),
+        ("my-own_7_LT_12.5.0@7-3", DatasetSpec(name="my-own_7", imbalance_ratio=12.5, seed=0, size=7, valid=3)),
+        ("cifar10_RAND.1@250-1", DatasetSpec(name="cifar10", random=True, seed=1, size=250, valid=1)),
+        (
+            "cifar10_LT_100_ULT_100.1@500-1",
+            DatasetSpec(name="cifar10", imbalance_ratio=100, unlabeled_ratio=100, seed=1, size=500, valid=1),
+        ),
+        (
+            "cifar10_LT_100_UREV_50_DISJOINT.2@1500+3000-1",
+            DatasetSpec(
+                name="cifar10",
+                imbalance_ratio=100,
+                unlabeled_ratio=50,
+                unlabeled_reversed=True,
+                unlabeled_largest=3000,
+                disjoint=True,
+                seed=2,
+                size=1500,
+                valid=1,
+            ),
+        ),
+        (
+            "cifar10_N1_10_UREV_5.1@40-1",
+            DatasetSpec(
+                name="cifar10", largest=10, unlabeled_ratio=5, unlabeled_reversed=True, seed=1, size=40, valid=1
+            ),
+        ),
+        ("cifar10_DISJOINT.1@40-1", DatasetSpec(name="cifar10", disjoint=True, seed=1, size=40, valid=1)),
+    ],
+)
 def test_a_spec_is_read_and_written_back(text, expected):
     assert parse_spec(text) == expected
     assert str(expected) == text
@@ -34,23 +53,50 @@ def test_needless_digits_do_not_make_another_spec():
 
 
 @settings(max_examples=50, deadline=None)
-@given(name=st.from_regex(r"[a-z][a-z0-9_-]{0,9}", fullmatch=True),
-       labels=st.just({}) | st.just({"random": True}) | st.builds(dict, largest=st.integers(1, 10))
-       | st.builds(dict, imbalance_ratio=st.floats(1, 1e6)),
-       unlabeled=st.just({}) | st.builds(dict, unlabeled_ratio=st.floats(1, 1e6), unlabeled_reversed=st.booleans(),
-                                         unlabeled_largest=st.none() | st.integers(1, 10**6)),
-       numbers=st.builds(dict, seed=st.integers(0, 2**32 - 1), size=st.integers(10, 10**6),
-                         valid=st.integers(1, 10**5), disjoint=st.booleans()))
+@given(
+    name=st.from_regex(r"[a-z][a-z0-9_-]{0,9}", fullmatch=True),
+    labels=st.just({})
+    | st.just({"random": True})
+    | st.builds(dict, largest=st.integers(1, 10))
+    | st.builds(dict, imbalance_ratio=st.floats(1, 1e6)),
+    unlabeled=st.just({})
+    | st.builds(
+        dict,
+        unlabeled_ratio=st.floats(1, 1e6),
+        unlabeled_reversed=st.booleans(),
+        unlabeled_largest=st.none() | st.integers(1, 10**6),
+    ),
+    numbers=st.builds(
+        dict,
+        seed=st.integers(0, 2**32 - 1),
+        size=st.integers(10, 10**6),
+        valid=st.integers(1, 10**5),
+        disjoint=st.booleans(),
+    ),
+)
 def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers):
     spec = DatasetSpec(name=name, **labels, **unlabeled, **numbers)
     assert parse_spec(str(spec)) == spec
 
 
-@pytest.mark.parametrize("text", [
-    "", "cifar10", "cifar10@40-1", "cifar10.1@40", "cifar10.1-40@1", "cifar10_LT.1@20-1",
-    "cifar10_LT_x.1@20-1", "cifar10_LT_-5.1@20-1", "cifar10.-1@40-1", "../etc.1@40-1",
-    "cifar10.1@40-1 and more", "10cifar.1@40-1", "Cifar10.1@40-1",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "cifar10",
+        "cifar10@40-1",
+        "cifar10.1@40",
+        "cifar10.1-40@1",
+        "cifar10_LT.1@20-1",
+        "cifar10_LT_x.1@20-1",
+        "cifar10_LT_-5.1@20-1",
+        "cifar10.-1@40-1",
+        "../etc.1@40-1",
+        "cifar10.1@40-1 and more",
+        "10cifar.1@40-1",
+        "Cifar10.1@40-1",
+    ],
+)
 def test_malformed_text_is_refused_with_an_example(text):
     with pytest.raises(UserError, match="cifar10_LT_20.1@20-1") as caught:
         parse_spec(text)
@@ -62,16 +108,19 @@ def test_two_shapes_of_the_labels_are_refused():
         DatasetSpec(name="cifar10", imbalance_ratio=10, random=True, seed=1, size=40, valid=1)
 
 
-@pytest.mark.parametrize("text, mistake", [
-    ("cifar10_LT_0.5.1@20-1", "imbalance ratio 0.5 is below 1"),
-    ("cifar10.1@0-1", "labeled size 0"),
-    ("cifar10.1@40-0", "validation size 0"),
-    ("cifar10.4294967296@40-1", "seed 4294967296"),
-    ("cifar10_ULT_0.1.1@40-1", "unlabeled imbalance ratio 0.1 is below 1"),
-    ("cifar10_N1_50.1@40-1", "cannot have 50 of 40 labels"),
-    ("cifar10.1@40+3000-1", r"\+3000 .* needs _ULT_ or _UREV_"),
-    ("cifar10_ULT_10.1@40+0-1", "largest unlabeled class of 0 images"),
-])
+@pytest.mark.parametrize(
+    "text, mistake",
+    [
+        ("cifar10_LT_0.5.1@20-1", "imbalance ratio 0.5 is below 1"),
+        ("cifar10.1@0-1", "labeled size 0"),
+        ("cifar10.1@40-0", "validation size 0"),
+        ("cifar10.4294967296@40-1", "seed 4294967296"),
+        ("cifar10_ULT_0.1.1@40-1", "unlabeled imbalance ratio 0.1 is below 1"),
+        ("cifar10_N1_50.1@40-1", "cannot have 50 of 40 labels"),
+        ("cifar10.1@40+3000-1", r"\+3000 .* needs _ULT_ or _UREV_"),
+        ("cifar10_ULT_10.1@40+0-1", "largest unlabeled class of 0 images"),
+    ],
+)
 def test_numbers_out_of_range_are_refused_with_their_value(text, mistake):
     with pytest.raises(UserError, match=mistake) as caught:
         parse_spec(text)

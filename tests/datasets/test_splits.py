@@ -25,9 +25,10 @@ def sources():
     return {
         "cifar10": np.load(REFERENCE / "splits_cifar10_labels.npz")["labels"].astype(np.int64),
         "synth100s7": np.random.RandomState(7).permutation(np.repeat(np.arange(100), 500)),
-        "uneven10s5": np.random.RandomState(5).permutation(np.repeat(np.arange(10), 400 - 30*np.arange(10))),
-        "stl10s3": np.concatenate([np.random.RandomState(3).permutation(np.repeat(np.arange(10), 50)),
-                                   np.zeros(1000, int)]),
+        "uneven10s5": np.random.RandomState(5).permutation(np.repeat(np.arange(10), 400 - 30 * np.arange(10))),
+        "stl10s3": np.concatenate(
+            [np.random.RandomState(3).permutation(np.repeat(np.arange(10), 50)), np.zeros(1000, int)]
+        ),
     }
 
 
@@ -47,8 +48,9 @@ def test_the_sources_are_the_references_own(sources):
 def test_labeled_indices_equal_the_reference(case, sources):
     ratio = case["lamda"] if case["style"] == "LT" else None
     labels = sources[case["source"]]
-    drawn = splits.labeled_indices(labels, size=case["size"], seed=case["seed"], imbalance_ratio=ratio,
-                                   random=case["style"] == "rand")
+    drawn = splits.labeled_indices(
+        labels, size=case["size"], seed=case["seed"], imbalance_ratio=ratio, random=case["style"] == "rand"
+    )
     assert drawn.dtype == np.int64
     assert drawn.tolist() == case["label"]
     assert splits.class_counts(labels[drawn]).tolist() == case["class_counts"]
@@ -106,8 +108,11 @@ def oracle_order(labels, shares, rest):
     return order + [index for queue in queues for index in queue] * rest
 
 
-label_arrays = st.lists(st.integers(1, 25), min_size=2, max_size=7).flatmap(
-    lambda counts: st.permutations([k for k, count in enumerate(counts) for _ in range(count)])).map(np.array)
+label_arrays = (
+    st.lists(st.integers(1, 25), min_size=2, max_size=7)
+    .flatmap(lambda counts: st.permutations([k for k, count in enumerate(counts) for _ in range(count)]))
+    .map(np.array)
+)
 ratios = st.none() | st.sampled_from([1.0, 1.7, 3.0, 10.0, 50.0])
 
 
@@ -167,16 +172,19 @@ def images_per_class(counts):
 
 
 # The counts that Duan et al.'s program makes, for the settings of their table (1000 in 100 classes: the beginning).
-@pytest.mark.parametrize("classes, total, largest, counts", [
-    (10, 40, 10, [10, 8, 6, 5, 3, 3, 2, 1, 1, 1]),
-    (10, 40, 20, [20, 9, 4, 1, 1, 1, 1, 1, 1, 1]),
-    (10, 100, 40, [40, 24, 14, 9, 5, 3, 2, 1, 1, 1]),
-    (10, 250, 100, [100, 60, 37, 22, 13, 8, 5, 3, 1, 1]),
-    (10, 250, 200, [200, 42, 1, 1, 1, 1, 1, 1, 1, 1]),
-    (100, 1000, 40, [40, 37, 37, 35, 34, 33, 31, 30, 29, 28]),
-    (100, 2500, 100, [100, 97, 93, 89, 86, 83, 78, 75, 73, 70]),
-    (100, 2500, 200, [200, 184, 169, 155, 143, 131, 121, 111, 102, 94]),
-])
+@pytest.mark.parametrize(
+    "classes, total, largest, counts",
+    [
+        (10, 40, 10, [10, 8, 6, 5, 3, 3, 2, 1, 1, 1]),
+        (10, 40, 20, [20, 9, 4, 1, 1, 1, 1, 1, 1, 1]),
+        (10, 100, 40, [40, 24, 14, 9, 5, 3, 2, 1, 1, 1]),
+        (10, 250, 100, [100, 60, 37, 22, 13, 8, 5, 3, 1, 1]),
+        (10, 250, 200, [200, 42, 1, 1, 1, 1, 1, 1, 1, 1]),
+        (100, 1000, 40, [40, 37, 37, 35, 34, 33, 31, 30, 29, 28]),
+        (100, 2500, 100, [100, 97, 93, 89, 86, 83, 78, 75, 73, 70]),
+        (100, 2500, 200, [200, 184, 169, 155, 143, 131, 121, 111, 102, 94]),
+    ],
+)
 def test_prg_class_counts_are_those_of_its_program(classes, total, largest, counts):
     drawn = splits.bounded_counts(classes, total, largest)
     assert drawn[:10].tolist() == counts
@@ -206,10 +214,13 @@ def test_prg_labels_are_drawn_from_the_shuffled_classes():
     assert set(drawn) < set(balanced)
 
 
-@pytest.mark.parametrize("reverse, counts", [
-    (False, [3000, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
-    (True, [60, 93, 144, 222, 342, 528, 815, 1258, 1943, 3000]),
-])
+@pytest.mark.parametrize(
+    "reverse, counts",
+    [
+        (False, [3000, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
+        (True, [60, 93, 144, 222, 342, 528, 815, 1258, 1943, 3000]),
+    ],
+)
 def test_darp_unlabeled_counts(reverse, counts):
     """M1 = 3000, γ_u = 50: ceil(3000 · 50^(-k/9)), as in Kim et al. (NeurIPS 2020)."""
     labels = images_per_class([5000] * 10)

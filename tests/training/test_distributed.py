@@ -47,10 +47,10 @@ def assert_close(state, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["supervised", "cadr"])
-def test_two_and_four_workers_equal_one(tmp_path, algorithm):
+@pytest.mark.parametrize("algorithm, numbers", [("supervised", [2]), ("cadr", [2, 4])])
+def test_several_workers_equal_one(tmp_path, algorithm, numbers):
     (alone,) = train(tmp_path, 1, algorithm=algorithm)
-    for workers in (2, 4):
+    for workers in numbers:
         together = train(tmp_path, workers, algorithm=algorithm)
         for worker in together:
             assert worker["losses"] == pytest.approx(alone["losses"], abs=2e-4)

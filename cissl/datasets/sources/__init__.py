@@ -10,6 +10,10 @@ from cissl.datasets.sources.svhn import read_svhn
 from cissl.datasets.store import Images
 
 READERS: dict[str, Callable[[Path], Images]] = {
-    "cifar10": read_cifar10, "cifar100": read_cifar100, "stl10": read_stl10, "svhn": read_svhn,
-    "miniimagenet": read_miniimagenet}
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "stl10": read_stl10,
+    "svhn": read_svhn,
+    "miniimagenet": read_miniimagenet,
+}
 """Name of a known data set → reader of the folder that has its official distribution."""

@@ -72,9 +72,12 @@ def extract(archive: Path, folder: Path) -> None:
 def require_checksum(source: Path, found: str, expected: str) -> None:
     """Refuse a file whose MD5 checksum is not the published one."""
     if found != expected:
-        raise UserError(f"{source} has the MD5 checksum {found}, but the official {source.name} has {expected}: it is "
-                        f"damaged, incomplete or another file; fetch it again, or add --unofficial to read it all the "
-                        f"same", key="from")
+        raise UserError(
+            f"{source} has the MD5 checksum {found}, but the official {source.name} has {expected}: it is "
+            f"damaged, incomplete or another file; fetch it again, or add --unofficial to read it all the "
+            f"same",
+            key="from",
+        )
 
 
 def md5_of(path: Path) -> str:
@@ -98,15 +101,18 @@ def load_pickle(path: Path):
     except (UserError, OSError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path} is damaged or no pickle ({type(error).__name__}: {error}); fetch it again",
-                        key="from") from error
+        raise UserError(
+            f"{path} is damaged or no pickle ({type(error).__name__}: {error}); fetch it again", key="from"
+        ) from error
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Finds the functions that NumPy's own pickles call, whichever version of NumPy wrote them."""
 
-    NUMPY = {function.__name__: function for function in (
-        np.empty(0).__reduce__()[0], np.empty(1).__reduce_ex__(5)[0], np.float64(0).__reduce__()[0])}
+    NUMPY = {
+        function.__name__: function
+        for function in (np.empty(0).__reduce__()[0], np.empty(1).__reduce_ex__(5)[0], np.float64(0).__reduce__()[0])
+    }
 
     def find_class(self, module: str, name: str):
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
@@ -127,8 +133,10 @@ def _extract_tar(archive: Path, folder: Path) -> None:
             elif member.isreg():
                 _copy(tar.extractfile(member), target, bar)
             else:
-                raise UserError(f"{archive} has '{member.name}', which is neither a file nor a folder; it is not "
-                                f"unpacked", key="from")
+                raise UserError(
+                    f"{archive} has '{member.name}', which is neither a file nor a folder; it is not unpacked",
+                    key="from",
+                )
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:
@@ -144,8 +152,10 @@ def _extract_zip(archive: Path, folder: Path) -> None:
 def _inside(folder: Path, member: str, archive: Path) -> Path:
     target = (folder / member).resolve()
     if not target.is_relative_to(folder.resolve()):
-        raise UserError(f"{archive} has '{member}', which points outside the folder it is unpacked to; it is not "
-                        f"unpacked", key="from")
+        raise UserError(
+            f"{archive} has '{member}', which points outside the folder it is unpacked to; it is not unpacked",
+            key="from",
+        )
     return target
 
 

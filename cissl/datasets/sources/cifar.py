@@ -40,11 +40,24 @@ class Layout:
     """Labels before each image of the binary edition, of which the last is the class."""
 
 
-CIFAR10 = Layout(train=tuple(f"data_batch_{i}" for i in range(1, 6)), test="test_batch",
-                 meta="batches.meta", binary_meta="batches.meta.txt", labels="labels", class_names="label_names",
-                 label_bytes=1)
-CIFAR100 = Layout(train=("train",), test="test", meta="meta", binary_meta="fine_label_names.txt",
-                  labels="fine_labels", class_names="fine_label_names", label_bytes=2)
+CIFAR10 = Layout(
+    train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+    test="test_batch",
+    meta="batches.meta",
+    binary_meta="batches.meta.txt",
+    labels="labels",
+    class_names="label_names",
+    label_bytes=1,
+)
+CIFAR100 = Layout(
+    train=("train",),
+    test="test",
+    meta="meta",
+    binary_meta="fine_label_names.txt",
+    labels="fine_labels",
+    class_names="fine_label_names",
+    label_bytes=2,
+)
 
 
 def read_cifar10(folder: Path) -> Images:
@@ -62,8 +75,13 @@ def _read(layout: Layout, folder: Path) -> Images:
     read_batch, read_names = EDITIONS[suffix]
     batches = [read_batch(layout, existing(root / (batch + suffix))) for batch in (*layout.train, layout.test)]
     rows, labels = zip(*batches, strict=True)
-    return Images(class_names=read_names(layout, root), train_images=_stream(rows[:-1]),
-                  train_labels=np.concatenate(labels[:-1]), test_images=_stream(rows[-1:]), test_labels=labels[-1])
+    return Images(
+        class_names=read_names(layout, root),
+        train_images=_stream(rows[:-1]),
+        train_labels=np.concatenate(labels[:-1]),
+        test_images=_stream(rows[-1:]),
+        test_labels=labels[-1],
+    )
 
 
 def _python_batch(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +98,7 @@ def _python_names(layout: Layout, root: Path) -> list[str]:
 def _binary_batch(layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
     count = whole_records(path, layout.label_bytes + ROW)
     records = np.fromfile(path, dtype=np.uint8).reshape(count, -1)
-    return records[:, layout.label_bytes:], records[:, layout.label_bytes - 1].astype(np.int64)
+    return records[:, layout.label_bytes :], records[:, layout.label_bytes - 1].astype(np.int64)
 
 
 def _binary_names(layout: Layout, root: Path) -> list[str]:
@@ -98,12 +116,18 @@ def _matlab_names(layout: Layout, root: Path) -> list[str]:
     return matlab_texts(field(load_matlab(path), layout.class_names, path))
 
 
-EDITIONS = {"": (_python_batch, _python_names), ".bin": (_binary_batch, _binary_names),
-            ".mat": (_matlab_batch, _matlab_names)}
+EDITIONS = {
+    "": (_python_batch, _python_names),
+    ".bin": (_binary_batch, _binary_names),
+    ".mat": (_matlab_batch, _matlab_names),
+}
 """Suffix of the files → reader of a batch: rows uint8 (n, 3072) and labels int64 (n,); reader of the class names."""
 
 
 def _stream(batches: tuple[np.ndarray, ...]) -> ImageStream:
-    chunks = (rows[start:start + CHUNK].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
-              for rows in batches for start in range(0, len(rows), CHUNK))
+    chunks = (
+        rows[start : start + CHUNK].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+        for rows in batches
+        for start in range(0, len(rows), CHUNK)
+    )
     return ImageStream((sum(map(len, batches)), SIDE, SIDE, 3), chunks)

@@ -25,8 +25,10 @@ def require(folder: Path, *files: str) -> Path:
     """
     root = find(folder, *files)
     if root is None:
-        raise UserError(f"{folder} has no {' and no '.join(files)}; give the folder or archive of an official "
-                        f"distribution", key="from")
+        raise UserError(
+            f"{folder} has no {' and no '.join(files)}; give the folder or archive of an official distribution",
+            key="from",
+        )
     return root
 
 
@@ -62,10 +64,16 @@ def images_of_shape(array, shape: tuple[int | None, ...], path: Path) -> np.ndar
         UserError: it is not uint8 or has another shape.
     """
     found = np.shape(array)
-    if getattr(array, "dtype", None) != np.uint8 or len(found) != len(shape) or any(
-            wanted not in (None, there) for wanted, there in zip(shape, found, strict=True)):
-        raise UserError(f"the images in {path} are {getattr(array, 'dtype', type(array))} of shape {found}; wanted is "
-                        f"uint8 of shape {shape}", key="from")
+    if (
+        getattr(array, "dtype", None) != np.uint8
+        or len(found) != len(shape)
+        or any(wanted not in (None, there) for wanted, there in zip(shape, found, strict=True))
+    ):
+        raise UserError(
+            f"the images in {path} are {getattr(array, 'dtype', type(array))} of shape {found}; wanted is "
+            f"uint8 of shape {shape}",
+            key="from",
+        )
     return array
 
 
@@ -82,8 +90,9 @@ def load_matlab(path: Path) -> dict:
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"{path} is damaged or no MATLAB file ({type(error).__name__}: {error}); fetch it again",
-                        key="from") from error
+        raise UserError(
+            f"{path} is damaged or no MATLAB file ({type(error).__name__}: {error}); fetch it again", key="from"
+        ) from error
 
 
 def matlab_texts(cells: np.ndarray) -> list[str]:
@@ -99,6 +108,8 @@ def whole_records(path: Path, length: int) -> int:
     """
     size = path.stat().st_size
     if size % length:
-        raise UserError(f"{path} is damaged or incomplete: its {size} bytes are not a whole number of records of "
-                        f"{length} bytes", key="from")
+        raise UserError(
+            f"{path} is damaged or incomplete: its {size} bytes are not a whole number of records of {length} bytes",
+            key="from",
+        )
     return size // length

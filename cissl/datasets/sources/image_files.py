@@ -25,8 +25,9 @@ def images_in(folder: Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    found = sorted(path for path in folder.iterdir()
-                   if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
     if not found:
         raise UserError(f"the folder {folder} has no images ({', '.join(sorted(SUFFIXES))})", key="path")
     return found
@@ -56,8 +57,11 @@ def common_shape(paths: Sequence[Path], side: int | None = None) -> tuple[int, i
         side = headers[0][0]
         for path, (width, height, _) in zip(paths, headers, strict=True):
             if (width, height) != (side, side):
-                raise UserError(f"{path} has {width}×{height} pixels, but {paths[0]} is {side} wide: the images must "
-                                f"be squares of one size; add --side PIXELS to resize them all", key="path")
+                raise UserError(
+                    f"{path} has {width}×{height} pixels, but {paths[0]} is {side} wide: the images must "
+                    f"be squares of one size; add --side PIXELS to resize them all",
+                    key="path",
+                )
     return side, 1 if all(mode in GRAY_MODES for _, _, mode in headers) else 3
 
 
@@ -67,13 +71,14 @@ def image_stream(items: Sequence[Path | np.ndarray], side: int, channels: int) -
     Raises:
         UserError: while it is read, for an image that cannot be decoded.
     """
+
     def decode(item: Path | np.ndarray) -> np.ndarray:
         return item if isinstance(item, np.ndarray) else decode_image(item, side, channels)
 
     def chunks() -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release Python's lock
             for start in range(0, len(items), CHUNK):
-                yield np.stack(list(pool.map(decode, items[start:start + CHUNK])))
+                yield np.stack(list(pool.map(decode, items[start : start + CHUNK])))
 
     return ImageStream((len(items), side, side, channels), chunks())
 
@@ -94,8 +99,9 @@ def decode_image(path: Path, side: int, channels: int) -> np.ndarray:
 def _header(path: Path) -> tuple[int, int, str]:
     with _opened(path) as image:
         if image.mode in DEEP_MODES:
-            raise UserError(f"{path} has more than 8 bits per channel (mode {image.mode}); convert it first",
-                            key="path")
+            raise UserError(
+                f"{path} has more than 8 bits per channel (mode {image.mode}); convert it first", key="path"
+            )
         return *image.size, image.mode
 
 

@@ -37,8 +37,13 @@ def read_miniimagenet(folder: Path) -> Images:
     classes = _read_classes(folder)
     names = sorted(classes)
     train, test = zip(*(_divided(classes[name]) for name in names), strict=True)
-    return Images(class_names=names, train_images=_stream(train), train_labels=repeated_labels(train),
-                  test_images=_stream(test), test_labels=repeated_labels(test))
+    return Images(
+        class_names=names,
+        train_images=_stream(train),
+        train_labels=repeated_labels(train),
+        test_images=_stream(test),
+        test_labels=repeated_labels(test),
+    )
 
 
 def _read_classes(folder: Path) -> Classes:
@@ -86,8 +91,9 @@ def _joined(parts) -> Classes:
     classes: dict[str, Sequence[Path | np.ndarray]] = {}
     for part in parts:
         if shared := classes.keys() & part.keys():
-            raise UserError(f"class '{min(shared)}' occurs in two splits; few-shot splits have different classes",
-                            key="from")
+            raise UserError(
+                f"class '{min(shared)}' occurs in two splits; few-shot splits have different classes", key="from"
+            )
         classes.update(part)
     return classes
 

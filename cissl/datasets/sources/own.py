@@ -1,10 +1,10 @@
 """Images of one's own: a folder of image files by class, or arrays in an ``.npz`` file.
 
-    PATH/train/<class>/*    PATH/test/<class>/*    PATH/unlabeled/*   (optional)
+PATH/train/<class>/*    PATH/test/<class>/*    PATH/unlabeled/*   (optional)
 
-    PATH.npz: train_images, train_labels, test_images, test_labels, and optionally unlabeled_images, class_names;
-    images are uint8 (N, H, W) or (N, H, W, C), labels count from 0; other arrays are left out. Files of MedMNIST
-    have this form.
+PATH.npz: train_images, train_labels, test_images, test_labels, and optionally unlabeled_images, class_names;
+images are uint8 (N, H, W) or (N, H, W, C), labels count from 0; other arrays are left out. Files of MedMNIST
+have this form.
 """
 
 from pathlib import Path
@@ -32,9 +32,13 @@ def read_folder(folder: Path, side: int | None = None) -> Images:
     _require_no_other_classes(folder / "test", names)
     train_files, test_files = [*sum(train, []), *unlabeled], sum(test, [])
     side, channels = common_shape([*train_files, *test_files], side)
-    return Images(class_names=names, train_images=image_stream(train_files, side, channels),
-                  train_labels=np.concatenate([repeated_labels(train), np.full(len(unlabeled), -1)]),
-                  test_images=image_stream(test_files, side, channels), test_labels=repeated_labels(test))
+    return Images(
+        class_names=names,
+        train_images=image_stream(train_files, side, channels),
+        train_labels=np.concatenate([repeated_labels(train), np.full(len(unlabeled), -1)]),
+        test_images=image_stream(test_files, side, channels),
+        test_labels=repeated_labels(test),
+    )
 
 
 def read_npz(path: Path) -> Images:
@@ -51,9 +55,13 @@ def read_npz(path: Path) -> Images:
         train = np.concatenate([train, unlabeled])
         labels = np.concatenate([labels, np.full(len(unlabeled), -1)])
     names = arrays.get("class_names", np.arange(labels.max(initial=-1) + 1))
-    return Images(class_names=[str(name) for name in names], train_images=train, train_labels=labels,
-                  test_images=_image_array(arrays, "test_images", path),
-                  test_labels=_label_array(arrays, "test_labels", path))
+    return Images(
+        class_names=[str(name) for name in names],
+        train_images=train,
+        train_labels=labels,
+        test_images=_image_array(arrays, "test_images", path),
+        test_labels=_label_array(arrays, "test_labels", path),
+    )
 
 
 def _inner(folder: Path) -> Path:
@@ -64,8 +72,11 @@ def _inner(folder: Path) -> Path:
 
 def _existing_folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; expected are train/<class>/ and test/<class>/ with images, and "
-                        f"optionally unlabeled/", key="path")
+        raise UserError(
+            f"there is no folder {folder}; expected are train/<class>/ and test/<class>/ with images, and "
+            f"optionally unlabeled/",
+            key="path",
+        )
     return folder
 
 
@@ -80,15 +91,19 @@ def _load_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
     except Exception as error:  # a damaged zip file can raise anything
-        raise UserError(f"{path} is damaged or no .npz file of plain arrays ({type(error).__name__}: {error})",
-                        key="path") from error
+        raise UserError(
+            f"{path} is damaged or no .npz file of plain arrays ({type(error).__name__}: {error})", key="path"
+        ) from error
 
 
 def _image_array(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     array = _array(arrays, name, path)
     if array.dtype != np.uint8 or array.ndim not in (3, 4):
-        raise UserError(f"{name} of {path} is {array.dtype} of shape {array.shape}; wanted is uint8 of shape (N, H, W) "
-                        f"or (N, H, W, C)", key="path")
+        raise UserError(
+            f"{name} of {path} is {array.dtype} of shape {array.shape}; wanted is uint8 of shape (N, H, W) "
+            f"or (N, H, W, C)",
+            key="path",
+        )
     return array if array.ndim == 4 else array[..., None]
 
 

@@ -36,10 +36,13 @@ def read_stl10(folder: Path) -> Images:
 def _read_binary(root: Path) -> Images:
     return _images(
         class_names=existing(root / "class_names.txt").read_text().split(),
-        train=_binary_stream(root / "train_X.bin"), train_labels=_binary_labels(root / "train_y.bin"),
+        train=_binary_stream(root / "train_X.bin"),
+        train_labels=_binary_labels(root / "train_y.bin"),
         unlabeled=_binary_stream(root / "unlabeled_X.bin"),
-        test=_binary_stream(root / "test_X.bin"), test_labels=_binary_labels(root / "test_y.bin"),
-        folds=np.loadtxt(existing(root / "fold_indices.txt"), dtype=np.int64, ndmin=2))
+        test=_binary_stream(root / "test_X.bin"),
+        test_labels=_binary_labels(root / "test_y.bin"),
+        folds=np.loadtxt(existing(root / "fold_indices.txt"), dtype=np.int64, ndmin=2),
+    )
 
 
 def _read_matlab(root: Path) -> Images:
@@ -48,19 +51,35 @@ def _read_matlab(root: Path) -> Images:
     folds = field(train, "fold_indices", train_path).ravel()
     return _images(
         class_names=matlab_texts(field(train, "class_names", train_path)),
-        train=_matlab_stream(train, train_path), train_labels=_matlab_labels(train, train_path),
+        train=_matlab_stream(train, train_path),
+        train_labels=_matlab_labels(train, train_path),
         unlabeled=_hdf5_stream(existing(root / "unlabeled.mat")),
-        test=_matlab_stream(test, test_path), test_labels=_matlab_labels(test, test_path),
-        folds=np.stack([fold.ravel() for fold in folds]).astype(np.int64) - 1)
+        test=_matlab_stream(test, test_path),
+        test_labels=_matlab_labels(test, test_path),
+        folds=np.stack([fold.ravel() for fold in folds]).astype(np.int64) - 1,
+    )
 
 
-def _images(*, class_names: list[str], train: ImageStream, train_labels: np.ndarray, unlabeled: ImageStream,
-            test: ImageStream, test_labels: np.ndarray, folds: np.ndarray) -> Images:
-    together = ImageStream((train.shape[0] + unlabeled.shape[0], SIDE, SIDE, 3),
-                           chain(train.chunks, unlabeled.chunks))
+def _images(
+    *,
+    class_names: list[str],
+    train: ImageStream,
+    train_labels: np.ndarray,
+    unlabeled: ImageStream,
+    test: ImageStream,
+    test_labels: np.ndarray,
+    folds: np.ndarray,
+) -> Images:
+    together = ImageStream((train.shape[0] + unlabeled.shape[0], SIDE, SIDE, 3), chain(train.chunks, unlabeled.chunks))
     labels = np.concatenate([train_labels, np.full(unlabeled.shape[0], -1)])
-    return Images(class_names=class_names, train_images=together, train_labels=labels, test_images=test,
-                  test_labels=test_labels, folds=folds)
+    return Images(
+        class_names=class_names,
+        train_images=together,
+        train_labels=labels,
+        test_images=test,
+        test_labels=test_labels,
+        folds=folds,
+    )
 
 
 def _binary_stream(path: Path) -> ImageStream:
@@ -84,7 +103,7 @@ def _matlab_labels(file: dict, path: Path) -> np.ndarray:
 
 def _matlab_stream(file: dict, path: Path) -> ImageStream:
     rows = images_of_shape(field(file, "X", path), (None, ROW), path)
-    chunks = (_upright(rows[start:start + CHUNK]) for start in range(0, len(rows), CHUNK))
+    chunks = (_upright(rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK))
     return ImageStream((len(rows), SIDE, SIDE, 3), chunks)
 
 
@@ -93,11 +112,12 @@ def _hdf5_stream(path: Path) -> ImageStream:
     try:
         import h5py  # this one file needs it
     except ImportError:
-        raise UserError(f"{path} is an HDF5 file; pip install h5py, or take the binary edition, stl10_binary.tar.gz",
-                        key="from") from None
+        raise UserError(
+            f"{path} is an HDF5 file; pip install h5py, or take the binary edition, stl10_binary.tar.gz", key="from"
+        ) from None
     columns = images_of_shape(h5py.File(path)["X"], (ROW, None), path)  # HDF5 shows MATLAB's arrays transposed
     count = columns.shape[1]
-    chunks = (_upright(columns[:, start:start + CHUNK].T) for start in range(0, count, CHUNK))
+    chunks = (_upright(columns[:, start : start + CHUNK].T) for start in range(0, count, CHUNK))
     return ImageStream((count, SIDE, SIDE, 3), chunks)
 
 

@@ -15,8 +15,13 @@ def read_svhn(folder: Path) -> Images:
     root = require(folder, "train_32x32.mat")
     train, train_labels = _read_part(root / "train_32x32.mat")
     test, test_labels = _read_part(existing(root / "test_32x32.mat"))
-    return Images(class_names=[str(digit) for digit in range(10)], train_images=train, train_labels=train_labels,
-                  test_images=test, test_labels=test_labels)
+    return Images(
+        class_names=[str(digit) for digit in range(10)],
+        train_images=train,
+        train_labels=train_labels,
+        test_images=test,
+        test_labels=test_labels,
+    )
 
 
 def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
