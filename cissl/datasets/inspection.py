@@ -26,8 +26,8 @@ def report(data: Dataset) -> str:
             _counts_table(data),
             "",
             "Images (by content) that a part shares with another; the diagonal is its number of different images.",
-            "Without the _DISJOINT setting, labeled images are unlabeled or validation images too; the test column should",
-            "be empty but for duplicates in the data set itself.",
+            "Without the _DISJOINT setting, labeled images are unlabeled or validation images too; the test column",
+            "should be empty but for duplicates in the data set itself.",
             _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))]),
         ]
     )
