@@ -1,6 +1,7 @@
 """The command line of a sweep: ``python sweeps/run.py FILE.yaml``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,22 +24,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep = sweep_file.load(options.file, options.set)
         if options.smoke:
             sweep = sweep_file.smoke(sweep)
-        data_dir = options.data_dir or sweep.data_dir
-        data_dir = data_dir and data_dir.expanduser().absolute()
+        data_dir = options.data_dir or sweep.data_dir or os.environ.get("ML_DATA")
+        data_dir = data_dir and Path(data_dir).expanduser().absolute()  # workers have another current folder
         facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
         sizes = plan.parameters(sweep, facts)
         if options.dry_run:
             print(plan.table(sweep, facts, sizes))
             return 0
+        storage = _storage(options.storage_path)
         from cissl.tuning.sweep import run  # Ray is imported only where it is used
 
-        return run(sweep, options.storage_path.expanduser().absolute(), data_dir=data_dir, arguments=arguments)
+        return run(sweep, storage, data_dir=data_dir, arguments=arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_MISTAKE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _storage(path: Path) -> Path:
+    storage = path.expanduser().absolute()
+    if "working_dir_files" in storage.parts:  # where a Ray job's --working-dir is copied to
+        raise UserError(
+            f"--storage-path {path}: results inside the job's copy of the working folder would be lost with it; "
+            "give an absolute path"
+        )
+    return storage
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,8 +14,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cissl.errors import UserError
+from cissl.tuning.plan import is_there
 from cissl.tuning.sweep_file import Resources, Sweep
 
 JOINED = bool(os.environ.get("RAY_ADDRESS"))
@@ -37,7 +39,9 @@ if not JOINED:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
+NODE_PATIENCE_S = 60
 OBJECT_STORE = 100_000_000  # bytes; a sweep passes settings and rows of figures, never images
 
 
@@ -101,6 +105,50 @@ def nodes() -> list[Node]:
     """The machines of the running cluster."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(cpus=have.get("CPU", 0), gpus=have.get("GPU", 0)) for have in alive]
+
+
+def check_nodes(folder: Path, datasets: set[str], data_dir: Path | None) -> None:
+    """See that every machine can do the sweep's work, before hours later a trial there cannot.
+
+    Args:
+        folder: the sweep's, which all machines must see: that is where trials keep their records and go on from.
+        datasets: names of the data sets that are needed.
+        data_dir: where prepared data sets live.
+
+    Raises:
+        UserError: a machine that lacks cissl, the folder or a data set.
+    """
+    alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if len(alive) < 2:
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-") as mark:
+        reports = {node["NodeManagerAddress"]: _on(node).remote(mark.name, datasets, data_dir) for node in alive}
+        for address, report in reports.items():
+            try:
+                missing = ray.get(report, timeout=NODE_PATIENCE_S)
+            except ray.exceptions.GetTimeoutError:
+                continue  # busy with someone else's work
+            except ray.exceptions.RayError as error:
+                last = str(error).strip().splitlines()[-1]
+                raise UserError(f"machine {address} cannot run trials; is cissl installed there? {last}") from None
+            if missing:
+                raise UserError(f"machine {address} {missing}")
+
+
+def _on(node: dict) -> Any:
+    strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    return ray.remote(_what_is_missing).options(num_cpus=0, scheduling_strategy=strategy)
+
+
+def _what_is_missing(mark: str, datasets: set[str], data_dir: Path | None) -> str | None:
+    """Runs on each machine."""
+    if not Path(mark).exists():
+        folder = Path(mark).parent
+        return f"does not see {folder}: give a --storage-path that all machines share"
+    for name in sorted(datasets):
+        if not is_there(name, data_dir):
+            return f"lacks the data set '{name}'; run there: python -m cissl.datasets prepare {name}"
+    return None
 
 
 def fit(sweep: Sweep, nodes: list[Node]) -> Resources:

@@ -111,8 +111,13 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     return "\n".join(text)
 
 
+def is_there(name: str, data_dir: Path | None) -> bool:
+    """Whether this machine has the images of a data set."""
+    return name in EMBEDDED or is_prepared(name, data_directory(data_dir))
+
+
 def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> DataFacts:
-    there = spec.name in EMBEDDED or is_prepared(spec.name, data_directory(data_dir))
+    there = is_there(spec.name, data_dir)
     if not (there or need_prepared) and spec.name in KNOWN:
         return _from_catalog(spec)
     try:

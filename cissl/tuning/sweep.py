@@ -3,13 +3,14 @@
 Running it again goes on where it stopped: the trials' own records decide what is left to do, never Tune's.
 """
 
+import contextlib
 import datetime
 import json
 import math
 import shlex
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from cissl.tuning import cluster  # isort: skip  (sets the environment that Ray is imported in)
 
+import filelock
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
@@ -60,7 +62,12 @@ def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments:
             cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
         _keep_provenance(sweep, work, folder, arguments)
         try:
-            with cluster.connected(local, dashboard=sweep.resources.workers > 1), Interruptible():
+            with (
+                _alone(folder),
+                cluster.connected(local, dashboard=sweep.resources.workers > 1),
+                Interruptible(),
+            ):
+                cluster.check_nodes(folder, {config.spec.name for config in sweep.trials}, data_dir)
                 _tune(sweep, work, folder, cluster.fit(sweep, cluster.nodes()), data_dir)
         except KeyboardInterrupt:
             state.note_stopped(work.trials, folder)
@@ -257,6 +264,17 @@ def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
         state=status["state"] if state.is_over(config, folder) else "pending",
         row=history[-1] if history else None,
     )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds a sweep's folder, so that no second process trains the same trials; a process that dies lets go of it."""
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except filelock.Timeout:
+        raise UserError(f"{folder} is in use: another process runs this sweep now") from None
 
 
 def _announce(sweep: Sweep, work: Work, folder: Path) -> None:

@@ -1,0 +1,164 @@
+"""Disturb a sweep at random moments, run it again until it is complete, and compare its records with a calm run's.
+
+    python -m tests.tuning.faults --kills 100 [--seed 0] [--folder DIR]
+
+Disturbances: SIGKILL of a trial's process; SIGKILL, SIGTERM and SIGINT of the driver; SIGKILL of Ray's node daemon; and
+after some of them the newest checkpoint of a trial is truncated or filled with noise before the sweep goes on.
+"""
+
+import argparse
+import collections
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cissl.training.trial import run_trial
+from cissl.tuning import sweep_file
+from tests.tuning.conftest import ROOT, TINY, descendants
+
+KINDS = {"trial killed": 6, "driver killed": 2, "driver terminated": 1, "driver interrupted": 1, "node killed": 2}
+POLL_S = 0.3
+SPOIL = 0.3  # odds that a checkpoint is damaged while no driver runs
+
+
+def undisturbed(sweep: sweep_file.Sweep, folder: Path) -> dict:
+    """The records of the same trials, one after the other and without Ray."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for config in sweep.trials:
+            run_trial(config, folder / config.trial_id, sweep=sweep.name, device="cpu")
+    finally:
+        torch.set_num_threads(threads)
+    return records(folder)
+
+
+def records(folder: Path) -> dict:
+    """What trials leave for the tables: by trial id its history without times, and its confusion matrices."""
+    found = {}
+    for trial in sorted(folder.glob("*/history.jsonl")):
+        rows = [json.loads(line) for line in trial.read_text().splitlines()]
+        history = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        found[trial.parent.name] = history, np.load(trial.parent / "confusion.npy").tolist()
+    return found
+
+
+class Disturber:
+    """Runs a sweep to its end, in spite of itself.
+
+    Args:
+        command: what runs the sweep, or continues it.
+        folder: of the sweep.
+        kills: disturbances in all.
+        seed: of their moments and kinds.
+    """
+
+    def __init__(self, command: list[str], folder: Path, kills: int, seed: int):
+        self.command, self.folder, self.left = command, folder, kills
+        self.random = random.Random(seed)
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.exits: collections.Counter[int] = collections.Counter()
+
+    def run(self) -> None:
+        """Run, disturb and run again, until all disturbances have happened and the sweep is complete."""
+        while True:
+            code = self._run_once()
+            self.exits[code] += 1
+            if code == 0 and not self.left:
+                return
+            if code == 0:
+                raise AssertionError(f"the sweep was complete with {self.left} disturbances to go: make it longer")
+            if self.left and self.random.random() < SPOIL:
+                self._spoil_a_checkpoint()
+
+    def _run_once(self) -> int:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            self.command, env=environment, cwd=self.folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            self._disturb_until_it_ends(process)
+        finally:
+            process.kill()
+        return process.returncode
+
+    def _disturb_until_it_ends(self, process: subprocess.Popen) -> None:
+        while process.poll() is None:
+            time.sleep(POLL_S)
+            if self.left and self._is_training(process):
+                time.sleep(self.random.uniform(0.0, 3.0))
+                self._disturb(process)
+
+    def _is_training(self, process: subprocess.Popen) -> bool:
+        return any(b"ImplicitFunc.train" in command_line(pid) for pid in descendants(process.pid))
+
+    def _disturb(self, process: subprocess.Popen) -> None:
+        kind = self.random.choices(list(KINDS), list(KINDS.values()))[0]
+        family = descendants(process.pid)
+        words = {"trial killed": b"ImplicitFunc", "node killed": b"/raylet/raylet"}
+        if kind in words:
+            victims = [pid for pid in family if words[kind] in command_line(pid).split(b" --")[0]]
+            number = signal.SIGKILL
+        else:
+            victims = [process.pid]
+            number = {"killed": signal.SIGKILL, "terminated": signal.SIGTERM}.get(kind.split()[1], signal.SIGINT)
+        if not victims:
+            return
+        os.kill(self.random.choice(victims), number)
+        self.counts[kind] += 1
+        self.left -= 1
+
+    def _spoil_a_checkpoint(self) -> None:
+        trials = [path.parent for path in self.folder.glob("*/checkpoints")]
+        newest = [max(found) for trial in trials if (found := list((trial / "checkpoints").glob("*.pt")))]
+        if newest:
+            path = self.random.choice(newest)
+            content = path.read_bytes()
+            middle = len(content) // 2
+            rest = b"" if self.random.random() < 0.5 else self.random.randbytes(len(content) - middle)
+            path.write_bytes(content[:middle] + rest)
+            self.counts["checkpoint damaged"] += 1
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kimg", type=float, default=8, help="length of each trial; it must outlast the kills")
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="faults"))
+    file = folder / "tiny.yaml"
+    file.write_text(TINY.replace("concurrency: 1", "concurrency: 2"))
+    words = [f"train_kimg={options.kimg}"]
+    calm = undisturbed(sweep_file.load(file, words), folder / "calm")
+    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder, "--set", *words]
+    disturber = Disturber(list(map(str, command)), folder / "tiny", options.kills, options.seed)
+    began = time.monotonic()
+    disturber.run()
+    torn = records(folder / "tiny")
+    print(f"{sum(disturber.counts.values())} disturbances in {time.monotonic() - began:.0f} s:", dict(disturber.counts))
+    print("exit codes of the runs:", dict(disturber.exits))
+    rows = sum(len(history) for history, _ in calm.values())
+    print(f"{len(calm)} trials, {rows} rows:", "identical to the undisturbed sweep" if torn == calm else "DIFFERENT")
+    sys.exit(torn != calm)
+
+
+if __name__ == "__main__":
+    main()
