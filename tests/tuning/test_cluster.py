@@ -1,5 +1,6 @@
 """Resources: defaults, what does not fit, and where Ray listens."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -56,9 +57,10 @@ def test_what_can_never_fit_is_refused(sweep, nodes, resources, message):
 
 def test_trials_of_several_workers_are_as_many_as_find_room(sweep, monkeypatch):
     monkeypatch.setattr(cluster, "nodes", lambda: RACK)
-    assert cluster.concurrency(sweep(), Resources(1, 0, 1)) is None
+    free = dataclasses.replace(sweep(), concurrency=None)
+    assert cluster.concurrency(free, Resources(1, 0, 1)) is None
     assert cluster.concurrency(sweep("concurrency=3"), Resources(1, 0, 1)) == 3
-    assert cluster.concurrency(sweep(), Resources(8, 1, 2)) == 2
+    assert cluster.concurrency(free, Resources(8, 1, 2)) == 2
     assert cluster.concurrency(sweep("concurrency=1"), Resources(8, 1, 2)) == 1
     assert cluster.trial_request(Resources(8, 1, 2))["cpu"] == 0
 
