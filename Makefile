@@ -29,10 +29,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: setup.cfg constraints.txt | $(VENV)/bin/python
+	@echo "Installing PyTorch, Ray and the rest into $(VENV): some minutes and 6 GB, once ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.installed-dev: setup.cfg constraints.txt | $(VENV)/bin/python
+	@echo "Installing PyTorch, Ray and the rest into $(VENV): some minutes and 6 GB, once ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/.installed
 

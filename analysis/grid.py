@@ -5,6 +5,7 @@ equal. A setting that varies within one method on one data set, and that neither
 becomes part of the row's label.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Cell:
     counted: list[Trial] = field(default_factory=list)
     figures: list[float] = field(default_factory=list)
     left_out: list[tuple[Trial, str]] = field(default_factory=list)  # with the reason
+    waiting: list[str] = field(default_factory=list)  # names of planned trials that have not started
 
     @property
     def n(self) -> int:
@@ -64,12 +66,12 @@ class Cell:
 
     @property
     def total(self) -> int:
-        """Trials that exist, whatever their state."""
-        return len(self.counted) + len(self.left_out)
+        """Trials that exist, whatever their state, or are planned."""
+        return len(self.counted) + len(self.left_out) + len(self.waiting)
 
     @property
     def incomplete(self) -> bool:
-        return bool(self.left_out)
+        return bool(self.left_out or self.waiting)
 
     @property
     def mean(self) -> float:
@@ -144,7 +146,7 @@ def build(
             else "no trial's settings could be read: " + "; ".join(map(str, records.problems))
         )
     trials, notes = _without_duplicates(trials)
-    notes = _waiting_notes(records.waiting) + _search_notes(searched) + notes
+    notes = _search_notes(searched) + notes
     described = {id(trial): attributes(trial) for trial in trials}
     _settle_steps(trials, described)
     notes += _mark_split_variants(trials, described)
@@ -159,6 +161,7 @@ def build(
         row = tuple((k, values.get(k)) for k in (*row_keys, *free[values["algorithm"]]))
         column = tuple((k, values.get(k)) for k in column_keys)
         _add(cells[row, column], trial, metric, selection)
+    notes += _waiting_notes(_place_waiting(records.waiting, cells))
     notes += _setting_notes(trials, described, set(row_keys + column_keys), free)
     notes += _window_notes(trials, selection) + _validation_notes(trials, selection) + _program_notes(trials)
     return Grid(
@@ -209,10 +212,33 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[str]
     return kept, notes
 
 
-def _waiting_notes(waiting: list[str]) -> list[str]:
-    if not waiting:
+def _place_waiting(waiting: list[str], cells: dict[tuple[Key, Key], Cell]) -> list[str]:
+    """Count planned trials in the cells of their equals, and return the names of those whose cell is not known.
+
+    Only the name of such a trial is on record. It differs from its equals' in the seed alone; where equal names stand
+    in several cells, as in a grid over a setting that names leave out, it cannot be told which cell is meant.
+    """
+    homes: dict[str, set] = defaultdict(set)
+    for place, cell in cells.items():
+        for trial in [*cell.counted, *(trial for trial, _ in cell.left_out)]:
+            homes[_without_seed(trial.name)].add(place)
+    homeless = []
+    for name in (trial.rpartition("-")[0] for trial in waiting):
+        places = homes[_without_seed(name)]
+        if len(places) == 1:
+            cells[next(iter(places))].waiting.append(name)
+        else:
+            homeless.append(name)
+    return homeless
+
+
+def _without_seed(name: str) -> str:
+    return re.sub(r"-s[\d.]+$", "", name)
+
+
+def _waiting_notes(names: list[str]) -> list[str]:
+    if not names:
         return []
-    names = [trial.rpartition("-")[0] for trial in waiting]
     return [f"{len(names)} planned trials have not started: {', '.join(names)}."]
 
 

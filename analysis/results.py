@@ -196,14 +196,21 @@ def _find(stores: list) -> list[tuple]:
     for store in stores:
         if not store.exists():
             raise AnalysisError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
+        named = _is_smoke(store.uri)
         for folder in store.trial_folders():
-            places.setdefault(store.identity(folder), (store, folder))
+            if named or not _is_smoke(store.parent(folder)):
+                places.setdefault(store.identity(folder), (store, folder))
     if not places:
         searched = ", ".join(store.uri for store in stores)
         raise AnalysisError(
             f"no trial below {searched}: a trial's folder holds config.json, status.json and history.jsonl"
         )
     return list(places.values())
+
+
+def _is_smoke(sweep: str) -> bool:
+    """Whether a sweep's folder holds trials of a few steps, which are no results unless they are asked for by name."""
+    return PurePosixPath(sweep).name.endswith("-smoke")
 
 
 def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:

@@ -96,6 +96,8 @@ def _left_out(cell: Cell) -> str:
     by_reason: dict[str, list[str]] = {}
     for trial, reason in cell.left_out:
         by_reason.setdefault(reason, []).append(trial.name)
+    if cell.waiting:
+        by_reason["not started"] = cell.waiting
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 

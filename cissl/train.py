@@ -15,6 +15,7 @@ from typing import Any
 from cissl.algorithms import from_switches
 from cissl.config import TrialConfig
 from cissl.errors import UserError, nearest
+from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
 from cissl.training.trial import run_trial
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         config = make_config(options)
         folder = Path(options.train_dir).expanduser() / config.trial_id
-        print(f"{config.trial_id}: {config.steps} steps, records in {folder}", flush=True)
+        print(f"{config.trial_id}: {_progress_so_far(folder)}{config.steps} steps, records in {folder}", flush=True)
         data_dir = Path(options.data_dir).expanduser() if options.data_dir else None
         last = run_trial(config, folder, data_dir=data_dir, device=options.device, progress=not options.quiet)
     except UserError as error:
@@ -44,11 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"diverged: {error}; try a smaller --lr", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command continues from the last checkpoint, if there is one yet", file=sys.stderr)
         return EXIT_INTERRUPTED
     scores = f"accuracy {last['accuracy']:.2f}, geometric mean {last['gmean']:.2f}"
     print(f"step {last['step']}: {scores}; means over the last evaluations in {folder / 'stats'}")
     return 0
+
+
+def _progress_so_far(folder: Path) -> str:
+    status = read_status(folder)
+    return f"continues at step {status['step']} of " if status and status["state"] != "complete" else ""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -85,6 +85,7 @@ class _Run:
         if state:
             self.trainer.load_state_dict(state["trainer"])
         self._seconds = state["seconds"] if state else 0.0
+        self._saved_step = self.trainer.step
         self._began = time.monotonic()
         if self.writes:
             records.write_config(folder, config, sweep)
@@ -128,7 +129,9 @@ class _Run:
     def record(self, state: str, error: str | None = None) -> None:
         """Write the trial's status."""
         if self.writes:
-            step, steps = self.trainer.step, self.config.steps
+            # What was interrupted goes on from its checkpoint, not from where it was.
+            step = self._saved_step if state in ("stopped", "failed") else self.trainer.step
+            steps = self.config.steps
             records.write_status(self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error)
 
     def _record_evaluation(self, events: SummaryWriter | None) -> None:
@@ -149,6 +152,7 @@ class _Run:
         if self.writes:
             state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds}
             save_checkpoint(self.folder / "checkpoints", self.trainer.step, state, keep=self.config.keep_ckpt)
+            self._saved_step = self.trainer.step
 
 
 def _check_folder(folder: Path, config: TrialConfig) -> None:

@@ -209,6 +209,24 @@ def test_planned_trials_that_have_not_started_are_named(tmp_path):
     assert load([path]).waiting == []  # a single trial was asked for
 
 
+def test_a_planned_trial_counts_in_the_cell_of_its_equals(tmp_path):
+    paths = [write_trial(tmp_path, dataset="digits_LT_20.1@20-1", algorithm="fixmatch", seed=1)]
+    name = paths[0].name.rpartition("-")[0]
+    other = name.replace("-s1", "-s2")
+    assert other != name
+    write_sweep(tmp_path, [paths[0].name, f"{other}-01234567"])
+    made = table(load([tmp_path]), "accuracy")
+    assert lines_of(made)["FixMatch"][0].text == "(1/2)"
+    assert made.footnotes[0][1] == f"{other}: not started"
+
+
+def test_smoke_runs_are_shown_only_when_named(tmp_path):
+    write_trial(tmp_path / "study", seed=1)
+    write_trial(tmp_path / "study-smoke", seed=1, lr=0.5)
+    assert len(load([tmp_path]).trials) == 1
+    assert len(load([tmp_path / "study-smoke"]).trials) == 1
+
+
 def test_headings_of_other_protocols(tmp_path):
     for dataset in (
         "cifar10_N1_10.1@40-1",
