@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl import models
+from cissl.config import TrialConfig
 from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import EMBEDDED
@@ -80,13 +81,15 @@ def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
 
 def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:
     """The trials, one in a line, and the sums below them."""
-    lines = [("trial", "split", "steps", "evaluations", "labels", "labels per class")]
+    swept = _swept(sweep.trials)
+    lines = [("trial", "split", *swept, "steps", "evaluations", "labels", "labels per class")]
     for config in sweep.trials:
         counts = facts[config.dataset].labeled_counts
         lines.append(
             (
                 config.name,
                 config.dataset,
+                *(str(getattr(config, key)) for key in swept),
                 str(config.steps),
                 str(-(-config.steps // config.report_steps)),
                 str(sum(counts)),
@@ -94,7 +97,7 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
             )
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    numbers = (2, 3, 4)
+    numbers = range(2, len(lines[0]) - 1)
     text = [
         "  ".join(
             cell.rjust(width) if i in numbers else cell.ljust(width)
@@ -109,6 +112,14 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
     return "\n".join(text)
+
+
+def _swept(trials: Sequence[TrialConfig]) -> list[str]:
+    """Settings that differ between trials and that neither the trial's name nor its split shows."""
+    keys = [
+        field.name for field in dataclasses.fields(TrialConfig) if field.name not in ("dataset", "algorithm", "seed")
+    ]
+    return [key for key in keys if len({getattr(config, key) for config in trials}) > 1]
 
 
 def is_there(name: str, data_dir: Path | None) -> bool:
