@@ -129,8 +129,8 @@ class _Run:
     def record(self, state: str, error: str | None = None) -> None:
         """Write the trial's status."""
         if self.writes:
-            # What was interrupted goes on from its checkpoint, not from where it was.
-            step = self._saved_step if state in ("stopped", "failed") else self.trainer.step
+            # An interrupted trial goes on from its checkpoint, not from where it was.
+            step = self._saved_step if state == "stopped" else self.trainer.step
             steps = self.config.steps
             records.write_status(self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error)
 
