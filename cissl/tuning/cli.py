@@ -43,14 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _storage(path: Path) -> Path:
-    storage = path.expanduser().absolute()
+def _storage(given: str) -> str:
+    if "://" in given:
+        return given
+    storage = Path(given).expanduser().absolute()
     if "working_dir_files" in storage.parts:  # where a Ray job's --working-dir is copied to
         raise UserError(
-            f"--storage-path {path}: results inside the job's copy of the working folder would be lost with it; "
+            f"--storage-path {given}: results inside the job's copy of the working folder would be lost with it; "
             "give an absolute path"
         )
-    return storage
+    return str(storage)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,10 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--storage-path",
-        type=Path,
-        default=Path("~/ray_results"),
+        default="~/ray_results",
         metavar="P",
-        help="where the results of all sweeps live (default ~/ray_results)",
+        help="where the results of all sweeps live: a folder or s3://… (default ~/ray_results)",
     )
     parser.add_argument(
         "--data-dir",

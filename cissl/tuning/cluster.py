@@ -107,11 +107,12 @@ def nodes() -> list[Node]:
     return [Node(cpus=have.get("CPU", 0), gpus=have.get("GPU", 0)) for have in alive]
 
 
-def check_nodes(folder: Path, datasets: set[str], data_dir: Path | None) -> None:
+def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) -> None:
     """See that every machine can do the sweep's work, before hours later a trial there cannot.
 
     Args:
-        folder: the sweep's, which all machines must see: that is where trials keep their records and go on from.
+        folder: the sweep's, which all machines must see: that is where trials keep their records and go on from; None
+            where an object store takes its place.
         datasets: names of the data sets that are needed.
         data_dir: where prepared data sets live.
 
@@ -121,8 +122,9 @@ def check_nodes(folder: Path, datasets: set[str], data_dir: Path | None) -> None
     alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     if len(alive) < 2:
         return
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-") as mark:
-        reports = {node["NodeManagerAddress"]: _on(node).remote(mark.name, datasets, data_dir) for node in alive}
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-") as file:
+        mark = Path(file.name) if folder else None
+        reports = {node["NodeManagerAddress"]: _on(node).remote(mark, datasets, data_dir) for node in alive}
         for address, report in reports.items():
             try:
                 missing = ray.get(report, timeout=NODE_PATIENCE_S)
@@ -140,11 +142,10 @@ def _on(node: dict) -> Any:
     return ray.remote(_what_is_missing).options(num_cpus=0, scheduling_strategy=strategy)
 
 
-def _what_is_missing(mark: str, datasets: set[str], data_dir: Path | None) -> str | None:
+def _what_is_missing(mark: Path | None, datasets: set[str], data_dir: Path | None) -> str | None:
     """Runs on each machine."""
-    if not Path(mark).exists():
-        folder = Path(mark).parent
-        return f"does not see {folder}: give a --storage-path that all machines share"
+    if mark and not mark.exists():
+        return f"does not see {mark.parent}: give a --storage-path that all machines share"
     for name in sorted(datasets):
         if not is_there(name, data_dir):
             return f"lacks the data set '{name}'; run there: python -m cissl.datasets prepare {name}"

@@ -74,9 +74,9 @@ def describe_search(study: Study) -> str:
     return "\n".join(lines)
 
 
-def table_command(folder: Path, *, search: bool = False) -> str:
+def table_command(place: str, *, search: bool = False) -> str:
     """How to see the results."""
-    return f"python analysis/tables.py {shlex.quote(str(folder))}{' --search' if search else ''}"
+    return f"python analysis/tables.py {shlex.quote(place)}{' --search' if search else ''}"
 
 
 def _reason(trial: Path, status: dict[str, Any]) -> tuple[str, Path]:

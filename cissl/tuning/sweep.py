@@ -30,6 +30,7 @@ from cissl.training.files import write_text
 from cissl.training.records import read_history, read_status
 from cissl.tuning import state
 from cissl.tuning.progress import Progress
+from cissl.tuning.remote import Place
 from cissl.tuning.search import Study
 from cissl.tuning.sweep_file import Resources, Sweep
 from cissl.tuning.trainable import Job, train
@@ -38,12 +39,13 @@ ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mi
 RETRIES = 3  # fresh processes for a trial that raised or whose process died
 
 
-def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
+def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
     """Run what is left of a sweep.
 
     Args:
         sweep: what to run.
-        storage: folder of all sweeps; this one gets ``<storage>/<name>``, each trial ``<storage>/<name>/<trial_id>``.
+        storage: folder of all sweeps, or its URI; this one gets ``<storage>/<name>``, each trial
+            ``<storage>/<name>/<trial_id>``.
         data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
         arguments: of the command line, for the record and for the advice how to continue.
 
@@ -53,28 +55,31 @@ def run(sweep: Sweep, storage: Path, *, data_dir: Path | None = None, arguments:
     Raises:
         UserError: the resources do not exist, the folder cannot be written, or the cluster cannot be reached.
     """
-    folder = storage / sweep.name
-    work: Work = Study(sweep, folder) if sweep.search else Grid(sweep, folder)
-    _announce(sweep, work, folder)
+    place = Place(storage, sweep.name)
+    work: Work = Study(sweep, place.folder) if sweep.search else Grid(sweep, place.folder)
+    _announce(sweep, work, place)
     if not work.finished:
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
-        if local:
-            cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
-        _keep_provenance(sweep, work, folder, arguments)
+        if local or ray.is_initialized():  # refused before Ray takes its seconds to start
+            cluster.fit(sweep, [local] if local else cluster.nodes())
+        _keep_provenance(sweep, work, place, arguments)
         try:
             with (
-                _alone(folder),
+                _alone(place.folder),
                 cluster.connected(local, dashboard=sweep.resources.workers > 1),
                 Interruptible(),
             ):
-                cluster.check_nodes(folder, {config.spec.name for config in sweep.trials}, data_dir)
-                _tune(sweep, work, folder, cluster.fit(sweep, cluster.nodes()), data_dir)
+                datasets = {config.spec.name for config in sweep.trials}
+                cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
+                _tune(sweep, work, place, cluster.fit(sweep, cluster.nodes()), data_dir)
         except KeyboardInterrupt:
-            state.note_stopped(work.trials, folder)
-            print(f"Interrupted; {state.describe(work.trials, folder)}.")
+            state.note_stopped(work.trials, place.folder)
+            place.publish()
+            print(f"Interrupted; {state.describe(work.trials, place.folder)}.")
             print(f"To continue: python sweeps/run.py {shlex.join(arguments)}")
             return INTERRUPTED
-    return _conclude(work, folder)
+        place.publish()
+    return _conclude(work, place)
 
 
 class Work(Protocol):
@@ -95,18 +100,19 @@ class Grid:
         self.finished = not self.left
 
 
-def _tune(sweep: Sweep, work: Work, folder: Path, resources: Resources, data_dir: Path | None) -> None:
+def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir: Path | None) -> None:
     """Run the trials that are left."""
-    progress = _progress(sweep, work, folder, resources)
+    progress = _progress(sweep, work, place.folder, resources)
     job = Job(
         sweep=sweep.name,
-        folder=folder,
+        folder=place.folder,
+        remote=place.remote,
         data_dir=data_dir,
         cpus=resources.cpus,
         gpus=resources.gpus,
         workers=resources.workers,
     )
-    space, search = ({}, _search(work)) if isinstance(work, Study) else (_grid(work), {})
+    space, search = ({}, _search(work, place)) if isinstance(work, Study) else (_grid(work), {})
     tuner = tune.Tuner(
         tune.with_resources(partial(train, job=job), cluster.trial_request(resources)),
         param_space=space,
@@ -119,9 +125,9 @@ def _tune(sweep: Sweep, work: Work, folder: Path, resources: Resources, data_dir
         ),
         run_config=tune.RunConfig(
             name=sweep.name,
-            storage_path=str(folder.parent),
+            storage_path=str(place.folder.parent),
             verbose=0,
-            callbacks=[Watcher(progress, folder)],
+            callbacks=[Watcher(progress, place)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
@@ -133,9 +139,9 @@ def _grid(work: Grid) -> dict[str, Any]:
     return {"trial": tune.grid_search([config.to_dict() for config in work.left])}
 
 
-def _search(study: Study) -> dict[str, Any]:
+def _search(study: Study, place: Place) -> dict[str, Any]:
     search = study.search
-    options: dict[str, Any] = {"search_alg": Suggestions(study), "num_samples": -1}
+    options: dict[str, Any] = {"search_alg": Suggestions(study, place), "num_samples": -1}
     if search.asha:
         config = study.sweep.trials[0]
         options["scheduler"] = ASHAScheduler(
@@ -159,9 +165,9 @@ class NotSaved:
 class Suggestions(NotSaved, Searcher):
     """Hands a study's trials to Tune, and tells the study which of them have ended."""
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study, place: Place):
         super().__init__()
-        self.study = study
+        self.study, self.place = study, place
         self._handed: dict[str, str] = {}  # Tune's id → ours
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -169,12 +175,14 @@ class Suggestions(NotSaved, Searcher):
         if config is None:
             return Searcher.FINISHED
         self._handed[trial_id] = config.trial_id
+        self.place.publish()
         return {"trial": config.to_dict()}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         ours = self._handed[trial_id]
-        status = read_status(self.study.folder / ours) or {}
-        self.study.ended(ours, early=not error and status.get("state") not in state.NOT_REPEATED)
+        early = not error and self.place.status(ours).get("state") not in state.NOT_REPEATED
+        self.study.ended(ours, early=early)
+        self.place.publish()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study keeps itself."""
@@ -191,13 +199,13 @@ def trial_id(trial: Any) -> str:
 class Watcher(NotSaved, tune.Callback):
     """Passes what happens in Tune on to the progress display."""
 
-    def __init__(self, progress: Progress, folder: Path):
+    def __init__(self, progress: Progress, place: Place):
         self.progress = progress
-        self.folder = folder
+        self.place = place
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
-            _add(self.progress, TrialConfig.from_mapping(trial.config["trial"]), self.folder)
+            _add(self.progress, TrialConfig.from_mapping(trial.config["trial"]), self.place.folder)
         self.progress.start(trial_id(trial))
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -213,7 +221,7 @@ class Watcher(NotSaved, tune.Callback):
         self.progress.show()
 
     def _finish(self, trial: str) -> None:
-        recorded = (read_status(self.folder / trial) or {}).get("state", "failed")
+        recorded = self.place.status(trial).get("state", "failed")
         self.progress.finish(trial, "died" if recorded == "running" else recorded)
 
 
@@ -277,26 +285,27 @@ def _alone(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} is in use: another process runs this sweep now") from None
 
 
-def _announce(sweep: Sweep, work: Work, folder: Path) -> None:
+def _announce(sweep: Sweep, work: Work, place: Place) -> None:
     if isinstance(work, Study):
-        print(f"{sweep.name}: a search in {folder}\n{state.describe_search(work)}", flush=True)
+        print(f"{sweep.name}: a search in {place}\n{state.describe_search(work)}", flush=True)
     else:
-        print(f"{sweep.name}: {state.describe(work.trials, folder)}, in {folder}", flush=True)
+        print(f"{sweep.name}: {state.describe(work.trials, place.folder)}, in {place}", flush=True)
 
 
-def _conclude(work: Work, folder: Path) -> int:
+def _conclude(work: Work, place: Place) -> int:
     trials = work.trials
     if isinstance(work, Study):
         print(state.describe_search(work))
         trials = [config for candidate in work.candidates if candidate.state != "pruned" for config in candidate.trials]
-    failures = state.failures(trials, folder)
+    failures = state.failures(trials, place.folder)
     print(f"{len(trials) - len(failures)} of {len(trials)} trials complete.", *failures, sep="\n")
-    print(f"The table: {state.table_command(folder, search=isinstance(work, Study))}")
+    print(f"The table: {state.table_command(str(place), search=isinstance(work, Study))}")
     return SOME_FAILED if failures else ALL_COMPLETE
 
 
-def _keep_provenance(sweep: Sweep, work: Work, folder: Path, arguments: Sequence[str]) -> None:
+def _keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
     """Keep the sweep file, and one line for each time that it was run."""
+    folder = place.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
@@ -307,5 +316,6 @@ def _keep_provenance(sweep: Sweep, work: Work, folder: Path, arguments: Sequence
         }
         with open(folder / "runs.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
+        place.publish()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another --storage-path") from None

@@ -13,6 +13,7 @@ from ray import tune
 from cissl.config import TrialConfig
 from cissl.training.records import read_status
 from cissl.training.trial import run_trial
+from cissl.tuning.remote import trial_folder
 
 REPORTED = ("step", "seconds", "accuracy", "gmean", "valid_accuracy", "valid_gmean")
 POLL_S = 0.2
@@ -32,6 +33,8 @@ class Job:
     sweep: str
     folder: Path
     """the sweep's; each trial has its own inside, named by its id"""
+    remote: str | None
+    """URI of the sweep's folder, where that is in an object store"""
     data_dir: Path | None
     cpus: float
     """of each worker"""
@@ -53,17 +56,24 @@ def train(config: dict[str, Any], job: Job) -> None:
         _train_here(trial, job, "cuda" if job.gpus else "cpu", _report)
 
 
-def _train_here(trial: TrialConfig, job: Job, device: str, on_evaluation: Callable[[dict[str, Any]], None]) -> None:
-    folder = job.folder / trial.trial_id
+def _train_here(
+    trial: TrialConfig, job: Job, device: str, report: Callable[[dict[str, Any]], None], rank: int = 0
+) -> None:
     torch.set_num_threads(max(1, int(job.cpus)))
-    try:
-        run_trial(trial, folder, data_dir=job.data_dir, sweep=job.sweep, device=device, on_evaluation=on_evaluation)
-    except Exception:
-        if (read_status(folder) or {}).get("state") != "diverged":
-            raise
-    finally:
-        if job.gpus:
-            torch.cuda.empty_cache()  # the next trial, or a neighbour on the same GPU, may need it
+    with trial_folder(job.remote, job.folder, trial.trial_id, rank) as (folder, keep):
+
+        def on_evaluation(row: dict[str, Any]) -> None:
+            keep()
+            report(row)
+
+        try:
+            run_trial(trial, folder, data_dir=job.data_dir, sweep=job.sweep, device=device, on_evaluation=on_evaluation)
+        except Exception:
+            if (read_status(folder) or {}).get("state") != "diverged":
+                raise
+        finally:
+            if job.gpus:
+                torch.cuda.empty_cache()  # the next trial, or a neighbour on the same GPU, may need it
 
 
 def _report(row: dict[str, Any]) -> None:
@@ -93,7 +103,7 @@ def _train_with_workers(trial: TrialConfig, job: Job) -> None:
         ),
         run_config=RunConfig(
             name="ray_train",
-            storage_path=str(job.folder / trial.trial_id),
+            storage_path=f"{job.remote or job.folder}/{trial.trial_id}",
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),  # Tune tries again
         ),
     )
@@ -125,6 +135,8 @@ def _drain_while(fit: Callable[[], Any], rows: Any) -> None:
 
 
 def _worker(config: dict[str, Any]) -> None:
+    from ray.train import get_context
     from ray.train.torch import get_device
 
-    _train_here(config["trial"], config["job"], str(get_device()), config["rows"].put)
+    rank = get_context().get_world_rank()
+    _train_here(config["trial"], config["job"], str(get_device()), config["rows"].put, rank)

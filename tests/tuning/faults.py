@@ -140,15 +140,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kimg", type=float, default=8, help="length of each trial; it must outlast the kills")
+    parser.add_argument("--kimg", type=float, default=4, help="length of each trial; it must outlast the kills")
     parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="faults"))
     file = folder / "tiny.yaml"
     file.write_text(TINY.replace("concurrency: 1", "concurrency: 2"))
-    words = [f"train_kimg={options.kimg}"]
+    words = [f"train_kimg={options.kimg}", "seed=[1, 2, 3]"]
     calm = undisturbed(sweep_file.load(file, words), folder / "calm")
-    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder, "--set", *words]
+    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder]
+    command += [part for word in words for part in ("--set", word)]
     disturber = Disturber(list(map(str, command)), folder / "tiny", options.kills, options.seed)
     began = time.monotonic()
     disturber.run()

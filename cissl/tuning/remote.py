@@ -1,0 +1,182 @@
+"""Results in an object store (``s3://…`` and what else pyarrow opens): each machine works in a local copy of a sweep.
+
+The store holds the truth. A trial begins with what the store has of it and uploads what changed after each evaluation,
+checkpoints first, so that whatever moment it dies at, another machine finds a state to go on from.
+"""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cissl.errors import UserError
+from cissl.training.records import read_status
+
+CACHE = Path("~/.cache/cissl/sweeps")
+RECORDS = ("config.json", "status.json", "history.jsonl", "search.json", "runs.jsonl")  # what the driver looks at
+HIDDEN = "."  # how the names of locks and of files that are being written begin
+
+
+class Place:
+    """Where a sweep's results are kept.
+
+    Args:
+        storage: a folder, or the URI of one in an object store.
+        name: of the sweep.
+
+    Raises:
+        UserError: the object store cannot be opened or written to.
+    """
+
+    def __init__(self, storage: str, name: str):
+        self.remote = f"{storage.rstrip('/')}/{name}" if "://" in storage else None
+        self.folder = _copy(self.remote) / "driver" / name if self.remote else Path(storage) / name
+        """what the driver reads and writes"""
+        self._mirror = Mirror(self.remote, self.folder) if self.remote else None
+        if self._mirror:
+            self._mirror.check()
+            self._mirror.pull(only=RECORDS)
+
+    def __str__(self) -> str:
+        return _without_keys(self.remote) if self.remote else str(self.folder)
+
+    def status(self, trial_id: str) -> dict[str, Any]:
+        """What a trial that has just ended says of itself; empty where it says nothing."""
+        if self._mirror:
+            self._mirror.pull(only=RECORDS, below=trial_id)
+        return read_status(self.folder / trial_id) or {}
+
+    def publish(self) -> None:
+        """Make what the driver wrote visible to others."""
+        if self._mirror:
+            self._mirror.push()
+
+
+@contextlib.contextmanager
+def trial_folder(
+    remote: str | None, folder: Path, trial_id: str, rank: int
+) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A folder for a trial to work in, and what to call when its files are to be kept.
+
+    Args:
+        remote: URI of the sweep's folder; None where `folder` itself is where results are kept.
+        folder: the sweep's.
+        trial_id: the trial's.
+        rank: of this worker; all of them read what there is, and the first alone writes.
+    """
+    if remote is None:
+        yield folder / trial_id, lambda: None
+        return
+    local = _copy(remote) / "trials" / f"{trial_id}-{rank}"
+    mirror = Mirror(f"{remote}/{trial_id}", local)
+    mirror.pull()
+    keep = mirror.push if rank == 0 else lambda: None
+    try:
+        yield local, keep
+    finally:
+        keep()
+    shutil.rmtree(local, ignore_errors=True)
+
+
+def _copy(uri: str) -> Path:
+    """Where this machine works on a remote folder."""
+    return CACHE.expanduser() / hashlib.sha256(uri.encode()).hexdigest()[:12]
+
+
+class Mirror:
+    """A local folder and its remote twin.
+
+    Args:
+        uri: of the remote folder, such as ``s3://bucket/sweeps/night``.
+        local: the local folder.
+
+    Raises:
+        UserError: the URI cannot be opened.
+    """
+
+    def __init__(self, uri: str, local: Path):
+        import pyarrow
+        from pyarrow import fs  # loading the cloud libraries takes a while
+
+        self.uri, self.local = uri, local
+        try:
+            self._fs, self._root = fs.FileSystem.from_uri(uri)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"--storage-path {_without_keys(uri)}: cannot be opened: {error}") from None
+        self._selector = fs.FileSelector
+        self._file = fs.FileType.File
+        self._pushed: dict[str, tuple[int, int]] = {}  # path → size and time of change when it was uploaded
+
+    def pull(self, *, only: tuple[str, ...] = (), below: str = "") -> None:
+        """Make the local files equal to the remote ones: all, or those with certain names, or below a folder."""
+
+        def chosen(path: str) -> bool:
+            return (not only or PurePosixPath(path).name in only) and (not below or path.startswith(f"{below}/"))
+
+        wanted = [path for path in self._remote_files(below) if chosen(path)]
+        for path in set(self._local_files()) - set(wanted):
+            if chosen(path):
+                (self.local / path).unlink()
+        for path in wanted:
+            target = self.local / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._fs.open_input_stream(f"{self._root}/{path}") as source:
+                target.write_bytes(source.read())
+            self._pushed[path] = _stamp(target)
+
+    def push(self) -> None:
+        """Upload what changed since the last time, and remove remotely what is gone."""
+        files = self._local_files()
+        for path in sorted(files, key=lambda path: not path.endswith(".pt")):
+            stamp = _stamp(self.local / path)
+            if self._pushed.get(path) != stamp:
+                self._write(path, (self.local / path).read_bytes())
+                self._pushed[path] = stamp
+        for path in set(self._pushed) - set(files):
+            self._fs.delete_file(f"{self._root}/{path}")
+            del self._pushed[path]
+
+    def check(self) -> None:
+        """See that it can be written to.
+
+        Raises:
+            UserError: it cannot.
+        """
+        try:
+            self._write(".writable", b"")
+            self._fs.delete_file(f"{self._root}/.writable")
+        except OSError as error:
+            raise UserError(f"--storage-path {_without_keys(self.uri)}: cannot be written: {error}") from None
+
+    def _write(self, path: str, content: bytes) -> None:
+        """Put a file; object stores need no folders, and some may not make any."""
+        target = f"{self._root}/{path}"
+        try:
+            stream = self._fs.open_output_stream(target)
+        except FileNotFoundError:
+            self._fs.create_dir(str(PurePosixPath(target).parent), recursive=True)
+            stream = self._fs.open_output_stream(target)
+        with stream:
+            stream.write(content)
+
+    def _remote_files(self, below: str = "") -> list[str]:
+        top = f"{self._root}/{below}".rstrip("/")
+        infos = self._fs.get_file_info(self._selector(top, recursive=True, allow_not_found=True))
+        return [info.path.removeprefix(f"{self._root}/") for info in infos if info.type == self._file]
+
+    def _local_files(self) -> list[str]:
+        paths = (path.relative_to(self.local) for path in self.local.rglob("*") if path.is_file())
+        return [path.as_posix() for path in paths if not path.name.startswith(HIDDEN)]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _without_keys(uri: str) -> str:
+    """For people to see: without the options and credentials that a URI may hold."""
+    scheme, _, rest = uri.partition("?")[0].partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
