@@ -27,6 +27,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no banner around our own table
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial keeps its own records
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a resumed trial may end without a new evaluation
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruptible
 }
 for name, value in QUIET.items():

@@ -81,6 +81,12 @@ class Study:
         return list({config.trial_id: config for candidate in self.candidates for config in candidate.trials}.values())
 
     @property
+    def given_up(self) -> list[TrialConfig]:
+        """Trials that were stopped early."""
+        stopped = {candidate.stopped for candidate in self.candidates}
+        return [config for config in self.trials if config.trial_id in stopped]
+
+    @property
     def best(self) -> Candidate | None:
         """The best complete candidate."""
         complete = [candidate for candidate in self.candidates if candidate.state == "complete"]
@@ -121,7 +127,12 @@ class Study:
     def _add(self, asked: optuna.trial.Trial) -> Candidate:
         """Take up a candidate; trials that another one has as well run once."""
         candidate = Candidate(len(self.candidates), dict(asked.params), self.sweep.candidate(asked.params), asked)
+        given_up = {config.trial_id for config in self.given_up}
         self.candidates.append(candidate)
+        for config in candidate.trials:
+            if config.trial_id in given_up:
+                self._prune(candidate, config.trial_id)
+                return candidate
         for config in candidate.trials:
             if config.trial_id not in self._open and self._state(config) not in ("complete", "diverged"):
                 self._open[config.trial_id] = config

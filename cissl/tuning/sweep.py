@@ -60,24 +60,24 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
     _announce(sweep, work, place)
     if not work.finished:
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
-        if local or ray.is_initialized():  # refused before Ray takes its seconds to start
-            cluster.fit(sweep, [local] if local else cluster.nodes())
-        _keep_provenance(sweep, work, place, arguments)
+        if local:
+            cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
         try:
-            with (
-                _alone(place.folder),
-                cluster.connected(local, dashboard=sweep.resources.workers > 1),
-                Interruptible(),
-            ):
-                datasets = {config.spec.name for config in sweep.trials}
-                cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
-                _tune(sweep, work, place, cluster.fit(sweep, cluster.nodes()), data_dir)
+            with cluster.connected(local, dashboard=sweep.resources.workers > 1):
+                resources = cluster.fit(sweep, cluster.nodes())
+                with _alone(place.folder), Interruptible():
+                    _keep_provenance(sweep, work, place, arguments)
+                    datasets = {config.spec.name for config in sweep.trials}
+                    cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
+                    _tune(sweep, work, place, resources, data_dir)
         except KeyboardInterrupt:
             state.note_stopped(work.trials, place.folder)
             place.publish()
             print(f"Interrupted; {state.describe(work.trials, place.folder)}.")
             print(f"To continue: python sweeps/run.py {shlex.join(arguments)}")
             return INTERRUPTED
+        if isinstance(work, Study):
+            state.note_stopped(work.given_up, place.folder)
         place.publish()
     return _conclude(work, place)
 
@@ -148,7 +148,7 @@ def _search(study: Study, place: Place) -> dict[str, Any]:
             time_attr="step",
             metric=search.metric,
             mode="max",
-            max_t=config.steps,
+            max_t=config.steps + 1,  # at max_t itself it would stop trials that are about to be complete
             grace_period=math.ceil(config.steps * min(1.0, search.asha.grace_kimg / config.train_kimg)),
             reduction_factor=search.asha.reduction_factor,
         )
@@ -212,17 +212,17 @@ class Watcher(NotSaved, tune.Callback):
         self.progress.evaluated(trial_id(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._finish(trial_id(trial))
+        self._finish(trial_id(trial), "stopped")  # early, if it has not yet said so itself
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._finish(trial_id(trial))
+        self._finish(trial_id(trial), "died")
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.progress.show()
 
-    def _finish(self, trial: str) -> None:
+    def _finish(self, trial: str, otherwise: str) -> None:
         recorded = self.place.status(trial).get("state", "failed")
-        self.progress.finish(trial, "died" if recorded == "running" else recorded)
+        self.progress.finish(trial, otherwise if recorded == "running" else recorded)
 
 
 class Interruptible:
@@ -277,12 +277,15 @@ def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Holds a sweep's folder, so that no second process trains the same trials; a process that dies lets go of it."""
-    lock = filelock.FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        held = filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"{folder} is in use: another process runs this sweep now") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another --storage-path") from None
+    with held:
+        yield
 
 
 def _announce(sweep: Sweep, work: Work, place: Place) -> None:
@@ -305,17 +308,12 @@ def _conclude(work: Work, place: Place) -> int:
 
 def _keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
     """Keep the sweep file, and one line for each time that it was run."""
-    folder = place.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
-        row = {
-            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
-            "arguments": list(arguments),
-            "trials": [config.trial_id for config in work.trials],
-        }
-        with open(folder / "runs.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
-        place.publish()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another --storage-path") from None
+    write_text(place.folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
+    row = {
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
+        "arguments": list(arguments),
+        "trials": [config.trial_id for config in work.trials],
+    }
+    with open(place.folder / "runs.jsonl", "a") as file:
+        file.write(json.dumps(row) + "\n")
+    place.publish()

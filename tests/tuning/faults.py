@@ -27,6 +27,7 @@ from tests.tuning.conftest import ROOT, TINY, descendants
 
 KINDS = {"trial killed": 6, "driver killed": 2, "driver terminated": 1, "driver interrupted": 1, "node killed": 2}
 POLL_S = 0.3
+LATEST_S = 2.0  # after training was seen
 SPOIL = 0.3  # odds that a checkpoint is damaged while no driver runs
 
 
@@ -95,7 +96,7 @@ class Disturber:
         while process.poll() is None:
             time.sleep(POLL_S)
             if self.left and self._is_training(process):
-                time.sleep(self.random.uniform(0.0, 3.0))
+                time.sleep(self.random.uniform(0.0, LATEST_S))
                 self._disturb(process)
 
     def _is_training(self, process: subprocess.Popen) -> bool:

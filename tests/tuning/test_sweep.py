@@ -140,3 +140,25 @@ def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
     assert code == 0
     second = json.loads((folder / "search.json").read_text())
     assert second[:2] == first and len(second) == 3 and len(records(folder)) == 6
+
+
+def test_early_stopping_gives_candidates_up_for_good(sweep, tmp_path):
+    search = [
+        "algorithm=supervised",
+        "train_kimg=0.5",
+        "lr=0.3",
+        "search.space={ema_decay: {choice: [0.5, 0.6, 0.9999, 0.99999]}}",  # the latter two hardly leave the start
+        "search.sampler=random",
+        "search.trials=6",
+        "search.asha={grace_kimg: 0.25, reduction_factor: 2}",
+    ]
+    code, out = sweep(*search)
+    assert code == 0, out
+    rows = json.loads((tmp_path / "results" / "tiny" / "search.json").read_text())
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    assert pruned and len(pruned) < len(rows) == 6
+    for row in pruned:
+        status = json.loads((tmp_path / "results" / "tiny" / row["stopped"] / "status.json").read_text())
+        assert status["state"] == "stopped" and 32 <= status["step"] < 64
+    code, out = sweep(*search)
+    assert code == 0 and f"{len(pruned)} pruned, 0 failed, 0 open" in out
