@@ -2,8 +2,10 @@
 
     python -m tests.tuning.faults --kills 100 [--seed 0] [--folder DIR]
 
-Disturbances: SIGKILL of a trial's process; SIGKILL, SIGTERM and SIGINT of the driver; SIGKILL of Ray's node daemon; and
-after some of them the newest checkpoint of a trial is truncated or filled with noise before the sweep goes on.
+Disturbances: SIGKILL of a trial's process; SIGKILL, SIGTERM and SIGINT of the driver; SIGKILL of Ray's node daemon.
+They are spread over the sweep's steps, not over time, so that machines of any speed meet all of them. Before the sweep
+goes on its trials change their order, every file gets another date, as if clocks had been set, and at times the newest
+checkpoint of a trial is truncated or filled with noise.
 """
 
 import argparse
@@ -21,14 +23,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cissl.training.records import read_status
 from cissl.training.trial import run_trial
 from cissl.tuning import sweep_file
 from tests.tuning.conftest import ROOT, TINY, descendants
 
 KINDS = {"trial killed": 6, "driver killed": 2, "driver terminated": 1, "driver interrupted": 1, "node killed": 2}
-POLL_S = 0.3
-LATEST_S = 2.0  # after training was seen
+POLL_S = 0.03
+DELAY_S = 0.1  # at most, after a record was seen, so that not only writing is disturbed
 SPOIL = 0.3  # odds that a checkpoint is damaged while no driver runs
+DECADE_S = 3e8
+ORDERED = ("algorithm", "seed")  # axes whose values change places
 
 
 def undisturbed(sweep: sweep_file.Sweep, folder: Path) -> dict:
@@ -58,13 +63,14 @@ class Disturber:
 
     Args:
         command: what runs the sweep, or continues it.
+        sweep: what it runs.
         folder: of the sweep.
         kills: disturbances in all.
         seed: of their moments and kinds.
     """
 
-    def __init__(self, command: list[str], folder: Path, kills: int, seed: int):
-        self.command, self.folder, self.left = command, folder, kills
+    def __init__(self, command: list[str], sweep: sweep_file.Sweep, folder: Path, kills: int, seed: int):
+        self.command, self.sweep, self.folder, self.left = command, sweep, folder, kills
         self.random = random.Random(seed)
         self.counts: collections.Counter[str] = collections.Counter()
         self.exits: collections.Counter[int] = collections.Counter()
@@ -78,13 +84,17 @@ class Disturber:
                 return
             if code == 0:
                 raise AssertionError(f"the sweep was complete with {self.left} disturbances to go: make it longer")
+            self._set_clocks()
             if self.left and self.random.random() < SPOIL:
                 self._spoil_a_checkpoint()
 
     def _run_once(self) -> int:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
-            self.command, env=environment, cwd=self.folder.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*self.command, *self._in_another_order()],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            cwd=self.folder.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             self._disturb_until_it_ends(process)
@@ -92,12 +102,28 @@ class Disturber:
             process.kill()
         return process.returncode
 
+    def _in_another_order(self) -> list[str]:
+        axes = {key: list(dict.fromkeys(getattr(config, key) for config in self.sweep.trials)) for key in ORDERED}
+        for values in axes.values():
+            self.random.shuffle(values)
+        return [word for key, values in axes.items() for word in ("--set", f"{key}=[{', '.join(map(str, values))}]")]
+
     def _disturb_until_it_ends(self, process: subprocess.Popen) -> None:
+        moment = self._moment()
         while process.poll() is None:
             time.sleep(POLL_S)
-            if self.left and self._is_training(process):
-                time.sleep(self.random.uniform(0.0, LATEST_S))
+            if self.left and self._steps_done() >= moment and self._is_training(process):
+                time.sleep(self.random.uniform(0.0, DELAY_S))
                 self._disturb(process)
+                moment = self._moment()
+
+    def _moment(self) -> float:
+        """The step of the next disturbance, with a fair share of the steps left over for each one after it."""
+        done, steps = self._steps_done(), sum(config.steps for config in self.sweep.trials)
+        return done + self.random.random() * (steps - done) / (self.left + 1)
+
+    def _steps_done(self) -> int:
+        return sum((read_status(self.folder / config.trial_id) or {"step": 0})["step"] for config in self.sweep.trials)
 
     def _is_training(self, process: subprocess.Popen) -> bool:
         return any(b"ImplicitFunc.train" in command_line(pid) for pid in descendants(process.pid))
@@ -117,6 +143,11 @@ class Disturber:
         os.kill(self.random.choice(victims), number)
         self.counts[kind] += 1
         self.left -= 1
+
+    def _set_clocks(self) -> None:
+        for path in self.folder.rglob("*"):
+            moment = time.time() + self.random.uniform(-DECADE_S, DECADE_S)
+            os.utime(path, (moment, moment))
 
     def _spoil_a_checkpoint(self) -> None:
         trials = [path.parent for path in self.folder.glob("*/checkpoints")]
@@ -148,10 +179,10 @@ def main() -> None:
     file = folder / "tiny.yaml"
     file.write_text(TINY.replace("concurrency: 1", "concurrency: 2"))
     words = [f"train_kimg={options.kimg}", "seed=[1, 2, 3]"]
-    calm = undisturbed(sweep_file.load(file, words), folder / "calm")
-    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder]
-    command += [part for word in words for part in ("--set", word)]
-    disturber = Disturber(list(map(str, command)), folder / "tiny", options.kills, options.seed)
+    sweep = sweep_file.load(file, words)
+    calm = undisturbed(sweep, folder / "calm")
+    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder, "--set", words[0]]
+    disturber = Disturber(list(map(str, command)), sweep, folder / "tiny", options.kills, options.seed)
     began = time.monotonic()
     disturber.run()
     torn = records(folder / "tiny")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cissl.tuning import sweep_file
 from tests.tuning.faults import Disturber, records
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +64,6 @@ def test_a_trial_that_diverges_is_recorded_and_not_repeated(sweep, tmp_path):
 
 
 def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep, tmp_path):
-    from cissl.tuning import sweep_file
-
     broken = sweep_file.load(tmp_path / "tiny.yaml").trials[0]
     trial = tmp_path / "results" / "tiny" / broken.trial_id
     trial.mkdir(parents=True)
@@ -81,10 +80,12 @@ def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_records(calm, tiny, tmp_path):
     """`tests.tuning.faults` by itself does this a hundred times and more."""
-    words = [tiny, "--storage-path", tmp_path, "--set", "train_kimg=1", "--set", "concurrency=2"]
-    command = [str(word) for word in (sys.executable, ROOT / "sweeps" / "run.py", *words)]
-    disturber = Disturber(command, tmp_path / "tiny", kills=4, seed=1)
+    words = ["train_kimg=1", "concurrency=2"]
+    command = [sys.executable, ROOT / "sweeps" / "run.py", tiny, "--storage-path", tmp_path]
+    command += [part for word in words for part in ("--set", word)]
+    disturber = Disturber(list(map(str, command)), sweep_file.load(tiny, words), tmp_path / "tiny", kills=4, seed=1)
     disturber.run()
+    assert sum(disturber.counts.values()) >= 4
     assert records(tmp_path / "tiny") == calm
 
 
