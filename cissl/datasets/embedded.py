@@ -1,5 +1,10 @@
 """The data set that needs no download: 1797 handwritten digits, which scikit-learn carries."""
 
+import functools
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 
 from cissl.datasets.store import Images
@@ -14,14 +19,12 @@ def digits() -> Images:
     writer after writer, so that the test digits come from other hands than nearly all of the training
     digits; a random division would test on the writers it trained on and flatter every method.
     """
-    from sklearn.datasets import load_digits  # a second to import, and needed by this data set alone
-
-    scans = load_digits()
-    images = np.round(scans.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = scans.target.astype(np.int64)
+    scans = _scans()
+    images = np.round(scans[:, :64].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    labels = scans[:, 64]
     is_test = _last_of_each_class(labels, TEST_PERCENT)
     return Images(
-        class_names=[str(digit) for digit in scans.target_names],
+        class_names=[str(digit) for digit in range(10)],
         mirror=False,
         shift=1,
         train_images=images[~is_test],
@@ -29,6 +32,17 @@ def digits() -> Images:
         test_images=images[is_test],
         test_labels=labels[is_test],
     )
+
+
+@functools.cache
+def _scans() -> np.ndarray:
+    """Gray levels and class of each scan, int64 (N, 64 + 1).
+
+    Read from scikit-learn's file as it lies there: to import the library takes each process seconds.
+    """
+    file = Path(find_spec("sklearn").origin).parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(file, "rt") as lines:
+        return np.loadtxt(lines, delimiter=",", dtype=np.int64)
 
 
 def _last_of_each_class(labels: np.ndarray, percent: int) -> np.ndarray:
