@@ -10,15 +10,21 @@ from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path` only when it is complete and on the disk."""
+def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A binary file that appears under `path` only when it is complete.
+
+    Args:
+        path: the file.
+        sync: wait until it is on the disk, so that it survives the machine's death and not the process's alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from a shared group
         os.replace(temporary, path)
     except BaseException:
@@ -27,15 +33,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
     """Write UTF-8 text atomically."""
-    with atomic_write(path) as file:
+    with atomic_write(path, sync=sync) as file:
         file.write(text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
     """Write readable JSON atomically; NaN must have been made null before."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", sync=sync)
 
 
 def read_json(path: Path) -> Any | None:

@@ -9,7 +9,8 @@
     checkpoints/      see `checkpoint`
     tensorboard/      events
 
-Every file is replaced as a whole. The history's truth is the one inside the checkpoint.
+Every file is replaced as a whole. The history's truth is the one inside the checkpoint, so that what is written during
+training need not wait for the disk; a trial that ends does.
 """
 
 import datetime
@@ -48,7 +49,7 @@ def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
 
 
 def write_status(folder: Path, state: str, *, step: int, steps: int, seconds: float, error: str | None = None) -> None:
-    """Record how far the trial is; `state` is running, complete, failed, stopped or diverged."""
+    """Record how far the trial is; `state` is running, or for its end complete, failed, stopped or diverged."""
     values = {
         "state": state,
         "step": step,
@@ -57,7 +58,7 @@ def write_status(folder: Path, state: str, *, step: int, steps: int, seconds: fl
         "error": error,
         "updated": now(),
     }
-    write_json(folder / "status.json", values)
+    write_json(folder / "status.json", values, sync=state != "running")
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
@@ -65,19 +66,21 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / "status.json")
 
 
-def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray) -> None:
+def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray, *, sync: bool = True) -> None:
     """Record all evaluations so far.
 
     Args:
         folder: the trial's folder.
         rows: one per evaluation, at least one; NaN is written as null.
         confusions: (evaluations, C, C) integer.
+        sync: wait for the disk.
     """
-    write_text(folder / "history.jsonl", "".join(json.dumps(without_nan(row)) + "\n" for row in rows))
-    with atomic_write(folder / "confusion.npy") as file:
+    write_text(folder / "history.jsonl", "".join(json.dumps(without_nan(row)) + "\n" for row in rows), sync=sync)
+    with atomic_write(folder / "confusion.npy", sync=sync) as file:
         np.save(file, confusions.astype(np.int32))
     for key, name in (("accuracy", "accuracy"), ("gmean", "GM")):
-        write_json(folder / "stats" / f"{name}.json", without_nan(window_summaries([row[key] for row in rows])))
+        summaries = without_nan(window_summaries([row[key] for row in rows]))
+        write_json(folder / "stats" / f"{name}.json", summaries, sync=sync)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ class _Run:
                     on_evaluation({**row, "steps": steps})
         if events:
             events.close()
-        self._record_history()
+        self._record_history(sync=True)
         self.record("complete")
         return trainer.history[-1]
 
@@ -137,16 +137,16 @@ class _Run:
     def _record_evaluation(self, events: SummaryWriter | None) -> None:
         if not self.writes:
             return
-        self._record_history()
+        self._record_history(sync=False)
         self.record("running")
         row = self.trainer.history[-1]
         for name in CURVES:
             events.add_scalar(name, row[name], row["step"])
         events.flush()
 
-    def _record_history(self) -> None:
+    def _record_history(self, *, sync: bool) -> None:
         if self.writes:
-            records.write_history(self.folder, self.trainer.history, np.stack(self.trainer.confusions))
+            records.write_history(self.folder, self.trainer.history, np.stack(self.trainer.confusions), sync=sync)
 
     def _save(self) -> None:
         if self.writes:
