@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/python analysis/tables.py "$(RESULTS)/digits_lt" --format markdown
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
