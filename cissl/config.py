@@ -87,6 +87,9 @@ class TrialConfig:
     report_kimg: float = setting(64.0, "evaluate every so many kimg", above=0)
     save_kimg: float = setting(64.0, "write a checkpoint every so many kimg", above=0, changes_result=False)
     keep_ckpt: int = setting(2, "checkpoints kept; older ones are removed", at_least=1, changes_result=False)
+    keep_training_state: bool = setting(
+        False, "keep the checkpoints of a complete trial too, not its averaged weights alone", changes_result=False
+    )
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

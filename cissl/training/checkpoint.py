@@ -1,8 +1,10 @@
 """Checkpoints: one file each, written atomically, verified before use, the oldest removed.
 
-A checkpoint holds tensors and plain values only, so that loading one never executes code.
+A checkpoint holds tensors and plain values only, so that loading one never executes code. When a trial is complete its
+averaged weights alone remain.
 """
 
+import contextlib
 import logging
 import zipfile
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch
 from cissl.training.files import atomic_write
 
 logger = logging.getLogger(__name__)
+
+WEIGHTS = "weights.pt"
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -30,15 +34,38 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.pt"))
 
 
+def damaged_checkpoints(folder: Path) -> list[Path]:
+    """Files that were found damaged and set aside."""
+    return sorted(folder.glob("step_*.damaged"))
+
+
 def load_newest_checkpoint(folder: Path, *, map_location: Any = "cpu") -> dict[str, Any] | None:
-    """The newest intact checkpoint's state, or None; a damaged one is named in a warning and passed over."""
+    """The newest intact checkpoint's state, or None; a damaged one is named in a warning and set aside."""
     for path in reversed(checkpoints(folder)):
         try:
             _check_integrity(path)
             return torch.load(path, map_location=map_location, weights_only=True)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # whatever a damaged file raises, an older one may still be good
             logger.warning("damaged checkpoint %s passed over (%s)", path, error)
+            with contextlib.suppress(OSError):  # another worker of the trial was faster
+                path.rename(path.with_suffix(".damaged"))
     return None
+
+
+def finish_checkpoints(folder: Path) -> None:
+    """Remove what only an unfinished trial needs; damaged files stay to be looked at."""
+    for path in checkpoints(folder):
+        path.unlink()
+    with contextlib.suppress(OSError):  # not empty
+        folder.rmdir()
+
+
+def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Keep a network's state dict, as `cissl.models.build` can load it."""
+    with atomic_write(folder / WEIGHTS) as file:
+        torch.save(weights, file)
 
 
 def _check_integrity(path: Path) -> None:

@@ -6,7 +6,8 @@
     history.jsonl     one row per evaluation                 rewritten at every evaluation
     confusion.npy     int32 (evaluations, C, C), test set    rewritten at every evaluation
     stats/            accuracy.json and GM.json: last 1, 10, 20 and 50 evaluations
-    checkpoints/      see `checkpoint`
+    checkpoints/      to go on from, see `checkpoint`; removed when the trial is complete
+    weights.pt        the averaged network of a complete trial
     tensorboard/      events
 
 Every file is replaced as a whole. The history's truth is the one inside the checkpoint, so that what is written during
@@ -48,14 +49,34 @@ def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
     write_json(folder / "config.json", values)
 
 
-def write_status(folder: Path, state: str, *, step: int, steps: int, seconds: float, error: str | None = None) -> None:
-    """Record how far the trial is; `state` is running, or for its end complete, failed, stopped or diverged."""
+def write_status(
+    folder: Path,
+    state: str,
+    *,
+    step: int,
+    steps: int,
+    seconds: float,
+    error: str | None = None,
+    damaged: Sequence[str] = (),
+) -> None:
+    """Record how far the trial is.
+
+    Args:
+        folder: the trial's folder.
+        state: running, or for its end complete, failed, stopped or diverged.
+        step: updates made, of `steps` in all.
+        steps: see there.
+        seconds: training time.
+        error: what it failed of.
+        damaged: names of the checkpoints that were found damaged.
+    """
     values = {
         "state": state,
         "step": step,
         "steps": steps,
         "seconds": round(seconds, 3),
         "error": error,
+        "damaged": list(damaged),
         "updated": now(),
     }
     write_json(folder / "status.json", values, sync=state != "running")

@@ -15,8 +15,14 @@ from cissl import datasets, models
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training import records
-from cissl.training.checkpoint import load_newest_checkpoint, save_checkpoint
-from cissl.training.distributed import rank
+from cissl.training.checkpoint import (
+    damaged_checkpoints,
+    finish_checkpoints,
+    load_newest_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from cissl.training.distributed import rank, sum_over_workers, world_size
 from cissl.training.files import read_json, write_json
 from cissl.training.trainer import Trainer, TrialDiverged
 
@@ -78,12 +84,14 @@ class _Run:
 
     def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, device: str, data_dir: Path | None):
         self.config, self.folder = config, folder
+        self.checkpoints = folder / "checkpoints"
         self.writes = rank() == 0
         dataset = datasets.load(config.dataset, data_dir)
         self.trainer = Trainer(config, dataset, torch.device(device))
-        state = load_newest_checkpoint(folder / "checkpoints", map_location=device)
+        state = load_newest_checkpoint(self.checkpoints, map_location=device)
         if state:
             self.trainer.load_state_dict(state["trainer"])
+        _require_agreement(self.trainer.step, device)
         self._seconds = state["seconds"] if state else 0.0
         self._saved_step = self.trainer.step
         self._began = time.monotonic()
@@ -123,7 +131,7 @@ class _Run:
         if events:
             events.close()
         self._record_history(sync=True)
-        self.record("complete")
+        self._finish()
         return trainer.history[-1]
 
     def record(self, state: str, error: str | None = None) -> None:
@@ -132,7 +140,10 @@ class _Run:
             # An interrupted trial goes on from its checkpoint, not from where it was.
             step = self._saved_step if state == "stopped" else self.trainer.step
             steps = self.config.steps
-            records.write_status(self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error)
+            damaged = [path.name for path in damaged_checkpoints(self.checkpoints)]
+            records.write_status(
+                self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error, damaged=damaged
+            )
 
     def _record_evaluation(self, events: SummaryWriter | None) -> None:
         if not self.writes:
@@ -151,8 +162,22 @@ class _Run:
     def _save(self) -> None:
         if self.writes:
             state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds}
-            save_checkpoint(self.folder / "checkpoints", self.trainer.step, state, keep=self.config.keep_ckpt)
+            save_checkpoint(self.checkpoints, self.trainer.step, state, keep=self.config.keep_ckpt)
             self._saved_step = self.trainer.step
+
+    def _finish(self) -> None:
+        """Leave the averaged weights, and of a complete trial no checkpoint: at no moment is there neither."""
+        if self.writes:
+            save_weights(self.folder, self.trainer.learner.ema_model.state_dict())
+            self.record("complete")
+            if not self.config.keep_training_state:
+                finish_checkpoints(self.checkpoints)
+
+
+def _require_agreement(step: int, device: str) -> None:
+    """See that all workers go on from the same checkpoint; a shared folder may show a machine an older one."""
+    if sum_over_workers(torch.tensor(step, device=device)).item() != step * world_size():
+        raise RuntimeError(f"the workers found different checkpoints, this one that of step {step}")
 
 
 def _check_folder(folder: Path, config: TrialConfig) -> None:

@@ -16,6 +16,8 @@ from cissl.errors import UserError
 from cissl.tuning.sweep_file import Sweep
 
 STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving average, momentum
+VALUE = 4  # bytes of a parameter, and of an entry of a confusion matrix
+ROW, ROW_PER_CLASS = 1000, 60  # bytes that an evaluation adds to history and TensorBoard
 CLASSES_SHOWN = 10
 CHANNELS = 3  # of every known data set that has to be prepared
 
@@ -107,11 +109,28 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     ]
     text.insert(1, "  ".join("-" * width for width in widths))
     steps = sum(config.steps for config in sweep.trials)
-    disk = sum(sizes[config.trial_id] * 4 * STORED_COPIES * config.keep_ckpt for config in sweep.trials)
-    text += ["", f"{len(sweep.trials)} trials, {steps} steps, about {_bytes(disk)} of checkpoints"]
+    needs = [disk(config, sizes[config.trial_id], facts[config.dataset].classes) for config in sweep.trials]
+    kept, running = sum(complete for complete, _ in needs), max(running for _, running in needs)
+    text += [
+        "",
+        f"{len(sweep.trials)} trials, {steps} steps; about {_bytes(kept)} on the disk when all are complete, and up to "
+        f"{_bytes(running)} for each trial while it runs",
+    ]
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
     return "\n".join(text)
+
+
+def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
+    """Bytes that a trial's folder takes: when it is complete, and at most while it runs.
+
+    A running trial has `keep_ckpt` checkpoints and the one that is being written, each with the history.
+    """
+    evaluations = -(-config.steps // config.report_steps)
+    records = evaluations * (ROW + ROW_PER_CLASS * classes + VALUE * classes**2)
+    checkpoint = STORED_COPIES * VALUE * parameters + records
+    complete = VALUE * parameters + records + config.keep_training_state * config.keep_ckpt * checkpoint
+    return complete, (config.keep_ckpt + 1) * checkpoint + records
 
 
 def _swept(trials: Sequence[TrialConfig]) -> list[str]:

@@ -57,8 +57,17 @@ def note_stopped(trials: Iterable[TrialConfig], folder: Path) -> None:
     for config in trials:
         status = _status(config, folder)
         if status.get("state") == "running":
-            kept = {key: status[key] for key in ("step", "steps", "seconds")}
+            kept = {key: status[key] for key in ("step", "steps", "seconds", "damaged") if key in status}
             write_status(folder / config.trial_id, "stopped", **kept)
+
+
+def damaged(trials: Iterable[TrialConfig], folder: Path) -> list[str]:
+    """The checkpoints that were found damaged, so that a trial went on from an older one."""
+    return [
+        f"damaged checkpoint, not used: {folder / config.trial_id / 'checkpoints' / name}"
+        for config in trials
+        for name in _status(config, folder).get("damaged", ())
+    ]
 
 
 def describe_search(study: Study) -> str:

@@ -301,7 +301,8 @@ def _conclude(work: Work, place: Place) -> int:
         print(state.describe_search(work))
         trials = [config for candidate in work.candidates if candidate.state != "pruned" for config in candidate.trials]
     failures = state.failures(trials, place.folder)
-    print(f"{len(trials) - len(failures)} of {len(trials)} trials complete.", *failures, sep="\n")
+    damaged = state.damaged(trials, place.folder)
+    print(f"{len(trials) - len(failures)} of {len(trials)} trials complete.", *failures, *damaged, sep="\n")
     print(f"The table: {state.table_command(str(place), search=isinstance(work, Study))}")
     return SOME_FAILED if failures else ALL_COMPLETE
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from cissl.training.checkpoint import checkpoints, load_newest_checkpoint, save_checkpoint
+from cissl.training.checkpoint import checkpoints, damaged_checkpoints, load_newest_checkpoint, save_checkpoint
 from cissl.training.files import atomic_write, read_json, write_json
 
 
@@ -42,6 +42,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
     with caplog.at_level(logging.WARNING):
         assert load_newest_checkpoint(tmp_path)["step"] == 1
     assert newest.name in caplog.text
+    assert damaged_checkpoints(tmp_path) == [newest.with_suffix(".damaged")]
+    save_checkpoint(tmp_path, 2, {"step": 2}, keep=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_0000000001.pt", "step_0000000002.pt"]
 
 
 def test_loading_never_runs_code(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Several workers train what one trains: same batches, losses, class prior, rates and weights, up to float noise."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.training import distributed
+from cissl.training import distributed, records
+from cissl.training.checkpoint import load_newest_checkpoint
+from cissl.training.trial import run_trial
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = dict(
@@ -26,6 +30,14 @@ SETTINGS = dict(
     train_kimg=20 * 8 / 1024,
     report_kimg=8 / 1024,
 )
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def train(tmp_path, workers, **settings):
@@ -56,6 +68,38 @@ def test_several_workers_equal_one(tmp_path, algorithm, numbers):
             assert worker["losses"] == pytest.approx(alone["losses"], abs=2e-4)
             assert_close(alone["state"]["learner"], worker["state"]["learner"])
             assert_close(alone["state"]["augmentation"], worker["state"]["augmentation"])
+
+
+@pytest.mark.slow
+def test_a_trial_may_go_on_with_another_number_of_workers(tmp_path, one_thread):
+    """One worker to step 7, two to step 14, one to the end."""
+    config = TrialConfig.from_mapping(
+        SETTINGS | {"algorithm": "cadr", "save_kimg": 3 * 8 / 1024, "keep_training_state": True}
+    )
+    run_trial(config, tmp_path / "alone", device="cpu")
+
+    folder = tmp_path / "changing"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(config, folder, device="cpu", on_evaluation=interrupting)
+    arguments = ["2", str(tmp_path / "rendezvous"), str(folder), json.dumps(config.to_dict()), "14"]
+    command = [sys.executable, "-m", "tests.training.trial_worker"]
+    processes = [subprocess.Popen([*command, str(rank), *arguments], cwd=ROOT) for rank in range(2)]
+    assert processes[0].wait(timeout=200) == -signal.SIGKILL
+    assert processes[1].wait(timeout=200) != 0  # without the other it cannot go on
+    assert records.read_status(folder)["step"] == 14
+    run_trial(config, folder, device="cpu")
+
+    alone, changing = (records.read_history(tmp_path / name) for name in ("alone", "changing"))
+    assert [row["step"] for row in changing] == list(range(1, 21))
+    assert [row["loss"] for row in changing] == pytest.approx([row["loss"] for row in alone], abs=2e-4)
+    states = [load_newest_checkpoint(tmp_path / name / "checkpoints") for name in ("alone", "changing")]
+    for part in ("learner", "augmentation"):
+        assert_close(*(state["trainer"][part] for state in states))
+
+
+def interrupting(row):
+    if row["step"] == 7:
+        raise KeyboardInterrupt
 
 
 def test_an_uneven_batch_is_refused_with_advice(monkeypatch):

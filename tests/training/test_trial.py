@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cissl import datasets
+from cissl import datasets, models
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training import metrics, records
 from cissl.training.checkpoint import checkpoints
-from cissl.training.trainer import Trainer, TrialDiverged
+from cissl.training.trainer import Trainer, TrialDiverged, to_float
 from cissl.training.trial import run_trial
 
 BATCH = 8
@@ -37,6 +37,7 @@ TINY = TrialConfig(
     train_kimg=kimg(24),
     report_kimg=kimg(6),
     save_kimg=kimg(4),
+    keep_training_state=True,
 )
 
 
@@ -139,6 +140,17 @@ def test_an_interrupted_and_resumed_trial_ends_bit_identical(tmp_path, changes):
     assert_same_results(tmp_path / "undisturbed", resumed)
 
 
+def test_a_complete_trial_leaves_its_averaged_weights_alone(tmp_path):
+    last = run_trial(dataclasses.replace(TINY, keep_training_state=False), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    network = models.build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1, scales=2).eval()
+    network.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    data = datasets.load(TINY.dataset)
+    with torch.no_grad():
+        predicted = network(to_float(torch.from_numpy(data.test_images).permute(0, 3, 1, 2))).argmax(1)
+    assert 100 * (predicted.numpy() == data.test_labels).mean() == pytest.approx(last["accuracy"], abs=0.2)
+
+
 def test_state_that_matters_is_in_the_checkpoint(tmp_path):
     run_trial(TINY, tmp_path)
     tensors = results(tmp_path)[2]
@@ -163,6 +175,7 @@ def test_a_damaged_checkpoint_costs_steps_but_no_result(tmp_path):
     newest.write_bytes(newest.read_bytes()[:-200])
     run_trial(TINY, damaged)
     assert_same_results(tmp_path / "undisturbed", damaged)
+    assert records.read_status(damaged)["damaged"] == [newest.with_suffix(".damaged").name]
 
 
 def interrupting(row):

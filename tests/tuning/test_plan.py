@@ -1,6 +1,12 @@
-"""The dry run's table tells trials apart."""
+"""The dry run's table tells trials apart, and what they need."""
 
-from cissl.tuning import cli
+import pytest
+
+from cissl.config import TrialConfig
+from cissl.datasets import load
+from cissl.models import build, parameter_count
+from cissl.training.trial import run_trial
+from cissl.tuning import cli, plan
 
 
 def test_swept_settings_have_a_column(tiny, capsys):
@@ -8,3 +14,28 @@ def test_swept_settings_have_a_column(tiny, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["trial", "split", "lr", "steps"]
     assert sorted(line.split()[2] for line in lines[2:6]) == ["0.03", "0.03", "0.1", "0.1"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_disk_space_is_what_a_trial_takes(tmp_path, keep):
+    kimg = 4 * 16 / 1024
+    config = TrialConfig(
+        dataset="digits_LT_10.1@10-20", algorithm="supervised", filters=32, repeat=1, scales=2, batch=16,
+        train_kimg=kimg, report_kimg=kimg / 4, save_kimg=kimg / 4, keep_training_state=keep,
+    )  # fmt: skip
+    largest = 0
+
+    def measure(row):
+        nonlocal largest
+        largest = max(largest, size(tmp_path))
+
+    run_trial(config, tmp_path, device="cpu", on_evaluation=measure)
+    data = load(config.dataset)
+    parameters = parameter_count(build(classes=10, side=8, channels=1, arch="wrn", filters=32, repeat=1, scales=2))
+    complete, running = plan.disk(config, parameters, data.classes)
+    assert size(tmp_path) == pytest.approx(complete, rel=0.1)
+    assert 0.6 * running < largest <= running  # the checkpoint that is being written is not there at an evaluation
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -116,7 +116,7 @@ def test_a_sweep_in_a_store_continues_from_it(sweep, store, tiny, tmp_path, caps
     assert cli.main(words) == 0
     assert "2 of 2 trials complete." in capsys.readouterr().out
     folder = tmp_path / "store" / "tiny"
-    assert len(list(folder.glob("*/checkpoints/*.pt"))) == 4
+    assert len(list(folder.glob("*/weights.pt"))) == 2
     monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))  # another machine, with nothing of its own
     assert cli.main(words) == 0
     assert "2 trials: 2 complete" in capsys.readouterr().out
