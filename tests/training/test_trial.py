@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import resource
 
 import numpy as np
 import pytest
@@ -176,6 +177,26 @@ def test_a_damaged_checkpoint_costs_steps_but_no_result(tmp_path):
     run_trial(TINY, damaged)
     assert_same_results(tmp_path / "undisturbed", damaged)
     assert records.read_status(damaged)["damaged"] == [newest.with_suffix(".damaged").name]
+
+
+def test_a_full_disk_costs_steps_but_no_result(tmp_path):
+    run_trial(TINY, tmp_path / "undisturbed")
+    full = tmp_path / "full"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(row):
+        if row["step"] == 12:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # room for records, not for checkpoints
+
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            run_trial(TINY, full, on_evaluation=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert records.read_status(full)["state"] == "failed"
+    assert {path.name for path in (full / "checkpoints").iterdir()} == {"step_0000000008.pt", "step_0000000012.pt"}
+    run_trial(TINY, full)
+    assert_same_results(tmp_path / "undisturbed", full)
 
 
 def interrupting(row):
