@@ -1,6 +1,5 @@
 """Results in an object store: what is copied when, on ``file://`` and on a server that speaks S3."""
 
-import importlib.util
 import json
 import os
 import socket
@@ -126,8 +125,6 @@ def test_a_sweep_in_a_store_continues_from_it(sweep, store, tiny, tmp_path, caps
 @pytest.mark.slow
 def test_s3(tiny, tmp_path):
     """A server of moto (PyPI) on loopback, the whole program and the table."""
-    if importlib.util.find_spec("moto") is None:
-        pytest.skip("needs moto[server]")
     from pyarrow import fs
 
     with socket.socket() as found:
