@@ -50,6 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     written = 0
     for heading, series in series_by_setting(grid):
+        print(f"drawing {heading} ...", flush=True)
         for kind in arguments.kind or FIGURES:
             try:
                 figure = figures.draw(kind, series, heading)

@@ -202,7 +202,9 @@ def pseudo_labels(series: Series, title: str) -> Figure:
     axes[0].set_ylabel("share of kept (%)")
     _class_axis(axes[0], counts[order], order)
     axes[0].set_xlabel("class, by number of labels (below)")
+    axes[1].sharex(axes[2])  # one of them may have kept its first pseudo-label late
     for axis, (part, members) in zip(axes[1:], parts.items(), strict=True):
+        axis.set_ylim(-3, 103)
         axis.set_ylabel("precision (%)")
         axis.set_title(f"pseudo-labels of {part} classes: {_class_range(members)}", loc="left")
     return _finish(figure, axes, "step", styles, ("lines", "markers"))

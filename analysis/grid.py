@@ -44,6 +44,7 @@ SYMBOLS = {
 }
 SETTING = ("name", "imbalance_ratio", "labels", "unlabeled", "size", "valid")
 FEW_VALIDATION_IMAGES = 100
+NAMES_SHOWN = 3
 ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
 BOOKKEEPING = ("dataset", "save_kimg", "keep_ckpt")  # dataset is taken apart; the others change no result
@@ -239,7 +240,13 @@ def _without_seed(name: str) -> str:
 def _waiting_notes(names: list[str]) -> list[str]:
     if not names:
         return []
-    return [f"{len(names)} planned trials have not started: {', '.join(names)}."]
+    return [f"{len(names)} planned trials have not started: {some(names)}."]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list that may be long and stands below every table."""
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _search_notes(searched: list[Trial]) -> list[str]:

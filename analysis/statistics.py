@@ -40,7 +40,10 @@ ALL = "all settings"
 
 @dataclass(frozen=True)
 class Summary:
-    """One cell: n, mean, sample std, and confidence intervals of the mean (NaN for fewer than two trials)."""
+    """One cell: n, mean, sample std, and confidence intervals of the mean (NaN for fewer than two trials).
+
+    Intervals end where percentages do.
+    """
 
     n: int
     mean: float
@@ -57,7 +60,7 @@ class Comparison:
         interval: of the mean difference, from Student's t.
         effect: mean difference ÷ sample std of the differences (Cohen's d for pairs).
         improvement: probability that a trial of the method beats one of the baseline in the same setting, ties
-            counting half (Mann-Whitney's U ÷ number of combinations).
+            counting half (Mann-Whitney's U ÷ number of combinations); NaN with fewer than two pairs.
         p: exact sign-flip test, two-sided; NaN with fewer pairs than can reach 5 %.
         corrected: p after Benjamini-Hochberg over all comparisons made together.
     """
@@ -93,7 +96,7 @@ def summarize(figures: Sequence[float], level: float = LEVEL) -> Summary:
         len(values),
         float(values.mean()),
         float(values.std(ddof=1)),
-        t_interval(values, level),
+        within(t_interval(values, level), 0, 100),
         bootstrap(values, level),
     )
 
@@ -104,6 +107,11 @@ def t_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
         return float(values[0]), float(values[0])
     low, high = stats.t.interval(level, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return float(low), float(high)
+
+
+def within(interval: tuple[float, float], lowest: float, highest: float) -> tuple[float, float]:
+    """The part of an interval that is possible; with two or three trials Student's reaches far beyond it."""
+    return max(interval[0], lowest), min(interval[1], highest)
 
 
 def bootstrap(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
@@ -129,12 +137,12 @@ def compare(pairs: Sequence[tuple[float, float]], groups: Sequence[object] = ())
     if n == 0:
         return Comparison(0, np.nan, (np.nan, np.nan), np.nan, np.nan, np.nan)
     if n == 1:
-        return Comparison(1, float(differences[0]), (np.nan, np.nan), np.nan, _improvement(values, groups), np.nan)
+        return Comparison(1, float(differences[0]), (np.nan, np.nan), np.nan, np.nan, np.nan)
     spread = float(differences.std(ddof=1))
     return Comparison(
         n,
         float(differences.mean()),
-        t_interval(differences),
+        within(t_interval(differences), -100, 100),
         float(differences.mean()) / spread if spread else np.nan,
         _improvement(values, groups),
         _sign_flip_p(differences) if n >= FEWEST_PAIRS else np.nan,

@@ -23,7 +23,7 @@ from analysis import formats, labels
 from analysis.cli import add_choice_arguments, finish, run
 from analysis.errors import AnalysisError
 from analysis.formats import Entry, Line, Table
-from analysis.grid import ROWS, SETTING, Cell, Grid, Key, build
+from analysis.grid import ROWS, SETTING, Cell, Grid, Key, build, some
 from analysis.results import Records, load
 from analysis.search import search_tables
 from analysis.selection import METRICS, SELECTIONS
@@ -97,7 +97,7 @@ def _left_out(cell: Cell) -> str:
     for trial, reason in cell.left_out:
         by_reason.setdefault(reason, []).append(trial.name)
     if cell.waiting:
-        by_reason["not started"] = cell.waiting
+        by_reason["not started"] = [some(cell.waiting)]
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 

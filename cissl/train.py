@@ -23,7 +23,7 @@ EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 3
 SWITCHES = {
     "cap": "class-aware propensity",
     "cai": "class-aware imputation",
-    "cadr": "the doubly robust term; needs --CAP",
+    "cadr": "doubly robust term; needs --CAP",
 }
 
 
@@ -78,13 +78,12 @@ def make_parser() -> argparse.ArgumentParser:
     """One flag for every setting, with its default and meaning."""
     parser = Parser(prog="python -m cissl.train", description=__doc__, allow_abbrev=False)
     for switch, meaning in SWITCHES.items():
-        parser.add_argument(
-            f"--{switch}", action="store_true", default=False, help=f"{meaning} (write --{switch.upper()})"
-        )
+        parser.add_argument(f"--{switch.upper()}", f"--{switch}", action="store_true", dest=switch, help=meaning)
     for field in dataclasses.fields(TrialConfig):
         symbol = f", {field.metadata['symbol']} in the paper" if field.metadata["symbol"] else ""
         choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        help = f"{field.metadata['help']}{choices}{symbol} [{field.default}]".replace("%", "%%")
+        default = "" if field.default is None else f" [{field.default}]"  # None: the help says what that comes to
+        help = f"{field.metadata['help']}{choices}{symbol}{default}".replace("%", "%%")
         parser.add_argument(f"--{field.name}", default=argparse.SUPPRESS, metavar="V", help=help)
     parser.add_argument("--train_dir", default="./experiments", help="folder of trials' folders [./experiments]")
     parser.add_argument("--data_dir", help="where prepared data sets are [$ML_DATA]")

@@ -11,6 +11,7 @@ from cissl.datasets.progress import tracked
 from cissl.errors import UserError
 
 PARTS = ("labeled", "unlabeled", "validation", "test")
+BARS = "#555555"  # one thing is drawn, which needs no colour
 SHEET_ROWS, SHEET_COLUMNS = 20, 20  # classes, and images of each, on the contact sheet
 
 
@@ -108,7 +109,8 @@ def _matplotlib_figure() -> type:
 def _draw_distributions(data: Dataset, axes) -> None:
     for axis, (part, counts) in zip(axes, part_counts(data).items(), strict=True):
         known, unknown = counts[:-1], counts[-1]
-        axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= SHEET_ROWS else 1.0)
+        axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= SHEET_ROWS else 1.0, color=BARS)
+        axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(f"{part}: {counts.sum()}" + (f" ({unknown} of unknown class)" if unknown else ""), fontsize=10)
         axis.set_xlabel("class")
         axis.yaxis.get_major_locator().set_params(integer=True)

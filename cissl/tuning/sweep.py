@@ -9,6 +9,7 @@ import json
 import math
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -74,7 +75,7 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
             state.note_stopped(work.trials, place.folder)
             place.publish()
             print(f"Interrupted; {state.describe(work.trials, place.folder)}.")
-            print(f"To continue: python sweeps/run.py {shlex.join(arguments)}")
+            print(f"To continue: {shlex.join([sys.executable, sys.argv[0], *arguments])}")
             return INTERRUPTED
         if isinstance(work, Study):
             state.note_stopped(work.given_up, place.folder)

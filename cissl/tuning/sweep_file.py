@@ -18,6 +18,7 @@ search:                               # instead of a grid, or around it: every c
   trials: 20                          #   candidates
   sampler: tpe                        #   or random
   seed: 0
+  asha: {grace_kimg: 4, reduction_factor: 3}   # optional: weak trials end early (learning rates follow the full length)
 resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
 concurrency: 2                        # trials at a time; default: as many as fit
 data_dir: /shared/data                # prepared data sets; default: $ML_DATA, else ~/.cache/cissl

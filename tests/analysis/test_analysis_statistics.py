@@ -132,3 +132,9 @@ def test_command_runs_although_it_is_called_statistics(tmp_path):
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, cwd=script.parent
     )
     assert done.returncode == 0 and "+10.00" in done.stdout, done.stderr
+
+
+def test_nothing_impossible_is_said_of_two_trials_and_nothing_of_one_pair():
+    assert summarize([90.0, 99.0]).t_interval == pytest.approx((37.33, 100.0), abs=0.01)
+    assert compare([(90.0, 5.0), (99.0, 90.0)]).interval == (-100, 100)
+    assert np.isnan(compare([(2.0, 1.0)]).improvement)

@@ -220,6 +220,14 @@ def test_a_planned_trial_counts_in_the_cell_of_its_equals(tmp_path):
     assert made.footnotes[0][1] == f"{other}: not started"
 
 
+def test_of_many_trials_that_have_not_started_the_first_are_named(tmp_path):
+    path = write_trial(tmp_path, dataset="digits_LT_20.1@20-1", algorithm="fixmatch", seed=1)
+    write_sweep(tmp_path, [path.name, *(f"fixmatch-digits_LT_20-s{seed}-01234567" for seed in range(2, 12))])
+    (footnote,) = table(load([tmp_path]), "accuracy").footnotes
+    names = ", ".join(f"fixmatch-digits_LT_20-s{seed}" for seed in (10, 11, 2))
+    assert footnote[1] == f"{names} and 7 more: not started"
+
+
 def test_smoke_runs_are_shown_only_when_named(tmp_path):
     write_trial(tmp_path / "study", seed=1)
     write_trial(tmp_path / "study-smoke", seed=1, lr=0.5)

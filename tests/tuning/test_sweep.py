@@ -111,7 +111,7 @@ def test_an_interruption_ends_with_code_3_and_the_same_command_continues(number,
     finally:
         process.kill()
     assert process.returncode == 3, err
-    assert "Interrupted; 1 trials: 1 continues at step" in out and "To continue: python sweeps/run.py" in out
+    assert "Interrupted; 1 trials: 1 continues at step" in out and f"To continue: {sys.executable} " in out
     assert "Traceback" not in err
     assert states(folder) == ["stopped"]
 
