@@ -68,6 +68,9 @@ class TrialConfig:
     ath: float = setting(0.80, "CTAugment: threshold below which a bin is not drawn", at_least=0, at_most=1)
     adecay: float = setting(0.99, "CTAugment: decay of the bins' rates", at_least=0, at_most=1)
 
+    precision: str = setting("fp32", "arithmetic of the network's forward and backward pass", choices=("fp32", "bf16"))
+    compile: bool = setting(False, "compile the network: a minute or two at the start, faster steps afterwards")
+
     batch: int = setting(64, "labeled images per step", symbol="B", at_least=1)
     uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
     lr: float = setting(0.03, "learning rate at the start", symbol="η", above=0)

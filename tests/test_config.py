@@ -53,11 +53,12 @@ def test_every_setting_that_changes_a_result_changes_the_hash():
     base = TrialConfig()
     other = {
         "dataset": "cifar10.2@4000-5000", "algorithm": "cadr", "arch": "res18", "augment": "d.d.rac", "scales": 2,
-        "bn_decay": 0.9, "ema_decay": 0.9, "cap_ema": False, "confidence": 0.5, "ath": 0.5, "adecay": 0.5,
-        "cap_ema_momentum": 0.5,
+        "bn_decay": 0.9, "ema_decay": 0.9, "confidence": 0.5, "ath": 0.5, "adecay": 0.5,
+        "cap_ema_momentum": 0.5, "precision": "bf16",
     }  # fmt: skip
     for field in dataclasses.fields(TrialConfig):
-        value = other[field.name] if field.name in other else getattr(base, field.name) + 1
+        default = getattr(base, field.name)
+        value = not default if field.type is bool else other.get(field.name) or default + 1
         changed = dataclasses.replace(base, **{field.name: value})
         assert (changed.hash != base.hash) == field.metadata["changes_result"], field.name
 

@@ -37,7 +37,7 @@ class CNN13(Classifier):
         self.dense = Dense(f, classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        return self.layers(x).mean(dim=(2, 3))
+        return self.layers(x).mean(dim=(2, 3), dtype=self.dense.weight.dtype)
 
     def initialise(self, generator: torch.Generator) -> None:
         """All kernels Glorot uniform."""

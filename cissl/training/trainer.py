@@ -13,6 +13,7 @@ from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.training import metrics
+from cissl.training.device import Images, to_device
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers
 from cissl.training.learner import Learner
 from cissl.training.optim import learning_rate
@@ -72,6 +73,7 @@ class Trainer:
         self._labeled = EpochSampler(len(dataset.labeled), config.seed, "labeled")
         self._unlabeled = EpochSampler(len(dataset.unlabeled), config.seed, "unlabeled")
         self._interval = Interval(dataset.classes, device)
+        self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train to the end, yielding the new history row after each evaluation and None after every other step.
@@ -88,15 +90,16 @@ class Trainer:
         """One optimizer update; with CTAugment also one update of its rates."""
         config, unlabeled = self.config, self.learner.algorithm.unlabeled
         indices = self.dataset.labeled[self._labeled.batch(self.step, config.batch)]
-        targets = self._on_device(self.dataset.labels[indices])
-        labeled = self.augmentation.labeled(self._images(indices[own_rows()]), self._random("labeled", config.batch))
+        targets = to_device(self.dataset.labels[indices], self.device)
+        images = self._images.batch(indices[own_rows()])
+        labeled = self.augmentation.labeled(images, self._random("labeled", config.batch))
         if not unlabeled:
             self._interval.add(self.learner.update(self.step, labeled, targets), config.wu)
         else:
             total = config.batch * config.uratio
             indices = self.dataset.unlabeled[self._unlabeled.batch(self.step, total)]
-            hidden = self._on_device(self.dataset.labels[indices])  # for the records of `Interval` alone
-            images = self._images(indices[own_rows()])
+            hidden = to_device(self.dataset.labels[indices], self.device)  # for the records of `Interval` alone
+            images = self._images.batch(indices[own_rows()])
             weak = self.augmentation.weak(images, self._random("weak", total))
             strong = self.augmentation.strong(images, self._random("strong", total))
             if self.augmentation.uses_ctaugment:
@@ -108,16 +111,17 @@ class Trainer:
     def _probe(self, labeled: Tensor, targets: Tensor) -> None:
         """Let the EMA model, as it is before this step's update, score random policies on the labeled views."""
         views, policy = self.augmentation.probe(labeled, self._random("probe", self.config.batch))
-        probabilities = gather_rows(self.learner.ema_model(views).softmax(1))
+        probabilities = gather_rows(self.learner.predict(views).softmax(1))
         wanted = torch.nn.functional.one_hot(targets, self.dataset.classes)
         proximity = 1 - 0.5 * (probabilities - wanted).abs().sum(1)
         self.augmentation.update(ProbePolicy(ops=gather_rows(policy.ops), levels=gather_rows(policy.levels)), proximity)
 
     def evaluate(self) -> dict[str, Any]:
         """Score the EMA model on validation and test images; append to the history and return its new row."""
-        test = self._confusion(self.dataset.test_images, self.dataset.test_labels)
+        test_labels = self.dataset.test_labels
+        test = self._confusion(self._test_images, test_labels, np.arange(len(test_labels)))
         valid_labels = self.dataset.labels[self.dataset.valid]
-        valid = self._confusion(self.dataset.images, valid_labels, self.dataset.valid)
+        valid = self._confusion(self._images, valid_labels, self.dataset.valid)
         losses, pseudo_labels = self._interval.close()
         if not np.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
@@ -139,15 +143,14 @@ class Trainer:
         return row
 
     @torch.inference_mode()
-    def _confusion(self, images: np.ndarray, labels: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
-        """Confusion matrix of the EMA model; every worker scores a share."""
-        indices = np.arange(len(labels)) if indices is None else indices
+    def _confusion(self, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
         mine = np.arange(len(labels))[own_rows()]
         predictions = [
-            self.learner.ema_model(to_float(self._batch(images, indices[part]))).argmax(1).cpu().numpy()
+            self.learner.predict(to_float(images.batch(indices[part]))).argmax(1)
             for part in np.array_split(mine, max(1, -(-len(mine) // EVALUATION_BATCH)))
         ]
-        counts = metrics.confusion_matrix(labels[mine], np.concatenate(predictions), self.dataset.classes)
+        counts = metrics.confusion_matrix(labels[mine], torch.cat(predictions).cpu().numpy(), self.dataset.classes)
         return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
@@ -172,16 +175,6 @@ class Trainer:
 
     def _random(self, purpose: str, total: int) -> RowRandom:
         return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
-
-    def _images(self, indices: np.ndarray) -> Tensor:
-        return self._batch(self.dataset.images, indices)
-
-    def _batch(self, images: np.ndarray, indices: np.ndarray) -> Tensor:
-        """uint8 (N, channels, H, W) on the device; indexing copies, so the data's file is never written."""
-        return self._on_device(images[indices]).permute(0, 3, 1, 2)
-
-    def _on_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
 
 
 def to_float(images: Tensor) -> Tensor:

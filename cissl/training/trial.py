@@ -22,6 +22,7 @@ from cissl.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from cissl.training.device import prepare_process
 from cissl.training.distributed import rank, sum_over_workers, world_size
 from cissl.training.files import read_json, write_json
 from cissl.training.trainer import Trainer, TrialDiverged
@@ -87,6 +88,7 @@ class _Run:
         self.checkpoints = folder / "checkpoints"
         self.writes = rank() == 0
         dataset = datasets.load(config.dataset, data_dir)
+        prepare_process()
         self.trainer = Trainer(config, dataset, torch.device(device))
         state = load_newest_checkpoint(self.checkpoints, map_location=device)
         if state:

@@ -100,7 +100,7 @@ def test_traces_as_one_graph(arch):
     model, x = small(arch), images()
     expected = copy.deepcopy(model)(x)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), expected)
+    torch.testing.assert_close(compiled(x), expected, rtol=2e-5, atol=2e-5)  # its BatchNorm takes one pass
 
 
 @pytest.mark.parametrize(
