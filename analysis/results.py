@@ -329,6 +329,8 @@ def _read_history(store, folder: str, vectors: tuple[str, ...]) -> dict[str, np.
 
 def _parse_fast(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
     """All rows at once, only the wanted columns; five times as fast as Python's parser."""
+    if not vectors:
+        text = _without_lists(text)
     fields = [(name, pa.float64()) for name in SCALARS] + [(name, pa.list_(pa.float32())) for name in vectors]
     table = json_reader.read_json(
         pa.BufferReader(text),
@@ -337,6 +339,15 @@ def _parse_fast(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
     )
     columns = {name: table.column(name).to_numpy() for name in SCALARS}
     return columns | {name: _vector_column(table.column(name).to_pylist()) for name in vectors}
+
+
+def _without_lists(text: bytes) -> bytes:
+    """JSON rows of numbers and flat lists, their lists replaced by null: with 100 classes almost all of the text.
+
+    Nothing is parsed for that. Of nested lists it would make invalid JSON, which the slow parser then reads.
+    """
+    first, *others = text.split(b"[")
+    return b"null".join([first, *(part[part.find(b"]") + 1 :] for part in others)])
 
 
 def _parse_lines(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:

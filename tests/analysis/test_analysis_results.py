@@ -139,3 +139,11 @@ def test_other_programs_folders_are_passed_over(tmp_path):
         (other / name).write_text("{}")
     records = load([tmp_path])
     assert (len(records.trials), records.problems) == (1, [])
+
+
+def test_a_list_of_lists_disturbs_no_column(tmp_path):
+    path = write_trial(tmp_path / "sweep", series=[1.0, 2.0], classes=3)
+    rows = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    rows[0] = {"of_another_version": [[1, 2], [3]]} | rows[0]
+    (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load([path]).trials[0].history["accuracy"].tolist() == [1.0, 2.0]
