@@ -55,7 +55,12 @@ class Learner:
         Returns:
             The losses over the global batch, before the update.
         """
-        losses = self._losses(labeled, targets, weak, strong)
+        losses = self.losses(labeled, targets, weak, strong)
+        self.descend(step, losses)
+        return losses
+
+    def descend(self, step: int, losses: Losses) -> None:
+        """Follow the losses' gradient for one optimizer step, then move the average and the class prior."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -63,7 +68,6 @@ class Learner:
         self.optimizer.step()
         update_ema(self.ema_model, self.model, self.config.ema_decay)
         self.class_prior = losses.class_prior
-        return losses
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -75,7 +79,10 @@ class Learner:
         enabled = self.config.precision == "bf16"
         return torch.autocast(self.class_prior.device.type, torch.bfloat16, enabled=enabled)
 
-    def _losses(self, labeled: Tensor, targets: Tensor, weak: Tensor | None, strong: Tensor | None) -> Losses:
+    def losses(
+        self, labeled: Tensor, targets: Tensor, weak: Tensor | None = None, strong: Tensor | None = None
+    ) -> Losses:
+        """The losses over the global batch; arguments as for `update`."""
         self.model.train()
         if not self.algorithm.unlabeled:
             logits = gather_rows(self._logits(labeled))

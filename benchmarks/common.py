@@ -1,0 +1,122 @@
+"""What the benchmarks of the training step share: the protocol's step on random images, timing and reports."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cissl.config import TrialConfig
+from cissl.datasets import Dataset
+from cissl.training.device import prepare_process
+from cissl.training.records import provenance
+from cissl.training.trainer import Trainer
+
+PROTOCOL = "cifar10_LT_100.1@100-1"  # WRN-28-2, 64 labeled + 448 × 2 unlabeled images of 32×32: the defaults
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Options that all of them have."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="[%(default)s]")
+    made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="[all, %(default)s]")
+    made.add_argument("--repeats", type=int, default=5, help="how often each figure is measured [%(default)s]")
+    made.add_argument("--json", type=Path, help="where the figures go too")
+    return made
+
+
+def prepare(arguments: argparse.Namespace) -> torch.device:
+    """Threads and process as a trial has them."""
+    torch.set_num_threads(arguments.threads)
+    prepare_process()
+    return torch.device(arguments.device)
+
+
+def random_dataset(side: int = 32, classes: int = 10, images: int = 50_000) -> Dataset:
+    """Noise of the shape of CIFAR-10: what a step costs does not depend on what is seen."""
+    draw = np.random.default_rng(0)
+    config = TrialConfig(dataset=PROTOCOL)
+    labels = np.arange(images) % classes
+    shape = (side, side, 3)
+    return Dataset(
+        spec=config.spec,
+        name=config.spec.name,
+        class_names=[str(number) for number in range(classes)],
+        images=draw.integers(0, 256, (images, *shape), dtype=np.uint8),
+        labels=labels,
+        labeled=np.arange(250),
+        unlabeled=np.arange(1, images),
+        valid=np.arange(1),
+        test_images=draw.integers(0, 256, (10_000, *shape), dtype=np.uint8),
+        test_labels=np.arange(10_000) % classes,
+        mirror=True,
+        shift=4,
+    )
+
+
+def protocol_trainer(device: torch.device, **settings: Any) -> Trainer:
+    """A trial of the protocol, full CADR unless the settings say otherwise."""
+    return Trainer(TrialConfig(**{"dataset": PROTOCOL, "algorithm": "cadr", **settings}), random_dataset(), device)
+
+
+def seconds(function: Callable[[], Any], device: torch.device, repeats: int, warmup: int = 1) -> list[float]:
+    """Wall times of some calls, after others that are not counted."""
+    for _ in range(warmup):
+        function()
+    return [_time(function, device) for _ in range(repeats)]
+
+
+def _time(function: Callable[[], Any], device: torch.device) -> float:
+    synchronise(device)
+    began = time.perf_counter()
+    function()
+    synchronise(device)
+    return time.perf_counter() - began
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the figures were measured on."""
+    facts = provenance()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "hardware": facts["hardware"],
+        "threads": arguments.threads,
+        "load": load,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": facts["commit"],
+    }
+
+
+def report(arguments: argparse.Namespace, rows: list[dict[str, Any]], **facts: Any) -> None:
+    """Print rows as a table, with the machine above it, and write both as JSON where that is wanted."""
+    found = machine(arguments)
+    print(", ".join(f"{key} {value}" for key, value in {**found, **facts}.items()) + "\n")
+    columns = list(rows[0])
+    print(f"| {' | '.join(columns)} |\n|{'|'.join('---' for _ in columns)}|")
+    for row in rows:
+        print(f"| {' | '.join(_text(row[column]) for column in columns)} |")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({"machine": found, **facts, "rows": rows}, indent=2) + "\n")
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

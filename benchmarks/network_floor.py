@@ -1,0 +1,63 @@
+"""The floor of a step: forward, backward and update of the bare network on resident random data, same batch.
+
+    python benchmarks/network_floor.py
+    python benchmarks/network_floor.py --modes fp32 bf16 bf16+compile
+
+Modes are those of the trials' settings `precision` and `compile`; ``whole step`` is the protocol's, full CADR, in the
+same mode and process, alternating with the bare network.
+"""
+
+import torch
+import torch.nn.functional as F
+from common import median, parser, prepare, protocol_trainer, report, seconds
+
+MODES = ("fp32", "bf16", "fp32+compile", "bf16+compile")
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    arguments = made.parse_args()
+    device = prepare(arguments)
+    rows = [measure(mode, device, arguments.repeats) for mode in arguments.modes]
+    report(arguments, rows, batch=960)
+
+
+def measure(mode: str, device: torch.device, repeats: int) -> dict:
+    """Bare network and whole step, in turns."""
+    trainer = protocol_trainer(device, precision=mode.partition("+")[0], compile=mode.endswith("compile"))
+    step = bare_step(trainer)
+    for function in (step, trainer.train_step):
+        seconds(function, device, repeats=0, warmup=2)
+    bare, whole = [], []
+    for _ in range(repeats):
+        bare += seconds(step, device, 1, warmup=0)
+        whole += seconds(trainer.train_step, device, 1, warmup=0)
+    ratio = median([b / a for a, b in zip(bare, whole, strict=True)])
+    return {
+        "mode": mode,
+        "bare network (ms)": 1e3 * median(bare),
+        "whole step (ms)": 1e3 * median(whole),
+        "whole / bare": ratio,
+    }
+
+
+def bare_step(trainer):
+    """One update of the trainer's own network by plain cross-entropy."""
+    config, learner = trainer.config, trainer.learner
+    count = config.batch * (1 + 2 * config.uratio)
+    images = torch.randn(count, 3, 32, 32, device=trainer.device)
+    targets = torch.randint(0, 10, (count,), device=trainer.device)
+
+    def step():
+        learner.model.train()
+        loss = F.cross_entropy(learner._logits(images), targets)
+        learner.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        learner.optimizer.step()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
