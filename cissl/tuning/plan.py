@@ -19,6 +19,7 @@ STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving av
 VALUE = 4  # bytes of a parameter, and of an entry of a confusion matrix
 ROW, ROW_PER_CLASS = 1000, 60  # bytes that an evaluation adds to history and TensorBoard
 CLASSES_SHOWN = 10
+FEWEST_TIME_CONSTANTS = 3  # of a moving average, after which 5 % of it are still the start
 CHANNELS = 3  # of every known data set that has to be prepared
 
 
@@ -118,7 +119,22 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     ]
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
-    return "\n".join(text)
+    return "\n".join(text + _doubts(sweep.trials))
+
+
+def _doubts(trials: Sequence[TrialConfig]) -> list[str]:
+    """What is allowed and seldom meant, as when the defaults of a long training meet a short one."""
+    once = sum(config.report_steps >= config.steps for config in trials)
+    text = [f"note: {once} trials are evaluated once, at their end; a smaller report_kimg shows more"] if once else []
+    for key in ("ema_decay", "bn_decay"):
+        slow = [config for config in trials if config.steps * (1 - getattr(config, key)) < FEWEST_TIME_CONSTANTS]
+        if slow:
+            fewest = min(slow, key=lambda config: config.steps)
+            text.append(
+                f"note: {len(slow)} trials have as few as {fewest.steps} steps, in which an average with "
+                f"{key} {getattr(fewest, key):g} hardly forgets where it started"
+            )
+    return text
 
 
 def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:

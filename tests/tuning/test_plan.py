@@ -16,6 +16,18 @@ def test_swept_settings_have_a_column(tiny, capsys):
     assert sorted(line.split()[2] for line in lines[2:6]) == ["0.03", "0.03", "0.1", "0.1"]
 
 
+def test_doubtful_settings_are_noted(tiny, capsys):
+    def notes(*words):
+        assert cli.main([str(tiny), "--dry-run", *(part for word in words for part in ("--set", word))]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
+
+    once, weights, norms = notes("report_kimg=1")
+    assert once.startswith("note: 2 trials are evaluated once")
+    assert "2 trials have as few as 7 steps, in which an average with ema_decay 0.999 hardly" in weights
+    assert "bn_decay" in norms
+    assert notes("ema_decay=0.5", "bn_decay=0.5") == []
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_disk_space_is_what_a_trial_takes(tmp_path, keep):
     kimg = 4 * 16 / 1024
