@@ -68,6 +68,7 @@ class TrialConfig:
     ath: float = setting(0.80, "CTAugment: threshold below which a bin is not drawn", at_least=0, at_most=1)
     adecay: float = setting(0.99, "CTAugment: decay of the bins' rates", at_least=0, at_most=1)
 
+    sync_bn: bool = setting(True, "several workers: BatchNorm over the joint batch, else over each worker's own share")
     precision: str = setting("fp32", "arithmetic of the network's forward and backward pass", choices=("fp32", "bf16"))
     compile: bool = setting(False, "compile the network: a minute or two at the start, faster steps afterwards")
 

@@ -3,6 +3,8 @@
 The rows of a global batch are dealt out in turn: worker r of W holds rows r, r + W, r + 2W, …
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -54,11 +56,19 @@ def sum_over_workers(value: Tensor) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def share_first_workers(tensors: Iterable[Tensor]) -> None:
+    """Give every worker the first one's values."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
 def wrap(model: nn.Module) -> nn.Module:
     """The model as training calls it: under DistributedDataParallel where there are several workers."""
     if world_size() == 1:
         return model
-    # BatchNorm's buffers need no broadcast: synchronised statistics are the same everywhere.
+    # BatchNorm's buffers need no broadcast here: they are synchronised, or shared after each update.
     return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
 

@@ -11,7 +11,7 @@ from cissl.algorithms import Losses, LossOptions, compute_losses, labeled_loss, 
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models import synchronise
-from cissl.training.distributed import gather_rows, world_size, wrap
+from cissl.training.distributed import gather_rows, share_first_workers, world_size, wrap
 from cissl.training.optim import learning_rate, make_ema_model, make_optimizer, update_ema
 
 CXX = ("g++", "clang++")
@@ -31,7 +31,7 @@ class Learner:
         self.algorithm = parse_algorithm(config.algorithm)
         names = [field.name for field in dataclasses.fields(LossOptions)]
         self.options = LossOptions(**{name: getattr(config, name) for name in names})
-        if world_size() > 1:
+        if world_size() > 1 and config.sync_bn:
             synchronise(model)
         self._format = _memory_format(config, next(model.parameters()).device)
         self.model = model.to(memory_format=self._format)
@@ -67,6 +67,8 @@ class Learner:
         (losses.labeled + self.config.wu * losses.unlabeled).backward()
         self.optimizer.step()
         update_ema(self.ema_model, self.model, self.config.ema_decay)
+        if not self.config.sync_bn:
+            share_first_workers(self.model.buffers())
         self.class_prior = losses.class_prior
 
     @torch.no_grad()

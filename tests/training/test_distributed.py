@@ -71,6 +71,19 @@ def test_several_workers_equal_one(tmp_path, algorithm, numbers):
 
 
 @pytest.mark.slow
+def test_without_joint_batchnorm_workers_still_agree_with_each_other(tmp_path):
+    """Each normalises its own share, which is another calculation than one worker's, but there is one model."""
+    (alone,) = train(tmp_path, 1, algorithm="cadr", sync_bn=False)
+    first, second = train(tmp_path, 2, algorithm="cadr", sync_bn=False)
+    assert first["losses"] == pytest.approx(second["losses"], abs=1e-6)
+    assert first["losses"] != pytest.approx(alone["losses"], abs=1e-2)
+    assert_close(first["state"]["learner"], second["state"]["learner"])
+    for name, value in first["state"]["learner"]["model"].items():
+        if "running" in name:
+            assert torch.equal(value, second["state"]["learner"]["model"][name]), name
+
+
+@pytest.mark.slow
 def test_a_trial_may_go_on_with_another_number_of_workers(tmp_path, one_thread):
     """One worker to step 7, two to step 14, one to the end."""
     config = TrialConfig.from_mapping(
