@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's 15, trials would wait for the tests that run beside them
 
 TINY = """\
 name: tiny
@@ -99,6 +100,7 @@ class Nodes:
         if not self.processes:
             words += ["--dashboard-port", str(self.dashboard), "--temp-dir", self.temporary.name]
         words += ["--num-cpus", str(cpus), "--node-ip-address", host, "--object-store-memory", "100000000", "--block"]
+        words += ["--dashboard-agent-listen-port", str(free_port())]  # through which jobs start; one for each machine
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *words],
             env=self.environment,

@@ -1,13 +1,14 @@
 """Sweeps on clusters: several machines of which one dies, and Ray's jobs."""
 
-import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from ray.job_submission import JobStatus, JobSubmissionClient
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -38,24 +39,57 @@ def test_a_machine_that_dies_costs_no_row_and_doubles_none(machines, tiny, tmp_p
         assert history(folder / trial.parent.name) == history(trial.parent)
 
 
-def test_a_job_runs_a_sweep_to_its_table(machines, tiny, tmp_path):
-    if importlib.util.find_spec("aiohttp_cors") is None:
-        pytest.skip("Ray's jobs need ray[default]")
+def test_jobs(machines, tiny, tmp_path):
+    """The user's own way: through the jobs API and through ``ray job submit``, with a token."""
     machines.add(cpus=1)
-    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--"]
-    job = subprocess.run(
-        [*command, "python", "sweeps/run.py", tiny, "--storage-path", tmp_path / "results"],
-        env=machines.environment | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{machines.dashboard}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+    api = JobSubmissionClient(
+        f"http://127.0.0.1:{machines.dashboard}",
+        headers={"Authorization": f"Bearer {machines.environment['RAY_AUTH_TOKEN']}"},
     )
-    assert job.returncode == 0, job.stdout + job.stderr
-    assert "2 of 2 trials complete." in job.stdout and "succeeded" in job.stdout + job.stderr
-    table = subprocess.run(
-        [sys.executable, ROOT / "analysis" / "tables.py", tmp_path / "results" / "tiny"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    results = tmp_path / "results"
+    sweep = f"python sweeps/run.py {tiny} --storage-path {results}"
+    runs = submitted(api, sweep)
+    diverges = api.submit_job(entrypoint=f"{sweep} --set name=wild --set lr=1e30")
+    assert ended(api, runs) == JobStatus.SUCCEEDED, api.get_job_logs(runs)
+    assert "2 of 2 trials complete." in api.get_job_logs(runs)
+    tables = [sys.executable, ROOT / "analysis" / "tables.py", results / "tiny"]
+    table = subprocess.run(tables, capture_output=True, text=True)
     assert table.returncode == 0 and "CADR" in table.stdout, table.stderr
+    assert ended(api, diverges) == JobStatus.FAILED
+    assert api.get_job_info(diverges).driver_exit_code == 1, api.get_job_logs(diverges)
+
+    shutil.copytree(ROOT / "sweeps", tmp_path / "elsewhere" / "sweeps")
+    again = submit(machines, "--working-dir", ".", "--", *sweep.split(), folder=tmp_path / "elsewhere")
+    assert again.returncode == 0 and "2 trials: 2 complete" in again.stdout, again.stdout + again.stderr
+    lost = submit(machines, "--working-dir", ".", "--", *sweep.split()[:-1], "results", folder=tmp_path / "elsewhere")
+    assert lost.returncode == 1 and "give an absolute path" in lost.stdout + lost.stderr, lost.stdout + lost.stderr
+    stranger = submit(machines, "--", *sweep.split(), folder=tmp_path, RAY_AUTH_TOKEN="1" * 64)
+    assert stranger.returncode == 1 and "Authentication" in stranger.stderr, stranger.stdout + stranger.stderr
+
+
+def submitted(api: JobSubmissionClient, command: str) -> str:
+    """Start a job as soon as the head can take one, which is some seconds after `ray start` says that it runs."""
+    while True:
+        try:
+            return api.submit_job(entrypoint=command)
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            time.sleep(1)
+
+
+def ended(api: JobSubmissionClient, job: str) -> JobStatus:
+    while not (status := api.get_job_status(job)).is_terminal():
+        time.sleep(0.3)
+    return status
+
+
+def submit(machines, *words, folder, **environment):
+    address = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{machines.dashboard}"}
+    return subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *words],
+        env=machines.environment | address | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
