@@ -175,6 +175,8 @@ def _check_trial(sweep: Sweep, config: TrialConfig, origin: Origin) -> None:
             f"a batch of {config.batch} cannot be divided evenly among {workers} workers; "
             f"choose a divisor of {config.batch}, or another batch",
         )
+    if config.compile and workers > 1:
+        raise sweep.source.error(("resources", "workers"), "compile: true takes trials of one worker")
     if sweep.search is not None and config.spec.valid < FEWEST_VALIDATION_IMAGES:
         raise sweep.source.error(
             ("search", "metric") if "metric" in sweep.source.values["search"] else ("search",),

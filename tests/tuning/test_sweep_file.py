@@ -234,6 +234,10 @@ MISTAKES = {
         "settings: {dataset: digits.1@40-1, batch: 16}\nresources:\n  workers: 3",
         "study.yaml:3: 'workers: 3': a batch of 16 cannot be divided evenly among 3 workers",
     ),
+    "compiled workers": (
+        "settings: {dataset: digits.1@40-1, compile: true}\nresources: {workers: 2}",
+        "study.yaml:2: 'workers: 2': compile: true takes trials of one worker",
+    ),
     "more than there is": (
         "settings: {dataset: digits.1@40-1}\nresources: {cpus: 4096}",
         "study.yaml:2: 'resources: …': a trial wants 1 × (4096 CPUs and",
