@@ -113,9 +113,11 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
         gpus=resources.gpus,
         workers=resources.workers,
     )
+    run_trial = partial(train, job=job)
+    run_trial.__name__ = sweep.name  # what the dashboard calls the processes, each of which runs many trials
     space, search = ({}, _search(work, place)) if isinstance(work, Study) else (_grid(work), {})
     tuner = tune.Tuner(
-        tune.with_resources(partial(train, job=job), cluster.trial_request(resources)),
+        tune.with_resources(run_trial, cluster.trial_request(resources)),
         param_space=space,
         tune_config=tune.TuneConfig(
             reuse_actors=True,
