@@ -77,8 +77,13 @@ def _line(params: tuple, trials: list[Trial], judged: list[float], columns: list
     for column in columns[1:]:
         finals = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in trials if t.complete]
         entries.append(_entry(finals, len(trials)))
-    label = ", ".join(f"{SYMBOLS.get(key, key)} = {show(value)}" for key, value in params)
+    label = ", ".join(f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in params)
     return Line(label or "no searched setting", entries, dict(params))
+
+
+def _short(value) -> str:
+    """Three digits of a number: a sampler draws sixteen, which the records keep."""
+    return f"{value:.3g}" if isinstance(value, float) else show(value)
 
 
 def _entry(values: list[float], total: int, text: str = "") -> Entry:

@@ -60,3 +60,10 @@ def test_no_search_is_said(tmp_path):
     write_trial(tmp_path)
     with pytest.raises(AnalysisError, match="none of these trials"):
         search_tables(load([tmp_path]))
+
+
+def test_settings_are_shown_with_three_digits(tmp_path):
+    write(tmp_path, 0.0123456789, 50.0)
+    write_sweep(tmp_path, [], SEARCH)
+    (line,) = search_tables(load([tmp_path]))[0].sections[0]
+    assert (line.label, line.identity) == ("lr = 0.0123", {"lr": 0.0123456789})
