@@ -1,5 +1,6 @@
 """One trial in one folder: start or resume, train, keep records; what both the command line and the sweeps call."""
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable
@@ -73,7 +74,8 @@ def run_trial(
         run.record("diverged", str(error))
         raise
     except Exception:
-        run.record("failed", traceback.format_exc())
+        with contextlib.suppress(OSError):  # of a full disk the error itself shall be heard
+            run.record("failed", traceback.format_exc())
         raise
     except BaseException:  # an interruption, not an error
         run.record("stopped")

@@ -93,7 +93,7 @@ def _reason(trial: Path, status: dict[str, Any]) -> tuple[str, Path]:
     by_ray = trial / "error.txt"
     if not status.get("error") and by_ray.exists():
         return by_ray.read_text().strip().splitlines()[-1], by_ray
-    words = status.get("error") or "its process ended without a word, perhaps for want of memory"
+    words = status.get("error") or "its process ended without a word, perhaps for want of memory or disk space"
     return words.strip().splitlines()[-1], trial / "status.json"
 
 

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from cissl.tuning.trainable import Job, train
 
 ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mistake
 RETRIES = 3  # fresh processes for a trial that raised or whose process died
+LOOK_EVERY_S = 5.0  # whether Ray is still there
 
 
 def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
@@ -205,6 +207,7 @@ class Watcher(NotSaved, tune.Callback):
     def __init__(self, progress: Progress, place: Place):
         self.progress = progress
         self.place = place
+        self._looked_at = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
@@ -222,6 +225,11 @@ class Watcher(NotSaved, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         self.progress.show()
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            if not cluster.any_alive():
+                self.progress.say("Ray's own process has died, perhaps for want of memory.")
+                raise KeyboardInterrupt  # nothing but starting again helps
 
     def _finish(self, trial: str, otherwise: str) -> None:
         recorded = self.place.status(trial).get("state", "failed")
@@ -281,14 +289,25 @@ def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Holds a sweep's folder, so that no second process trains the same trials; a process that dies lets go of it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(folder / ".lock").acquire(timeout=0)
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = filelock.FileLock(folder / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"{folder} is in use: another process runs this sweep now") from None
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another --storage-path") from None
     with held:
         yield
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Makes a folder that cannot be written, or a full disk, a mistake that people can mend."""
+    try:
+        yield
+    except filelock.Timeout:
+        raise
+    except OSError as error:
+        words = error.strerror or error
+        raise UserError(f"{folder}: cannot be written: {words}; make room, or choose another --storage-path") from None
 
 
 def _announce(sweep: Sweep, work: Work, place: Place) -> None:
@@ -312,12 +331,14 @@ def _conclude(work: Work, place: Place) -> int:
 
 def _keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
     """Keep the sweep file, and one line for each time that it was run."""
-    write_text(place.folder / "sweep.yaml", sweep.path.read_text(encoding="utf-8"))
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
         "arguments": list(arguments),
         "trials": [config.trial_id for config in work.trials],
     }
-    with open(place.folder / "runs.jsonl", "a") as file:
-        file.write(json.dumps(row) + "\n")
+    text = sweep.path.read_text(encoding="utf-8")
+    with _writing(place.folder):
+        write_text(place.folder / "sweep.yaml", text)
+        with open(place.folder / "runs.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
     place.publish()

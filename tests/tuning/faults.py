@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from cissl.training.trial import run_trial
 from cissl.tuning import sweep_file
 from tests.tuning.conftest import ROOT, TINY, descendants
 
-KINDS = {"trial killed": 6, "driver killed": 2, "driver terminated": 1, "driver interrupted": 1, "node killed": 2}
+WEIGHTS = {"trial killed": 6, "driver killed": 2, "driver terminated": 1, "driver interrupted": 1, "node killed": 2}
 POLL_S = 0.03
 DELAY_S = 0.1  # at most, after a record was seen, so that not only writing is disturbed
 SPOIL = 0.3  # odds that a checkpoint is damaged while no driver runs
@@ -65,12 +66,14 @@ class Disturber:
         command: what runs the sweep, or continues it.
         sweep: what it runs.
         folder: of the sweep.
-        kills: disturbances in all.
-        seed: of their moments and kinds.
+        disturbances: what to do, in this order; see `WEIGHTS`.
+        seed: of the moments, and of what else is drawn.
     """
 
-    def __init__(self, command: list[str], sweep: sweep_file.Sweep, folder: Path, kills: int, seed: int):
-        self.command, self.sweep, self.folder, self.left = command, sweep, folder, kills
+    def __init__(
+        self, command: list[str], sweep: sweep_file.Sweep, folder: Path, disturbances: Sequence[str], seed: int
+    ):
+        self.command, self.sweep, self.folder, self.left = command, sweep, folder, list(disturbances)
         self.random = random.Random(seed)
         self.counts: collections.Counter[str] = collections.Counter()
         self.exits: collections.Counter[int] = collections.Counter()
@@ -83,7 +86,7 @@ class Disturber:
             if code == 0 and not self.left:
                 return
             if code == 0:
-                raise AssertionError(f"the sweep was complete with {self.left} disturbances to go: make it longer")
+                raise AssertionError(f"the sweep was complete with {self.left} to go: make it longer")
             self._set_clocks()
             if self.left and self.random.random() < SPOIL:
                 self._spoil_a_checkpoint()
@@ -120,7 +123,7 @@ class Disturber:
     def _moment(self) -> float:
         """The step of the next disturbance, with a fair share of the steps left over for each one after it."""
         done, steps = self._steps_done(), sum(config.steps for config in self.sweep.trials)
-        return done + self.random.random() * (steps - done) / (self.left + 1)
+        return done + self.random.random() * (steps - done) / (len(self.left) + 1)
 
     def _steps_done(self) -> int:
         return sum((read_status(self.folder / config.trial_id) or {"step": 0})["step"] for config in self.sweep.trials)
@@ -129,7 +132,7 @@ class Disturber:
         return any(b"ImplicitFunc.train" in command_line(pid) for pid in descendants(process.pid))
 
     def _disturb(self, process: subprocess.Popen) -> None:
-        kind = self.random.choices(list(KINDS), list(KINDS.values()))[0]
+        kind = self.left[0]
         family = descendants(process.pid)
         words = {"trial killed": b"ImplicitFunc", "node killed": b"/raylet/raylet"}
         if kind in words:
@@ -142,7 +145,8 @@ class Disturber:
             return
         os.kill(self.random.choice(victims), number)
         self.counts[kind] += 1
-        self.left -= 1
+        self.left.pop(0)
+        print(f"{self._steps_done()} steps, {kind}; {len(self.left)} to go", flush=True)
 
     def _set_clocks(self) -> None:
         for path in self.folder.rglob("*"):
@@ -182,7 +186,8 @@ def main() -> None:
     sweep = sweep_file.load(file, words)
     calm = undisturbed(sweep, folder / "calm")
     command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder, "--set", words[0]]
-    disturber = Disturber(list(map(str, command)), sweep, folder / "tiny", options.kills, options.seed)
+    disturbances = random.Random(options.seed).choices(list(WEIGHTS), list(WEIGHTS.values()), k=options.kills)
+    disturber = Disturber(list(map(str, command)), sweep, folder / "tiny", disturbances, options.seed)
     began = time.monotonic()
     disturber.run()
     torn = records(folder / "tiny")

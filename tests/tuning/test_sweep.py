@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cissl.tuning import sweep_file
-from tests.tuning.faults import Disturber, records
+from cissl.tuning import cli, sweep_file
+from tests.tuning.conftest import descendants
+from tests.tuning.faults import Disturber, command_line, records
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +65,8 @@ def test_a_trial_that_diverges_is_recorded_and_not_repeated(sweep, tmp_path):
     assert code == 1 and "1 trials: 1 diverged and not repeated" in out
 
 
-def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep, tmp_path):
+def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("cissl.tuning.sweep.RETRIES", 1)  # each takes a fresh process
     broken = sweep_file.load(tmp_path / "tiny.yaml").trials[0]
     trial = tmp_path / "results" / "tiny" / broken.trial_id
     trial.mkdir(parents=True)
@@ -77,15 +80,23 @@ def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep
     assert code == 0 and "2 trials: 1 complete, 1 failed and tried again" in out
 
 
+@pytest.mark.parametrize("name", [".lock", "runs.jsonl"])
+def test_a_folder_that_cannot_be_written_is_refused(name, ray_session, tiny, tmp_path, capsys):
+    (tmp_path / "tiny" / name).mkdir(parents=True)  # where a file will have to be
+    assert cli.main([str(tiny), "--storage-path", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'tiny'}: cannot be written: " in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_records(calm, tiny, tmp_path):
     """`tests.tuning.faults` by itself does this a hundred times and more."""
     words = ["train_kimg=1", "concurrency=2"]
     command = [sys.executable, ROOT / "sweeps" / "run.py", tiny, "--storage-path", tmp_path]
     command += [part for word in words for part in ("--set", word)]
-    disturber = Disturber(list(map(str, command)), sweep_file.load(tiny, words), tmp_path / "tiny", kills=4, seed=1)
+    kinds = ["trial killed", "driver killed", "node killed"]
+    disturber = Disturber(list(map(str, command)), sweep_file.load(tiny, words), tmp_path / "tiny", kinds, seed=1)
     disturber.run()
-    assert sum(disturber.counts.values()) >= 4
+    assert all(disturber.counts[kind] for kind in kinds)
     assert records(tmp_path / "tiny") == calm
 
 
@@ -121,13 +132,29 @@ def test_an_interruption_ends_with_code_3_and_the_same_command_continues(number,
 
 
 @pytest.mark.slow
-def test_several_workers_leave_the_records_of_one(sweep, tmp_path):
-    sweep("name=alone", "algorithm=[cadr]")
-    code, out = sweep("algorithm=[cadr]", "resources.workers=2")
+def test_several_workers_of_which_one_is_killed_leave_the_records_of_one(sweep, tmp_path):
+    words = ["algorithm=[cadr]", "train_kimg=0.25"]
+    sweep("name=alone", *words)
+    killed = []
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "results" / "tiny", killed))
+    killer.start()
+    code, out = sweep(*words, "resources.workers=2")
+    killer.join()
     assert code == 0, out
+    assert killed and len(list((tmp_path / "results" / "tiny").glob("*/error.txt"))) == 1
     (one, _), (two, _) = (next(iter(records(tmp_path / "results" / name).values())) for name in ("alone", "tiny"))
     assert [row["step"] for row in two] == [row["step"] for row in one]
     assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
+def kill_a_worker(folder, killed, patience=120):
+    """One of those of Ray Train, once there is an evaluation."""
+    until = time.monotonic() + patience
+    while not list(folder.glob("*/history.jsonl")) and time.monotonic() < until:
+        time.sleep(0.01)
+    workers = [pid for pid in descendants(os.getpid()) if b"RayTrainWorker" in command_line(pid)]
+    os.kill(max(workers), signal.SIGKILL)
+    killed.append(max(workers))
 
 
 def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
