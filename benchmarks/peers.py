@@ -22,7 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("semilearn==0.3.2", "torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
-OURS = {"cissl, exact": (), "cissl, bf16": ("bf16",), "cissl, bf16 compiled": ("bf16", "compile")}
+OURS = {
+    "cissl, exact": (),
+    "cissl, compiled": ("compile",),
+    "cissl, bf16": ("bf16",),
+    "cissl, bf16 compiled": ("bf16", "compile"),
+}
 READY = "ready"
 
 
