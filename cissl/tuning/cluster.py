@@ -108,6 +108,11 @@ def nodes() -> list[Node]:
     return [Node(cpus=have.get("CPU", 0), gpus=have.get("GPU", 0)) for have in alive]
 
 
+def any_alive() -> bool:
+    """Whether a machine is left; Tune would wait for one for ever."""
+    return any(node["Alive"] for node in ray.nodes())
+
+
 def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) -> None:
     """See that every machine can do the sweep's work, before hours later a trial there cannot.
 
