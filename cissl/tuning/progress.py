@@ -30,6 +30,8 @@ class TrialProgress:
     row: dict[str, Any] = dataclasses.field(default_factory=dict)
     """the newest evaluation"""
     state: str = "pending"
+    spent: float = 0.0
+    """seconds of this run, those before a checkpoint was gone back to included"""
 
     @property
     def steps(self) -> int:
@@ -96,6 +98,10 @@ class Progress:
 
     def evaluated(self, trial_id: str, row: dict[str, Any]) -> None:
         trial = self.trials[trial_id]
+        if row["step"] > trial.step and row["seconds"] > trial.seconds:
+            trial.spent += row["seconds"] - trial.seconds
+        else:  # it went back to a checkpoint, whose clock goes on
+            trial.first_step, trial.first_seconds = row["step"], row["seconds"]
         trial.step, trial.seconds, trial.row = row["step"], row["seconds"], row
         self._estimate = None
         self.show()
@@ -151,7 +157,7 @@ class Progress:
     def _summary(self) -> str:
         done = sum(trial.state == "complete" for trial in self.trials.values())
         number, unit = self.devices
-        used = number * sum(trial.seconds - trial.first_seconds for trial in self.trials.values()) / 3600
+        used = number * sum(trial.spent for trial in self.trials.values()) / 3600
         return (
             f"{self._share():4.0%}  {done}/{self.total} trials complete  {duration(self.clock() - self.began)} so far"
             f"{_left(self._seconds_left())}  {used:.2f} {unit}-hours"

@@ -105,6 +105,17 @@ def test_a_resumed_trial_counts_what_was_done_before_but_not_as_time_of_this_run
     )
 
 
+def test_a_trial_that_goes_back_to_a_checkpoint_never_has_less_than_no_time_left(clock):
+    progress = Progress(1, (1, "GPU"), stream=io.StringIO(), clock=clock)
+    progress.add(trial(1), step=50, seconds=3600, row=row(50, 3600))  # when it stopped, after the checkpoint
+    progress.start(trial(1).trial_id)
+    for step in (60, 70):
+        progress.evaluated(trial(1).trial_id, row(step, 30 * step))  # on the checkpoint's clock
+    progress.evaluated(trial(1).trial_id, row(60, 1800))  # its process died
+    progress.evaluated(trial(1).trial_id, row(80, 2400))
+    assert "10:00 left" in progress._summary() and "0.25 GPU-hours" in progress._summary()
+
+
 def test_a_terminal_is_redrawn_and_keeps_the_lines_of_finished_trials(clock, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
