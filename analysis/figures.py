@@ -200,6 +200,7 @@ def pseudo_labels(series: Series, title: str) -> Figure:
         for axis, members in zip(axes[1:], parts.values(), strict=True):
             _band(axis, trials, lambda trial, c=members: 100 * _precision(trial, c), styles[name])
     axes[0].set_ylabel("share of kept (%)")
+    axes[0].set_ylim(bottom=0)
     _class_axis(axes[0], counts[order], order)
     axes[0].set_xlabel("class, by number of labels (below)")
     axes[1].sharex(axes[2])  # one of them may have kept its first pseudo-label late
