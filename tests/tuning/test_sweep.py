@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from cissl.tuning import cli, sweep_file
-from tests.tuning.faults import Disturber, records
+from tests.tuning.conftest import descendants
+from tests.tuning.faults import Disturber, command_line, records
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,13 +132,29 @@ def test_an_interruption_ends_with_code_3_and_the_same_command_continues(number,
 
 
 @pytest.mark.slow
-def test_several_workers_leave_the_records_of_one(sweep, tmp_path):
-    sweep("name=alone", "algorithm=[cadr]")
-    code, out = sweep("algorithm=[cadr]", "resources.workers=2")
+def test_several_workers_of_which_one_is_killed_leave_the_records_of_one(sweep, tmp_path):
+    words = ["algorithm=[cadr]", "train_kimg=0.25"]
+    sweep("name=alone", *words)
+    killed = []
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "results" / "tiny", killed))
+    killer.start()
+    code, out = sweep(*words, "resources.workers=2")
+    killer.join()
     assert code == 0, out
+    assert killed and len(list((tmp_path / "results" / "tiny").glob("*/error.txt"))) == 1
     (one, _), (two, _) = (next(iter(records(tmp_path / "results" / name).values())) for name in ("alone", "tiny"))
     assert [row["step"] for row in two] == [row["step"] for row in one]
     assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
+def kill_a_worker(folder, killed, patience=120):
+    """One of those of Ray Train, once there is an evaluation."""
+    until = time.monotonic() + patience
+    while not list(folder.glob("*/history.jsonl")) and time.monotonic() < until:
+        time.sleep(0.01)
+    workers = [pid for pid in descendants(os.getpid()) if b"RayTrainWorker" in command_line(pid)]
+    os.kill(max(workers), signal.SIGKILL)
+    killed.append(max(workers))
 
 
 def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
