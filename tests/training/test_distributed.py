@@ -14,22 +14,9 @@ from cissl.errors import UserError
 from cissl.training import distributed, records
 from cissl.training.checkpoint import load_newest_checkpoint
 from cissl.training.trial import run_trial
+from tests.training.short_trial import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = dict(
-    dataset="digits_LT_10.1@10-20",
-    filters=4,
-    repeat=1,
-    scales=2,
-    batch=8,
-    uratio=2,
-    lr=0.01,
-    confidence=0.3,
-    bn_decay=0.9,
-    ema_decay=0.9,
-    train_kimg=20 * 8 / 1024,
-    report_kimg=8 / 1024,
-)
 
 
 @pytest.fixture
