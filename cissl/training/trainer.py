@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cissl import models
 from cissl.algorithms import Losses
+from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
@@ -175,11 +176,6 @@ class Trainer:
 
     def _random(self, purpose: str, total: int) -> RowRandom:
         return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 class Interval:

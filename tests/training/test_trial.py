@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from cissl import datasets, models
+from cissl.augment.ops import to_float
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training import metrics, records
 from cissl.training.checkpoint import checkpoints
-from cissl.training.trainer import Trainer, TrialDiverged, to_float
+from cissl.training.trainer import Trainer, TrialDiverged
 from cissl.training.trial import run_trial
 
 BATCH = 8
