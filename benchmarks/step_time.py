@@ -61,11 +61,13 @@ def make_parts(trainer: Trainer) -> dict:
         return labeled, augmentation.weak(unlabeled, trainer._random("weak", total))
 
     def strong_views():
-        return augmentation.strong(unlabeled, trainer._random("strong", total))
+        random, probe_random = trainer._random("strong", total), trainer._random("probe", config.batch)
+        return augmentation.strong_and_probes(unlabeled, random, labeled, probe_random)
 
     indices, images, unlabeled = assemble()
     targets = torch.from_numpy(trainer.dataset.labels[indices]).to(trainer.device)
-    (labeled, weak), strong = weak_views(), strong_views()
+    labeled, weak = weak_views()
+    strong, *probes = strong_views()
 
     def forward():
         return learner.losses(labeled, targets, weak, strong)
@@ -81,8 +83,8 @@ def make_parts(trainer: Trainer) -> dict:
     return {
         "batch assembly": assemble,
         "weak views": weak_views,
-        "CTAugment + cutout": strong_views,
-        "CTAugment's probe": lambda: trainer._probe(labeled, targets),
+        "CTAugment + cutout, its probe's too": strong_views,
+        "CTAugment's probe": lambda: trainer._score(*probes, targets),
         "forward and losses": forward,
         "forward, losses and backward": forward_and_backward,
         "optimizer and moving average": update,

@@ -15,6 +15,7 @@ aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's c
 import re
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,17 +122,29 @@ class Augmentation:
         """The unlabeled images' strong view (third letter), with a mirror and shift of its own."""
         return self._strong(images, rng)
 
-    def probe(self, views: Tensor, rng) -> tuple[Tensor, ProbePolicy]:
-        """Apply a random CTAugment policy with uniform levels to weakly augmented labeled images.
+    def strong_and_probes(self, images: Tensor, rng, views: Tensor, probe_rng) -> tuple[Tensor, Tensor, ProbePolicy]:
+        """CTAugment's `strong`, and its probes: a random policy with uniform levels on weakly augmented labeled images.
+
+        Both at once, since an operation costs a GPU a call rather than its pixels.
 
         Args:
-            views: (N, C, S, S) float32 in [-1, 1].
+            images, rng: as for `strong`.
+            views: the labeled images' views, (N, C, S, S) float32 in [-1, 1].
+            probe_rng: randomness of the probes.
 
-        Returns: the probes, like `views`, and their policies for `update`.
+        Returns: the strong views, the probes, like `views`, and the probes' policies for `update`.
         """
-        choice, policy = self._ctaugment.draw_probe(rng)
-        centres = rng.integers(self.side, choice.shape[1], 2)
-        return ops.to_float(ctaugment.apply(ops.to_uint8(views), choice, policy.levels, centres)), policy
+        images, choice, levels, centres = self._draw(images, rng)
+        probe_choice, policy = self._ctaugment.draw_probe(probe_rng)
+        probe_centres = probe_rng.integers(self.side, probe_choice.shape[1], 2)
+        both = ctaugment.apply(
+            torch.cat((images, ops.to_uint8(views))),
+            np.concatenate((choice, probe_choice)),
+            torch.cat((levels, policy.levels)),
+            np.concatenate((centres[:, :-1], probe_centres)),
+        )
+        strong, probes = both.split((len(images), len(views)))
+        return self._cut(strong, centres), ops.to_float(probes), policy
 
     @torch.no_grad()
     def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
@@ -179,8 +192,14 @@ class Augmentation:
         return weak.augment(images, rng, flip=self.mirror, shift=self.shift)
 
     def _adaptive(self, images: Tensor, rng) -> Tensor:
+        images, choice, levels, centres = self._draw(images, rng)
+        return self._cut(ctaugment.apply(images, choice, levels, centres[:, :-1].copy()), centres)
+
+    def _draw(self, images: Tensor, rng) -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
+        """Weakly augmented images, CTAugment's operations and levels for them, and centres of cutouts (N, D + 1, 2)."""
         images = self._default(images, rng)
         choice, levels = self._ctaugment.draw(rng)
-        centres = rng.integers(self.side, choice.shape[1] + 1, 2)
-        images = ctaugment.apply(images, choice, levels, centres[:, :-1].copy())
+        return images, choice, levels, rng.integers(self.side, choice.shape[1] + 1, 2)
+
+    def _cut(self, images: Tensor, centres: np.ndarray) -> Tensor:
         return ops.to_float(ctaugment.final_cutout(images, centres[:, -1].copy()))

@@ -102,17 +102,20 @@ class Trainer:
             hidden = to_device(self.dataset.labels[indices], self.device)  # for the records of `Interval` alone
             images = self._images.batch(indices[own_rows()])
             weak = self.augmentation.weak(images, self._random("weak", total))
-            strong = self.augmentation.strong(images, self._random("strong", total))
+            random = self._random("strong", total)
             if self.augmentation.uses_ctaugment:
-                self._probe(labeled, targets)
+                probe_random = self._random("probe", config.batch)
+                strong, *probes = self.augmentation.strong_and_probes(images, random, labeled, probe_random)
+                self._score(*probes, targets)
+            else:
+                strong = self.augmentation.strong(images, random)
             self._interval.add(self.learner.update(self.step, labeled, targets, weak, strong), config.wu, hidden)
         self.step += 1
 
     @torch.no_grad()
-    def _probe(self, labeled: Tensor, targets: Tensor) -> None:
-        """Let the EMA model, as it is before this step's update, score random policies on the labeled views."""
-        views, policy = self.augmentation.probe(labeled, self._random("probe", self.config.batch))
-        probabilities = gather_rows(self.learner.predict(views).softmax(1))
+    def _score(self, probes: Tensor, policy: ProbePolicy, targets: Tensor) -> None:
+        """Update CTAugment's rates by the EMA model, as it is before this step's update, on its probes."""
+        probabilities = gather_rows(self.learner.predict(probes).softmax(1))
         wanted = torch.nn.functional.one_hot(targets, self.dataset.classes)
         proximity = 1 - 0.5 * (probabilities - wanted).abs().sum(1)
         self.augmentation.update(ProbePolicy(ops=gather_rows(policy.ops), levels=gather_rows(policy.levels)), proximity)

@@ -16,9 +16,14 @@ def make(triple="d.d.d", **changes):
     return Augmentation(triple, **settings | changes)
 
 
+def probe(augmentation, views, rng):
+    """Probes of labeled views and their policies, drawn after strong views of the same images."""
+    return augmentation.strong_and_probes(ops.to_uint8(views), rng, views, rng)[1:]
+
+
 def all_views(augmentation, images, rng):
     labeled = augmentation.labeled(images, rng)
-    probes, policy = augmentation.probe(labeled, rng)
+    probes, policy = probe(augmentation, labeled, rng)
     return [
         labeled,
         augmentation.weak(images, rng),
@@ -125,7 +130,7 @@ def test_nothing_is_read_back_from_the_device(triple, rows):
     images = torch.empty(30, 3, 16, 16, dtype=torch.uint8, device="meta")
     *views, _, levels = all_views(augmentation, images, rows(0, 30))
     assert all(view.device.type == "meta" for view in (*views, levels))
-    policy = augmentation.probe(views[0], rows(1, 30))[1]
+    policy = probe(augmentation, views[0], rows(1, 30))[1]
     augmentation.update(policy, torch.empty(30, device="meta"))
 
 
@@ -183,10 +188,23 @@ def test_strong_and_weak_views_move_independently(rows, images_of):
     assert rng.calls[len(weak_calls) : 2 * len(weak_calls)] == weak_calls
 
 
+def test_strong_views_and_probes_together_are_those_apart(rows, images_of):
+    images, views, augmentation = images_of(300, 3, 16), ops.to_float(images_of(90, 3, 16)), make()
+    augmentation.update(probe(augmentation, views, rows(2, 90))[1], torch.linspace(0, 1, 90))  # rates that differ
+    strong, probes, policy = augmentation.strong_and_probes(images, rows(0, 300), views, rows(1, 90))
+    assert torch.equal(strong, augmentation.strong(images, rows(0, 300)))
+    choice = policy.ops.numpy()
+    rng = rows(1, 90)
+    assert np.array_equal(choice, rng.integers(len(ctaugment.BINS), 2))
+    assert np.array_equal(policy.levels.numpy(), rng.uniform(2, 2))
+    alone = ctaugment.apply(ops.to_uint8(views), choice, policy.levels, rng.integers(16, 2, 2))
+    assert torch.equal(probes, ops.to_float(alone))
+
+
 def test_probe_has_no_final_cutout(rows, images_of):
     images, augmentation = images_of(80, 3, 16), make()
     views = ops.to_float(images)
-    probes, policy = augmentation.probe(views, rows(0, 80))
+    probes, policy = probe(augmentation, views, rows(0, 80))
     identity = {list(ctaugment.BINS).index(name) for name in ("identity", "translate_x", "translate_y")}
     same = [i for i, pair in enumerate(policy.ops.tolist()) if set(pair) <= identity]
     assert same
@@ -247,7 +265,7 @@ def test_autoaugment_applies_one_sub_policy(rows, images_of):
 
 def test_state_continues_bit_for_bit(rows, images_of):
     images, first = images_of(40, 3, 16), make()
-    _, policy = first.probe(ops.to_float(images), rows(0, 40))
+    _, policy = probe(first, ops.to_float(images), rows(0, 40))
     first.update(policy, torch.linspace(0, 1, 40))
     state = first.state_dict()
     second = make()
@@ -278,8 +296,8 @@ def test_gathered_policies_update_like_one_worker(rows, images_of):
     views = ops.to_float(images_of(40, 3, 16))
     proximity = torch.rand(40, generator=torch.Generator().manual_seed(0))
     one, two = make(), make()
-    one.update(one.probe(views, rows(0, 40))[1], proximity)
-    parts = [two.probe(views[part], rows(0, 40, part))[1] for part in (slice(0, 20), slice(20, 40))]
+    one.update(probe(one, views, rows(0, 40))[1], proximity)
+    parts = [probe(two, views[part], rows(0, 40, part))[1] for part in (slice(0, 20), slice(20, 40))]
     gathered = ProbePolicy(ops=torch.cat([p.ops for p in parts]), levels=torch.cat([p.levels for p in parts]))
     two.update(gathered, proximity)
     assert torch.equal(one.state_dict()["rates"], two.state_dict()["rates"])
