@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -344,8 +345,8 @@ def _resampling(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     Returns: first input pixel (6, sizes, S) int64, weights (6, sizes, S, _TAPS) float64.
     """
     sizes = range(side // 2, side + 1)
-    first = torch.zeros(len(RESAMPLING), len(sizes), side, dtype=torch.int64)
-    weight = torch.zeros(len(RESAMPLING), len(sizes), side, _TAPS, dtype=torch.float64)
+    first = np.zeros((len(RESAMPLING), len(sizes), side), dtype=np.int64)
+    weight = np.zeros((len(RESAMPLING), len(sizes), side, _TAPS))
     for m, (kernel, radius) in enumerate(RESAMPLING.values()):
         for n, size in enumerate(sizes):
             # Pillow resizes to the same size by copying.
@@ -353,8 +354,8 @@ def _resampling(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
             taps = _nearest_taps(size, side) if nearest else _kernel_taps(kernel, radius, size, side)
             for out, (start, weights) in enumerate(taps):
                 first[m, n, out] = start
-                weight[m, n, out, : len(weights)] = torch.tensor(weights, dtype=torch.float64)
-    return first.to(device), weight.to(device)
+                weight[m, n, out, : len(weights)] = weights
+    return torch.from_numpy(first).to(device), torch.from_numpy(weight).to(device)
 
 
 def rescale(images: Tensor, first: Tensor, last: Tensor, method: Tensor) -> Tensor:

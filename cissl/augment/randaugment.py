@@ -6,6 +6,7 @@ a last channel. Magnitudes are whole numbers; policies are known on the host, wi
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -75,6 +76,7 @@ FAMILY = Family(
 )
 
 
+@lru_cache(maxsize=16)
 def wrap_table(device: torch.device) -> Tensor:
     """(256,) uint8: a pixel value's way through float and back, which truncates: 1..47 lose one."""
     pixels = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - np.float32(1)
@@ -105,7 +107,8 @@ def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negativ
     Returns: (N, C, S, S) float32.
     """
     parameter = PARAMETERS[choice, magnitude]
-    parameter = torch.from_numpy(np.where(negative & SIGNED[choice], -parameter, parameter)).to(images.device)
+    parameter = torch.from_numpy(np.where(negative & SIGNED[choice], -parameter, parameter))
+    parameter = parameter.to(images.device, non_blocking=True)
     rgba = wrap(images)
     for slot in range(choice.shape[1]):
         rgba = FAMILY(rgba, choice[:, slot], parameter[:, slot], alpha=True)
@@ -120,7 +123,7 @@ def cut(images: Tensor, size: int, centres: np.ndarray) -> Tensor:
     if size <= 0:
         return images
     half = torch.full((len(images),), size // 2, device=images.device)
-    centres = torch.from_numpy(centres[:, ::-1].copy()).to(images.device)
+    centres = torch.from_numpy(centres[:, ::-1].copy()).to(images.device, non_blocking=True)
     return images * (1 - ops.square(half, centres, images.shape[-1]))
 
 

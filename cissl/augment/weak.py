@@ -23,12 +23,12 @@ def mirror_and_shift(images: Tensor, flips: np.ndarray, offsets: np.ndarray, shi
         shift: pixels, less than the side.
     """
     n, channels, side, _ = images.shape
-    padded = np.abs(np.arange(-shift, side + shift))  # position in the padded image -> in the image
-    padded = np.minimum(padded, 2 * (side - 1) - padded)
-    rows, columns = padded[offsets[:, :, None] + np.arange(side)].transpose(1, 0, 2)
-    columns = np.where(flips[:, None], side - 1 - columns, columns)
-    source = torch.from_numpy(np.stack((rows * side, columns))).to(images.device, non_blocking=True)
-    index = (source[0, :, :, None] + source[1, :, None, :]).view(n, 1, side * side)
+    draws = torch.from_numpy(np.column_stack((offsets, flips))).to(images.device, non_blocking=True)
+    steps = torch.arange(-shift, side - shift, device=images.device)
+    source = (draws[:, :2, None] + steps).abs_()  # of rows and columns, (N, 2, side), as far as reflected on one edge
+    rows, columns = torch.minimum(source, 2 * (side - 1) - source).unbind(1)
+    columns = torch.where(draws[:, 2:] > 0, side - 1 - columns, columns)
+    index = (rows.unsqueeze(2) * side + columns.unsqueeze(1)).view(n, 1, side * side)
     return images.reshape(n, channels, -1).gather(2, index.expand(-1, channels, -1)).view(images.shape)
 
 
