@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cissl.datasets.catalog import KNOWN
 from cissl.errors import UserError
 from cissl.tuning.plan import is_there
 from cissl.tuning.sweep_file import Resources, Sweep
@@ -130,8 +131,9 @@ def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) 
         return
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-") as file:
         mark = Path(file.name) if folder else None
-        reports = {node["NodeManagerAddress"]: _on(node).remote(mark, datasets, data_dir) for node in alive}
-        for address, report in reports.items():
+        # Not by address: several machines of a cluster may be processes of one computer.
+        reports = [(node["NodeManagerAddress"], _on(node).remote(mark, datasets, data_dir)) for node in alive]
+        for address, report in reports:
             try:
                 missing = ray.get(report, timeout=NODE_PATIENCE_S)
             except ray.exceptions.GetTimeoutError:
@@ -154,7 +156,11 @@ def _what_is_missing(mark: Path | None, datasets: set[str], data_dir: Path | Non
         return f"does not see {mark.parent}: give a --storage-path that all machines share"
     for name in sorted(datasets):
         if not is_there(name, data_dir):
-            return f"lacks the data set '{name}'; run there: python -m cissl.datasets prepare {name}"
+            verb = "prepare" if name in KNOWN else "import"
+            return (
+                f"lacks the data set '{name}'; run there: python -m cissl.datasets {verb} {name}, or give a --data-dir "
+                "that all machines share"
+            )
     return None
 
 

@@ -93,8 +93,8 @@ class Nodes:
         }
         self.processes: list[subprocess.Popen] = []
 
-    def add(self, cpus: int) -> subprocess.Popen:
-        """The head, or another machine."""
+    def add(self, cpus: int, **environment: str) -> subprocess.Popen:
+        """The head, or another machine; `environment` is what differs there."""
         host, _, port = self.address.partition(":")
         words = ["--address", self.address] if self.processes else ["--head", "--port", port]
         if not self.processes:
@@ -103,7 +103,7 @@ class Nodes:
         words += ["--dashboard-agent-listen-port", str(free_port())]  # through which jobs start; one for each machine
         process = subprocess.Popen(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *words],
-            env=self.environment,
+            env=self.environment | environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

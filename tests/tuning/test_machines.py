@@ -7,8 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
+from sklearn.datasets import load_digits
+
+from cissl.datasets.prepare import import_images
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -37,6 +41,30 @@ def test_a_machine_that_dies_costs_no_row_and_doubles_none(machines, tiny, tmp_p
     assert process.wait(timeout=240) == 0
     for trial in (tmp_path / "calm" / "tiny").glob("*/history.jsonl"):
         assert history(folder / trial.parent.name) == history(trial.parent)
+
+
+def test_a_data_set_missing_on_one_machine_is_noticed_before_anything_starts(machines, tiny, tmp_path):
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8)[..., None], digits.target
+    arrays = dict(train_images=images, train_labels=labels, test_images=images[:100], test_labels=labels[:100])
+    np.savez(tmp_path / "mine.npz", **arrays)
+    import_images("mine", tmp_path / "mine.npz", tmp_path / ".cache" / "cissl")  # `tmp_path` is the machines' home
+    elsewhere = tmp_path / "elsewhere"
+    machines.add(cpus=1)
+    machines.add(cpus=1, HOME=str(elsewhere))
+    words = [tiny, "--set", "dataset=mine", "--set", "concurrency=2", "--storage-path", tmp_path / "results"]
+    process = machines.run(*words)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 2, out + err
+    assert (
+        "lacks the data set 'mine'; run there: python -m cissl.datasets import mine" in err and "Traceback" not in err
+    )
+    assert not list((tmp_path / "results").glob("tiny/*/config.json"))
+
+    shutil.copytree(tmp_path / ".cache", elsewhere / ".cache")
+    process = machines.run(*words)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0 and "2 of 2 trials complete." in out, out + err
 
 
 def test_jobs(machines, tiny, tmp_path):
