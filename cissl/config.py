@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from cissl.algorithms import parse_algorithm
@@ -122,19 +123,19 @@ class TrialConfig:
         """All settings, JSON-ready."""
         return dataclasses.asdict(self)
 
-    @property
+    @cached_property
     def spec(self) -> DatasetSpec:
         """The data set and split, parsed."""
         return parse_spec(self.dataset)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """8 hex digits of the SHA-256 of every setting that changes a result."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["changes_result"]}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """A readable name such as ``cadr-digits_LT_20-s1``; not unique without the hash."""
         split, _, rest = self.dataset.partition(".")
@@ -144,7 +145,7 @@ class TrialConfig:
         seed = f"{self.seed}" if self.spec.seed == self.seed else f"{self.spec.seed}.{self.seed}"
         return f"{self.algorithm.replace('+', '_')}-{split}{size}-s{seed}"
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """The name of the trial's folder: readable name and hash, the same wherever and whenever it runs."""
         return f"{self.name}-{self.hash}"

@@ -1,11 +1,12 @@
 """What people see while a sweep runs: a live table in a terminal, sparse plain lines in a job log."""
 
+import collections
 import dataclasses
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from cissl.config import TrialConfig
@@ -146,10 +147,11 @@ class Progress:
 
     def _table(self) -> list[str]:
         running = self._running()
+        shown = running[:RUNNING_SHOWN]
         rows = [
             f"  {self._name(trial)}  {_scores(trial.row)}  "
-            f"step {trial.step:>{len(str(trial.steps))}}/{trial.steps}{_left(self._cost(trial))}"
-            for trial in running[:RUNNING_SHOWN]
+            f"step {trial.step:>{len(str(trial.steps))}}/{trial.steps}{_left(cost)}"
+            for trial, cost in zip(shown, self._costs(shown), strict=True)
         ]
         more = len(running) - RUNNING_SHOWN
         return rows + [f"  … and {more} more"] * (more > 0)
@@ -174,23 +176,23 @@ class Progress:
         steps = sum(trial.steps for trial in self.trials.values()) * max(1.0, self.total / max(1, len(self.trials)))
         return sum(trial.step for trial in self.trials.values()) / max(1.0, steps)
 
-    def _cost(self, trial: TrialProgress) -> float | None:
-        """Seconds that a trial still needs, by its own pace or else that of its kind, or of any."""
-        own = trial.seconds_per_step
-        if own is None:
-            measured = [
-                (other.kind == trial.kind, other.seconds_per_step)
-                for other in self.trials.values()
-                if other.seconds_per_step is not None
-            ]
-            alike = [pace for same, pace in measured if same] or [pace for _, pace in measured]
-            own = sum(alike) / len(alike) if alike else None
-        return None if own is None else own * (trial.steps - trial.step)
+    def _costs(self, trials: Iterable[TrialProgress]) -> list[float | None]:
+        """Seconds that each of these trials still needs, by its own pace or else the mean of its kind's, or of all."""
+        paces: dict[Any, list[float]] = collections.defaultdict(list)
+        for trial in self.trials.values():
+            if trial.seconds_per_step is not None:
+                paces[trial.kind].append(trial.seconds_per_step)
+                paces[None].append(trial.seconds_per_step)
+        means = {kind: sum(measured) / len(measured) for kind, measured in paces.items()}
+        costs = []
+        for trial in trials:
+            pace = trial.seconds_per_step or means.get(trial.kind) or means.get(None)
+            costs.append(None if pace is None else pace * (trial.steps - trial.step))
+        return costs
 
     def _seconds_left(self) -> float | None:
         if self._estimate is None:
-            unfinished = [trial for trial in self.trials.values() if trial.state in ("pending", "running")]
-            costs = [self._cost(trial) for trial in unfinished]
+            costs = self._costs(trial for trial in self.trials.values() if trial.state in ("pending", "running"))
             if not costs or None in costs:
                 return None
             unknown = (self.total - len(self.trials)) * sum(costs) / len(costs)

@@ -35,7 +35,7 @@ from cissl.tuning.progress import Progress
 from cissl.tuning.remote import Place
 from cissl.tuning.search import Study
 from cissl.tuning.sweep_file import Resources, Sweep
-from cissl.tuning.trainable import Job, train
+from cissl.tuning.trainable import Job, train, trial_config, tune_config
 
 ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mistake
 RETRIES = 3  # fresh processes for a trial that raised or whose process died
@@ -141,7 +141,7 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
 
 
 def _grid(work: Grid) -> dict[str, Any]:
-    return {"trial": tune.grid_search([config.to_dict() for config in work.left])}
+    return {"trial": tune.grid_search([tune_config(config)["trial"] for config in work.left])}
 
 
 def _search(study: Study, place: Place) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class Suggestions(NotSaved, Searcher):
             return Searcher.FINISHED
         self._handed[trial_id] = config.trial_id
         self.place.publish()
-        return {"trial": config.to_dict()}
+        return tune_config(config)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         ours = self._handed[trial_id]
@@ -198,7 +198,7 @@ class Suggestions(NotSaved, Searcher):
 
 def trial_id(trial: Any) -> str:
     """The id of one of our trials, from one of Tune's."""
-    return TrialConfig.from_mapping(trial.config["trial"]).trial_id
+    return trial_config(trial.config["trial"]).trial_id
 
 
 class Watcher(NotSaved, tune.Callback):
@@ -211,7 +211,7 @@ class Watcher(NotSaved, tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
-            _add(self.progress, TrialConfig.from_mapping(trial.config["trial"]), self.place.folder)
+            _add(self.progress, trial_config(trial.config["trial"]), self.place.folder)
         self.progress.start(trial_id(trial))
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:

@@ -1,6 +1,8 @@
 """What Ray runs: one trial, in one process that the next trial may use again, or in several."""
 
 import dataclasses
+import functools
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -43,13 +45,24 @@ class Job:
     workers: int
 
 
-def train(config: dict[str, Any], job: Job) -> None:
+def tune_config(config: TrialConfig) -> dict[str, str]:
+    """A trial's settings as Tune carries them: one string, which it copies in no time however many trials there are."""
+    return {"trial": json.dumps(config.to_dict())}
+
+
+@functools.cache
+def trial_config(settings: str) -> TrialConfig:
+    """The settings back from `tune_config`'s string."""
+    return TrialConfig.from_mapping(json.loads(settings))
+
+
+def train(config: dict[str, str], job: Job) -> None:
     """Run one trial to its end, or go on with it; its evaluations are reported to Tune.
 
     An exception makes Tune try again in a fresh process, which goes on from the last checkpoint. A trial that
     diverged would only diverge again, so it just ends; its record says what happened.
     """
-    trial = TrialConfig.from_mapping(config["trial"])
+    trial = trial_config(config["trial"])
     if job.workers > 1:
         _train_with_workers(trial, job)
     else:
