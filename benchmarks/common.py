@@ -16,7 +16,7 @@ import torch
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.training.device import prepare_process
-from cissl.training.records import provenance
+from cissl.training.provenance import provenance
 from cissl.training.trainer import Trainer
 
 PROTOCOL = "cifar10_LT_100.1@100-1"  # WRN-28-2, 64 labeled + 448 × 2 unlabeled images of 32×32: the defaults

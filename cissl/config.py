@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from cissl.algorithms import parse_algorithm
-from cissl.augment.policy import parse_triple
+from cissl.algorithms.names import parse_algorithm
+from cissl.augment.triple import parse_triple
 from cissl.datasets.spec import DatasetSpec, parse_spec
 from cissl.errors import UserError, nearest
-from cissl.models import ARCHS
+from cissl.models.names import ARCHS
 
 KIMG = 1024  # labeled images
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cissl.algorithms import from_switches
+from cissl.algorithms.names import from_switches
 from cissl.config import TrialConfig
 from cissl.errors import UserError, nearest
 from cissl.training.records import read_status

@@ -1,18 +1,5 @@
-"""The augmentation triple ``labeled.weak.strong``: one letter each for the three views of a step.
+"""The views that a triple stands for, see `triple`, and the probes that CTAugment learns from."""
 
-letter      view
-----------  ------------------------------------------------------------------------------------------
-x           the image itself
-m           random mirror
-d           the dataset's default: random mirror (where the dataset allows it) and shift with reflect
-            padding; as third letter: the default, then CTAugment, then cutout
-ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, magnitudes
-            uniform in 1..9; rac cuts out a square of 16 pixels (half the side where that is less) too
-rN_M_C      the default, then N RandAugment operations of magnitude M, then a cutout of C % of the side
-aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's cutout
-"""
-
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -20,49 +7,10 @@ import torch
 from torch import Tensor
 
 from cissl.augment import ctaugment, ops, weak
-from cissl.augment.autoaugment import AutoAugment, sub_policies
+from cissl.augment.autoaugment import AutoAugment
 from cissl.augment.ctaugment import CTAugment, ProbePolicy
-from cissl.augment.randaugment import LARGEST_MAGNITUDE, RandAugment, default_cutout
-from cissl.errors import UserError, nearest
-
-LETTERS = ("x", "m", "d", "ra", "rac", "aa", "aac")
-_FIXED = re.compile(r"r([0-9]+)_([0-9]+)_([0-9]+)")
-
-
-def parse_triple(text: str, dataset: str) -> tuple[str, str, str]:
-    """Split and check a triple such as ``d.d.d`` or ``d.d.r2_9_50``.
-
-    Raises:
-        UserError: not three letters, a letter that does not exist, numbers out of range, or AutoAugment asked for a
-            dataset without a policy.
-    """
-    letters = str(text).split(".")
-    if len(letters) != 3:
-        raise UserError(
-            f"augment: {text!r} is not three letters labeled.weak.strong; write for example 'd.d.d'",
-            key="augment",
-        )
-    for letter in letters:
-        _check_letter(letter, text)
-        if letter in ("aa", "aac"):
-            sub_policies(dataset)
-    return letters[0], letters[1], letters[2]
-
-
-def _check_letter(letter: str, text: str) -> None:
-    fixed = _FIXED.fullmatch(letter)
-    if fixed:
-        count, magnitude, percent = map(int, fixed.groups())
-        if count >= 1 and 1 <= magnitude <= LARGEST_MAGNITUDE and percent <= 100:
-            return
-        raise UserError(
-            f"augment: {letter!r} in {text!r} is out of range: rN_M_C takes N from 1, M from 1 to "
-            f"{LARGEST_MAGNITUDE} and C from 0 to 100, for example 'r2_9_50'",
-            key="augment",
-        )
-    if letter not in LETTERS:
-        known = nearest(letter, (*LETTERS, "rN_M_C"))
-        raise UserError(f"augment: unknown letter {letter!r} in {text!r}{known}", key="augment")
+from cissl.augment.randaugment import RandAugment, default_cutout
+from cissl.augment.triple import FIXED, parse_triple
 
 
 class Augmentation:
@@ -182,7 +130,7 @@ class Augmentation:
         cutout = default_cutout(self.side) if letter.endswith("c") else 0
         if letter in ("aa", "aac"):
             return AutoAugment(dataset=self.dataset, cutout=cutout)
-        fixed = _FIXED.fullmatch(letter)
+        fixed = FIXED.fullmatch(letter)
         if not fixed:
             return RandAugment(cutout=cutout)
         count, magnitude, percent = map(int, fixed.groups())

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from cissl.augment import ops
 from cissl.augment.families import Family
-
-LARGEST_MAGNITUDE = 15
+from cissl.augment.triple import LARGEST_MAGNITUDE
 
 # Random draws choose among these, in this order; Invert is AutoAugment's alone.
 RANDOM_OPS = (

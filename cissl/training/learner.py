@@ -7,10 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cissl.algorithms import Losses, LossOptions, compute_losses, labeled_loss, parse_algorithm
+from cissl.algorithms.fixmatch import labeled_loss
+from cissl.algorithms.losses import Losses, LossOptions, compute_losses
+from cissl.algorithms.names import parse_algorithm
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.models import synchronise
+from cissl.models.layers import synchronise
 from cissl.training.distributed import gather_rows, share_first_workers, world_size, wrap
 from cissl.training.optim import learning_rate, make_ema_model, make_optimizer, update_ema
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cissl.config import KIMG, TrialConfig
-from cissl.models import decayed_kernels
+from cissl.models.backbones import decayed_kernels
 
 MOMENTUM = 0.9
 

@@ -17,24 +17,15 @@ training need not wait for the disk; a trial that ends does.
 import datetime
 import json
 import math
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import cissl
 from cissl.config import TrialConfig
-from cissl.training.distributed import world_size
 from cissl.training.files import atomic_write, read_json, write_json, write_text
 from cissl.training.metrics import window_summaries
-
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna")
 
 
 def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
@@ -110,26 +101,6 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def provenance() -> dict[str, Any]:
-    """What this result was made with: versions, commit, hardware."""
-    versions = {"python": platform.python_version(), "cissl": cissl.__version__}
-    for library in LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = None
-    commit, dirty = _commit()
-    return {
-        "versions": versions,
-        "commit": commit,
-        "dirty": dirty,
-        "hardware": _hardware(),
-        "workers": world_size(),
-        "threads": torch.get_num_threads(),
-        "started": now(),
-    }
-
-
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 (Python 3.10)
@@ -142,27 +113,3 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether it has uncommitted changes; None where cissl does not run from a checkout."""
-    root = Path(cissl.__file__).parents[1]
-    try:
-        if not (root / ".git").exists():
-            return None, None
-        git = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
-        ).stdout.strip()
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-
-
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), processor)
-    return f"{processor}, {os.cpu_count()} cores"

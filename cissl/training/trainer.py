@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cissl import models
-from cissl.algorithms import Losses
+from cissl.algorithms.losses import Losses
 from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
+from cissl.models import backbones
 from cissl.training import metrics
 from cissl.training.device import Images, to_device
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers
@@ -47,7 +47,7 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.confusions: list[np.ndarray] = []
-        network = models.build(
+        network = backbones.build(
             config.arch,
             classes=dataset.classes,
             side=dataset.side,

@@ -12,9 +12,10 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from cissl import datasets, models
+from cissl import datasets
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.models.backbones import parameter_count
 from cissl.training import records
 from cissl.training.checkpoint import (
     damaged_checkpoints,
@@ -26,6 +27,7 @@ from cissl.training.checkpoint import (
 from cissl.training.device import prepare_process
 from cissl.training.distributed import rank, sum_over_workers, world_size
 from cissl.training.files import read_json, write_json
+from cissl.training.provenance import provenance
 from cissl.training.trainer import Trainer, TrialDiverged
 
 CURVES = ("accuracy", "gmean", "valid_accuracy", "loss", "loss_labeled", "loss_unlabeled", "mask_ratio", "lr")
@@ -101,8 +103,8 @@ class _Run:
         self._began = time.monotonic()
         if self.writes:
             records.write_config(folder, config, sweep)
-            facts = {**_data_facts(dataset), "parameters": models.parameter_count(self.trainer.learner.model)}
-            write_json(folder / "provenance.json", {**facts, **records.provenance()})
+            facts = {**_data_facts(dataset), "parameters": parameter_count(self.trainer.learner.model)}
+            write_json(folder / "provenance.json", {**facts, **provenance()})
             self.record("running")
 
     @property

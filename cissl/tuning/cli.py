@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data_dir = options.data_dir or sweep.data_dir or os.environ.get("ML_DATA")
         data_dir = data_dir and Path(data_dir).expanduser().absolute()  # workers have another current folder
         facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
-        sizes = plan.parameters(sweep, facts)
+        plan.check_networks(sweep, facts)
         if options.dry_run:
-            print(plan.table(sweep, facts, sizes))
+            print(plan.table(sweep, facts, plan.parameters(sweep, facts)))
             return 0
         storage = _storage(options.storage_path)
         from cissl.tuning.sweep import run  # Ray is imported only where it is used

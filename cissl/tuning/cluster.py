@@ -43,6 +43,7 @@ if not JOINED:
 import ray  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
 NODE_PATIENCE_S = 60
 OBJECT_STORE = 100_000_000  # bytes; a sweep passes settings and rows of figures, never images
 
@@ -57,9 +58,7 @@ class Node:
 
 def local_node() -> Node:
     """This machine, as far as this process may use it."""
-    import torch
-
-    return Node(cpus=_usable_cpus(), gpus=torch.cuda.device_count())
+    return Node(cpus=_usable_cpus(), gpus=_visible_gpus())
 
 
 @contextlib.contextmanager
@@ -216,6 +215,15 @@ def _room(resources: Resources, nodes: list[Node]) -> int:
     """Workers that fit at a time."""
     gpus = resources.gpus or 0
     return sum(int(min(node.cpus / resources.cpus, node.gpus / gpus if gpus else sys.maxsize)) for node in nodes)
+
+
+def _visible_gpus() -> int:
+    """GPUs that torch can use; it is only imported, which takes seconds, where a driver for them is."""
+    if not any(map(os.path.exists, GPU_DRIVERS)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _usable_cpus() -> int:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl import models
 from cissl.config import TrialConfig
 from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import EMBEDDED
 from cissl.datasets.store import data_directory, is_prepared
 from cissl.errors import UserError
+from cissl.models.names import check_sizes
 from cissl.tuning.sweep_file import Sweep
 
 STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving average, momentum
@@ -53,33 +53,37 @@ def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = Tru
     return facts
 
 
-def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
-    """Trainable values of each trial's network, by trial id.
+def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
+    """See that every trial's network exists.
 
     Raises:
         UserError: a network that the images are too small for; with the line in the sweep file.
     """
+    for config in sweep.trials:
+        try:
+            check_sizes(config.arch, side=facts[config.dataset].side, **_sizes(config))
+        except UserError as error:
+            raise sweep.error(config, error) from None
+
+
+def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
+    """Trainable values of each trial's network, by trial id."""
+    from cissl.models.backbones import build, parameter_count  # imports torch, for which a sweep's driver has no use
+
     counted: dict[tuple, int] = {}
     result = {}
     for config in sweep.trials:
         data = facts[config.dataset]
-        shape = dict(
-            arch=config.arch,
-            classes=data.classes,
-            side=data.side,
-            channels=data.channels,
-            filters=config.filters,
-            repeat=config.repeat,
-            scales=config.scales,
-        )
+        shape = dict(arch=config.arch, classes=data.classes, side=data.side, channels=data.channels, **_sizes(config))
         key = tuple(shape.values())
         if key not in counted:
-            try:
-                counted[key] = models.parameter_count(models.build(**shape))
-            except UserError as error:
-                raise sweep.error(config, error) from None
+            counted[key] = parameter_count(build(**shape))
         result[config.trial_id] = counted[key]
     return result
+
+
+def _sizes(config: TrialConfig) -> dict[str, int | None]:
+    return {"filters": config.filters, "repeat": config.repeat, "scales": config.scales}
 
 
 def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
 from cissl.config import TrialConfig
 from cissl.training.records import read_status
-from cissl.training.trial import run_trial
 from cissl.tuning.remote import trial_folder
 
 REPORTED = ("step", "seconds", "accuracy", "gmean", "valid_accuracy", "valid_gmean")
@@ -72,6 +70,10 @@ def train(config: dict[str, str], job: Job) -> None:
 def _train_here(
     trial: TrialConfig, job: Job, device: str, report: Callable[[dict[str, Any]], None], rank: int = 0
 ) -> None:
+    import torch  # here, so that the driver, which imports this module too, goes without
+
+    from cissl.training.trial import run_trial
+
     torch.set_num_threads(max(1, int(job.cpus)))
     with trial_folder(job.remote, job.folder, trial.trial_id, rank) as (folder, keep):
 

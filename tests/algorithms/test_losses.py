@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from cissl.algorithms import LossOptions, compute_losses, parse_algorithm
+from cissl.algorithms.losses import LossOptions, compute_losses
+from cissl.algorithms.names import parse_algorithm
 from cissl.algorithms.propensity import log_row_weights, propensity, solve_prior
 
 REFERENCE = Path(__file__).parents[1] / "reference"

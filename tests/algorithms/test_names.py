@@ -2,7 +2,7 @@
 
 import pytest
 
-from cissl.algorithms import ALGORITHMS, from_switches, parse_algorithm
+from cissl.algorithms.names import ALGORITHMS, from_switches, parse_algorithm
 from cissl.errors import UserError
 
 

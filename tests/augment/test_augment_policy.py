@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cissl.augment import Augmentation, ProbePolicy, ctaugment, ops, parse_triple, randaugment, weak
+from cissl.augment import ctaugment, ops, randaugment, weak
 from cissl.augment.autoaugment import sub_policies
+from cissl.augment.ctaugment import ProbePolicy
+from cissl.augment.policy import Augmentation
+from cissl.augment.triple import parse_triple
 from cissl.errors import UserError
 
 TRIPLES = ["d.d.d", "x.m.ra", "m.d.rac", "ra.rac.r2_9_50", "aa.aac.aac", "d.d.x"]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cissl.errors import UserError
-from cissl.models import ARCHS, build, decayed_kernels, default_scales, parameter_count
+from cissl.models.backbones import build, decayed_kernels, parameter_count
+from cissl.models.names import ARCHS, default_scales
 
 
 def small(arch="wrn", side=16, **options):

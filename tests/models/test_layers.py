@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cissl.models import BatchNorm2d
-from cissl.models.layers import SameConv2d, leaky_relu, same_padding
+from cissl.models.layers import BatchNorm2d, SameConv2d, leaky_relu, same_padding
 
 
 def slow_same_convolution(x, kernel, bias, stride):

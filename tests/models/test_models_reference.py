@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cissl.models import build, parameter_count
+from cissl.models.backbones import build, parameter_count
 from tests.reference_names import as_reference, load_variables, read_variables, variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"

@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cissl.models import build, synchronise
+from cissl.models.backbones import build
+from cissl.models.layers import synchronise
 
 WORKERS = 2
 

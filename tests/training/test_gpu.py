@@ -8,9 +8,10 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cissl import datasets, models
+from cissl import datasets
 from cissl.augment import autoaugment, ops, randaugment
 from cissl.config import TrialConfig
+from cissl.models import backbones
 from cissl.training.trainer import Trainer
 from tests.training.short_trial import SETTINGS
 
@@ -39,7 +40,7 @@ class Copies(TorchDispatchMode):
 @pytest.fixture
 def pretended_gpu(monkeypatch):
     """Inside, "cuda" is a device whose tensors have no values; reading one raises `DataDependentOutputException`."""
-    build, networks = models.build, []
+    build, networks = backbones.build, []
 
     def build_there(*args, **kwargs):
         with unset_fake_temporarily():
@@ -53,7 +54,7 @@ def pretended_gpu(monkeypatch):
         for parameter in networks[-1].parameters():
             parameter.grad = torch.empty_like(parameter)
 
-    monkeypatch.setattr(models, "build", build_there)
+    monkeypatch.setattr(backbones, "build", build_there)
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
     with FakeTensorMode(allow_non_fake_inputs=True):

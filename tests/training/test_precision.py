@@ -5,9 +5,11 @@ import shutil
 import pytest
 import torch
 
-from cissl import datasets, models
+from cissl import datasets
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.models.backbones import build
+from cissl.models.names import ARCHS
 from cissl.training import learner
 from cissl.training.learner import CXX, Learner
 from cissl.training.trainer import Trainer
@@ -59,17 +61,17 @@ def test_a_bf16_trial_resumes_exactly():
     assert [row["loss"] for row in resumed.run() if row] == [row["loss"] for row in rows[7:]]
 
 
-@pytest.mark.parametrize("arch", models.ARCHS)
+@pytest.mark.parametrize("arch", ARCHS)
 def test_logits_keep_their_precision_in_bf16(arch):
     """At a logit of 8 bf16 has steps of 1/32: thresholds such as 0.95 could not be told from their neighbours."""
-    model = models.build(arch, classes=3, side=16, filters=4, repeat=1)
+    model = build(arch, classes=3, side=16, filters=4, repeat=1)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(torch.randn(2, 3, 16, 16)).dtype == torch.float32
 
 
 def test_compiling_is_refused_where_it_cannot_work(monkeypatch):
     config = TrialConfig(**SETTINGS, compile=True)
-    model = models.build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1)
+    model = build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1)
     monkeypatch.setattr(learner.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler") as error:
         Learner(config, model, 10)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from cissl import models
 from cissl.config import TrialConfig
+from cissl.models.backbones import build
 from cissl.training.learner import Learner
 from cissl.training.optim import learning_rate
 from tests.reference_names import load_variables, read_variables
@@ -40,7 +40,7 @@ def make_learner(run):
         repeat=run["repeat"],
         scales=run["scales"],
     )
-    model = models.build(
+    model = build(
         "wrn",
         classes=INDEX["nclass"],
         side=run["image"],

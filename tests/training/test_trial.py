@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from cissl import datasets, models
+from cissl import datasets
 from cissl.augment.ops import to_float
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.models.backbones import build
 from cissl.training import metrics, records
 from cissl.training.checkpoint import checkpoints
 from cissl.training.trainer import Trainer, TrialDiverged
@@ -145,7 +146,7 @@ def test_an_interrupted_and_resumed_trial_ends_bit_identical(tmp_path, changes):
 def test_a_complete_trial_leaves_its_averaged_weights_alone(tmp_path):
     last = run_trial(dataclasses.replace(TINY, keep_training_state=False), tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-    network = models.build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1, scales=2).eval()
+    network = build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1, scales=2).eval()
     network.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     data = datasets.load(TINY.dataset)
     with torch.no_grad():

@@ -1,10 +1,13 @@
 """The dry run's table tells trials apart, and what they need."""
 
+import subprocess
+import sys
+
 import pytest
 
 from cissl.config import TrialConfig
 from cissl.datasets import load
-from cissl.models import build, parameter_count
+from cissl.models.backbones import build, parameter_count
 from cissl.training.trial import run_trial
 from cissl.tuning import cli, plan
 
@@ -51,3 +54,17 @@ def test_the_disk_space_is_what_a_trial_takes(tmp_path, keep):
 
 def size(folder):
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_sweep_is_planned_without_torch(tiny):
+    """It takes seconds to import, which a mistake in the file should not cost; trials have processes of their own."""
+    code = """
+import pathlib
+import sys
+from cissl.tuning import plan, sweep, sweep_file
+file = sweep_file.load(pathlib.Path(sys.argv[1]))
+plan.check_networks(file, plan.check_data(file, None))
+print([name for name in ("torch", "torchvision") if name in sys.modules])
+"""
+    planned = subprocess.run([sys.executable, "-c", code, tiny], capture_output=True, text=True)
+    assert planned.stdout == "[]\n", planned.stderr
