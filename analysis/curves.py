@@ -11,17 +11,22 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import matplotlib
+from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from analysis import figures, formats, labels
 from analysis.cli import add_choice_arguments, name_problems, run
 from analysis.figures import FIGURES, NotOnRecord, Series
 from analysis.grid import Grid, build
 from analysis.results import load
+from analysis.search import searches
 from analysis.selection import SELECTIONS
 
+SEARCH = "search"  # the figure of a hyper-parameter search, beside those of a setting
 FORMATS = ("png", "pdf", "svg")
 DPI = 300
 
@@ -46,22 +51,27 @@ def main(arguments: argparse.Namespace) -> int:
     matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
     records = load(arguments.results, vectors=figures.VECTORS)
     rows, columns = arguments.rows.split(","), arguments.columns.split(",")
-    grid = build(records, "accuracy", SELECTIONS[arguments.select], rows, columns)
+    kinds = arguments.kind or (*FIGURES, SEARCH)
+    searched_only = bool(records.trials) and all(trial.searched for trial in records.trials)
+    grid = None if searched_only else build(records, "accuracy", SELECTIONS[arguments.select], rows, columns)
+    drawings: list[tuple[str, str, Callable[[], Figure]]] = []
+    for heading, series in series_by_setting(grid) if grid else ():
+        drawings += [(k, heading, partial(figures.draw, k, series, heading)) for k in kinds if k != SEARCH]
+    for search in searches(records) if SEARCH in kinds else ():
+        drawings.append((SEARCH, search.name, partial(figures.draw_search, search, search.name)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     written = 0
-    for heading, series in series_by_setting(grid):
-        print(f"drawing {heading} ...", flush=True)
-        for kind in arguments.kind or FIGURES:
-            try:
-                figure = figures.draw(kind, series, heading)
-            except NotOnRecord as error:
-                print(f"{heading}: no {kind}: {error} not on record")
-                continue
-            for form in arguments.format or FORMATS[:2]:
-                figure.savefig(arguments.out / f"{formats.slug(f'{kind} {heading}')}.{form}", dpi=DPI)
-                written += 1
+    for kind, heading, draw in tqdm(drawings, unit="figure", disable=None):
+        try:
+            figure = draw()
+        except NotOnRecord as error:
+            tqdm.write(f"{heading}: no {kind}: {error} not on record")
+            continue
+        for form in arguments.format or FORMATS[:2]:
+            figure.savefig(arguments.out / f"{formats.slug(f'{kind} {heading}')}.{form}", dpi=DPI)
+            written += 1
     print(f"wrote {written} files to {arguments.out}")
-    for note in grid.notes:
+    for note in grid.notes if grid else ():
         print(note)
     return name_problems(records)
 
@@ -71,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="curves.py", description="Figures of a sweep.", allow_abbrev=False)
     add_choice_arguments(made)
     made.set_defaults(out=Path("figures"))
-    made.add_argument("--kind", action="append", choices=FIGURES, help="may be repeated [all]")
+    made.add_argument("--kind", action="append", choices=(*FIGURES, SEARCH), help="may be repeated [all]")
     made.add_argument("--format", action="append", choices=FORMATS, help="may be repeated [png and pdf]")
     return made
 

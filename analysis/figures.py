@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from analysis.grid import SYMBOLS
 from analysis.results import Trial
+from analysis.search import Candidate, Search
 from analysis.selection import METRICS
 
 Series = dict[str, list[Trial]]
@@ -30,6 +32,7 @@ STYLES = {  # colour, dashes, marker
 OTHER_STYLES = (("#000000", "-", "X"), ("#F0E442", "-", "p"), ("#882255", "-", "<"))
 VARIANT_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 VARIANT_MARKERS = "os^Dv"
+BEST, OTHERS = "#D55E00", "#0072B2"  # candidates of a search
 WINDOW = 10  # evaluations that a "final" figure is averaged over
 STYLE = {
     "font.family": "sans-serif",
@@ -231,6 +234,56 @@ def draw(kind: str, series: Series, title: str) -> Figure:
     """
     with matplotlib.rc_context(STYLE):
         return FIGURES[kind](series, title)
+
+
+def draw_search(search: Search, title: str) -> Figure:
+    """Candidates of a search by each searched setting: mean and ± sample std over seeds on validation images.
+
+    Raises:
+        NotOnRecord: no candidate is complete.
+    """
+    judged = [c for c in search.candidates if all(trial.complete for trial in c.trials)]
+    if not judged or not search.space:
+        raise NotOnRecord("a candidate whose trials are all complete")
+    with matplotlib.rc_context(STYLE):
+        rows = -(-len(search.space) // 2)
+        figure = Figure(figsize=(COLUMN_WIDTH, 0.55 + 1.3 * rows), layout="constrained")
+        axes = list(figure.subplots(rows, 2, squeeze=False, sharey=True).flat)
+        for axis, (key, distribution) in zip(axes, search.space.items(), strict=False):
+            _slice(axis, judged, key, distribution)
+        for axis in axes[len(search.space) :]:
+            axis.set_visible(False)
+        figure.suptitle(title, fontsize=8)
+        figure.supylabel(
+            search.metric.replace("valid_", "validation ").replace("gmean", "geometric mean") + " (%)", fontsize=7.5
+        )
+        best = Line2D([], [], color=BEST, marker="o", linestyle="none", ms=3, label="best candidate")
+        figure.legend(handles=[best], loc="outside lower center")
+    return figure
+
+
+def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -> None:
+    """One setting's values and the figures that came out; a choice's values stand side by side."""
+    values = [candidate.params[key] for candidate in judged]
+    kind = next(iter(distribution), "") if isinstance(distribution, dict) else ""
+    if kind == "choice" or not all(isinstance(value, int | float) for value in values):
+        seen = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+        places = list(map(seen.index, values))
+        axis.set_xticks(range(len(seen)), map(str, seen))
+        axis.set_xlim(-0.5, len(seen) - 0.5)
+    else:
+        places = values
+        if kind == "loguniform":
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
+        if kind:
+            axis.set_xlim(*map(float, distribution[kind]))  # the whole range that was searched, up to its ends
+    for rank, (place, candidate) in reversed(list(enumerate(zip(places, judged, strict=True)))):
+        spread = np.std(candidate.values, ddof=1) if len(candidate.values) > 1 else None
+        color = BEST if rank == 0 else OTHERS
+        axis.errorbar(place, np.mean(candidate.values), spread, fmt="o", ms=3, lw=0.7, color=color, clip_on=False)
+    axis.set_xlabel(SYMBOLS.get(key, key))
 
 
 def _panels(count: int, title: str, height: float) -> tuple[Figure, list]:

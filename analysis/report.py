@@ -14,11 +14,13 @@ import argparse
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from html import escape
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from analysis import figures, formats, labels
 from analysis.cli import add_choice_arguments, finish, run
@@ -27,7 +29,7 @@ from analysis.errors import AnalysisError
 from analysis.figures import FIGURES, NotOnRecord
 from analysis.grid import BOOKKEEPING, METHODS, SETTING, Grid, build, dataset_name, method, order, show
 from analysis.results import STATES, Records, Trial, load
-from analysis.search import search_tables
+from analysis.search import Search, search_tables, searches
 from analysis.selection import METRICS, SELECTIONS
 from analysis.statistics import ALL, compare_rows, comparison_cells, find_baseline
 from analysis.tables import table
@@ -100,6 +102,7 @@ def _results(
     parts += [_comparison(grid, baseline) for grid in grids.values()]
     if any(trial.searched for trial in records.trials):
         parts += [formats.as_html(made) for made in search_tables(records)]
+    parts += map(_search_figure, searches(records))
     return "".join(parts)
 
 
@@ -127,7 +130,9 @@ def _comparison(grid: Grid, algorithm: str) -> str:
 def _figures(grid: Grid | None) -> str:
     parts = []
     for k, (heading, series) in enumerate(series_by_setting(grid) if grid else ()):
-        drawn = [_figure(kind, heading, series) for kind in FIGURES]
+        drawn = [
+            _figure(kind, heading, partial(figures.draw, kind, series, ""), FIGURES[kind].__doc__) for kind in FIGURES
+        ]
         parts.append(
             f"<details{' open' if k == 0 else ''}><summary><b>{escape(heading)}</b></summary>"
             f'<div class="figures">{"".join(drawn)}</div></details>'
@@ -135,13 +140,19 @@ def _figures(grid: Grid | None) -> str:
     return "".join(parts) or "<p>There is nothing to draw yet.</p>"
 
 
-def _figure(kind: str, heading: str, series: figures.Series) -> str:
+def _search_figure(search: Search) -> str:
+    caption = figures.draw_search.__doc__.splitlines()[0]
+    drawn = _figure("search", search.name, partial(figures.draw_search, search, ""), caption)
+    return f'<div class="figures">{drawn}</div>'
+
+
+def _figure(kind: str, heading: str, draw: Callable[[], Figure], caption: str) -> str:
     inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     style = inked | {"svg.fonttype": "none", "svg.hashsalt": f"{kind} {heading}"}  # none: text stays text
-    caption = escape((FIGURES[kind].__doc__ or kind).strip())
+    caption = escape(caption.strip())
     try:
         with matplotlib.rc_context(style):
-            drawing = figures.draw(kind, series, "")
+            drawing = draw()
             image = io.StringIO()
             drawing.savefig(image, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     except NotOnRecord as error:

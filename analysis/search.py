@@ -1,6 +1,7 @@
 """Summary of a hyper-parameter search: its candidates, best first by the validation figure that chose them."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,42 +15,76 @@ WINDOW = 10  # evaluations
 TITLES = {"accuracy": "accuracy", "gmean": "geometric mean"}
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """Settings that a search has tried."""
+
+    params: dict
+    trials: list[Trial]
+    values: list[float]
+    """what each trial counts, see `_value`"""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A sweep's search.
+
+    Attributes:
+        space: what was searched, by setting; the distribution as in the sweep file, or None where that is not known.
+        metric: the column of the history that judges.
+        candidates: best first.
+    """
+
+    name: str
+    space: dict
+    metric: str
+    candidates: list[Candidate]
+
+
+def searches(records: Records) -> list[Search]:
+    """The searches that these trials belong to; none is fine."""
+    sweeps: dict[str, list[Trial]] = defaultdict(list)
+    for trial in records.trials:
+        if trial.searched:
+            sweeps[trial.plan.folder].append(trial)
+    return [_search(trials) for _, trials in sorted(sweeps.items())]
+
+
 def search_tables(records: Records) -> list[Table]:
     """One table per search.
 
     Raises:
         AnalysisError: none of the trials belongs to a search.
     """
-    sweeps: dict[str, list[Trial]] = defaultdict(list)
-    for trial in records.trials:
-        if trial.searched:
-            sweeps[trial.plan.folder].append(trial)
-    if not sweeps:
+    found = searches(records)
+    if not found:
         raise AnalysisError("none of these trials belongs to a hyper-parameter search")
-    return [_table(trials) for _, trials in sorted(sweeps.items())]
+    return [_table(search) for search in found]
 
 
-def _table(trials: list[Trial]) -> Table:
-    search = trials[0].plan.search
-    space = list(search.get("space", {}))
-    metric = search.get("metric", DEFAULT_METRIC)
-    candidates: dict[tuple, list[Trial]] = defaultdict(list)
+def _search(trials: list[Trial]) -> Search:
+    plan = trials[0].plan.search
+    space, metric = dict(plan.get("space", {})), plan.get("metric", DEFAULT_METRIC)
+    groups: dict[tuple, list[Trial]] = defaultdict(list)
     for trial in trials:
-        candidates[tuple((key, trial.config.get(key)) for key in space)].append(trial)
-    columns = [metric, *(f"test_{name}" for name in TITLES)]
-    judged = {params: [_value(trial, metric) for trial in members] for params, members in candidates.items()}
-    ranked = sorted(judged, key=lambda params: _rank(judged[params]))
-    lines = [_line(params, candidates[params], judged[params], columns) for params in ranked]
+        groups[tuple((key, trial.config.get(key)) for key in space)].append(trial)
+    candidates = [Candidate(dict(params), made, [_value(t, metric) for t in made]) for params, made in groups.items()]
+    return Search(trials[0].sweep, space, metric, sorted(candidates, key=_rank))
+
+
+def _table(search: Search) -> Table:
+    columns = [search.metric, *(f"test_{name}" for name in TITLES)]
     headings = [(source, TITLES[name]) for source, name in (column.split("_", 1) for column in columns)]
+    trials = sum(len(candidate.trials) for candidate in search.candidates)
     return Table(
-        title=f"Search {trials[0].sweep}",
-        caption=f"Candidates of a hyper-parameter search, best first by {metric}: mean over the last {WINDOW} "
+        title=f"Search {search.name}",
+        caption=f"Candidates of a hyper-parameter search, best first by {search.metric}: mean over the last {WINDOW} "
         "evaluations (0 for a trial that diverged), then mean ± sample standard deviation over the candidate's "
         "trials; candidates with unfinished trials come last. Test figures are shown for completeness and chose "
         "nothing; a search belongs into no table of results.",
         headings=[("validation" if source == "valid" else source, name) for source, name in headings],
-        sections=[lines],
-        notes=[f"{len(candidates)} candidates, {len(trials)} trials."],
+        sections=[[_line(candidate, columns) for candidate in search.candidates]],
+        notes=[f"{len(search.candidates)} candidates, {trials} trials."],
         footnotes=[],
         label="tab:search",
         columns=[{"column": column} for column in columns],
@@ -63,22 +98,23 @@ def _value(trial: Trial, metric: str) -> float:
     return float(np.mean(trial.history[metric][-WINDOW:])) if trial.complete else np.nan
 
 
-def _rank(values: list[float]) -> tuple[bool, float]:
+def _rank(candidate: Candidate) -> tuple[bool, float]:
     """Judged candidates first, the best of them at the top."""
-    mean = float(np.mean(values))
+    mean = float(np.mean(candidate.values))
     return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
 
 
-def _line(params: tuple, trials: list[Trial], judged: list[float], columns: list[str]) -> Line:
+def _line(candidate: Candidate, columns: list[str]) -> Line:
+    trials = candidate.trials
     states = sorted({trial.state for trial in trials} - {"complete"})
     complete = sum(trial.complete for trial in trials)
     text = f"({complete}/{len(trials)} complete; {', '.join(states)})" if states else ""
-    entries = [_entry([value for value in judged if not np.isnan(value)], len(trials), text)]
+    entries = [_entry([value for value in candidate.values if not np.isnan(value)], len(trials), text)]
     for column in columns[1:]:
         finals = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in trials if t.complete]
         entries.append(_entry(finals, len(trials)))
-    label = ", ".join(f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in params)
-    return Line(label or "no searched setting", entries, dict(params))
+    label = ", ".join(f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items())
+    return Line(label or "no searched setting", entries, candidate.params)
 
 
 def _short(value) -> str:

@@ -3,9 +3,11 @@ import json
 import pytest
 from synthetic_records import write_sweep, write_trial
 
+from analysis import curves, report
 from analysis.errors import AnalysisError
+from analysis.figures import BEST, NotOnRecord, draw_search
 from analysis.results import load
-from analysis.search import search_tables
+from analysis.search import search_tables, searches
 
 SEARCH = {"space": {"lr": {"loguniform": [0.001, 0.1]}}, "metric": "valid_accuracy"}
 
@@ -67,3 +69,49 @@ def test_settings_are_shown_with_three_digits(tmp_path):
     write_sweep(tmp_path, [], SEARCH)
     (line,) = search_tables(load([tmp_path]))[0].sections[0]
     assert (line.label, line.identity) == ("lr = 0.0123", {"lr": 0.0123456789})
+
+
+def test_the_figure_has_every_judged_candidate_at_its_settings(tmp_path):
+    write(tmp_path, 0.01, 60.0, 62.0)
+    write(tmp_path, 0.03, 70.0, 74.0)
+    write(tmp_path, 0.05, 90.0, 90.0, state="stopped")
+    write_sweep(tmp_path, [], SEARCH)
+    (search,) = searches(load([tmp_path]))
+    axis, hidden = draw_search(search, "").axes
+    points = sorted(container.lines[0].get_xydata()[0].tolist() for container in axis.containers)
+    assert points == [[0.01, 60.0], [0.03, 71.0]]
+    assert axis.get_xscale() == "log" and axis.get_xlim() == pytest.approx((0.001, 0.1))
+    assert axis.get_xlabel() == "lr" and not hidden.get_visible()
+    colors = {container.lines[0].get_xydata()[0][0]: container.lines[0].get_color() for container in axis.containers}
+    assert colors[0.03] == BEST != colors[0.01]
+
+
+def test_choices_stand_side_by_side(tmp_path):
+    write(tmp_path, 0.03, 60.0)
+    write(tmp_path, 0.001, 70.0)
+    write_sweep(tmp_path, [], {"space": {"lr": {"choice": ["1e-3", 0.03]}}})  # as YAML reads 1e-3
+    (search,) = searches(load([tmp_path]))
+    axis = draw_search(search, "").axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["0.001", "0.03"]
+    assert sorted(container.lines[0].get_xdata()[0] for container in axis.containers) == [0, 1]
+
+
+def test_a_search_is_drawn_by_the_command_and_in_the_report(tmp_path):
+    study = tmp_path / "study"
+    write(study, 0.01, 60.0, 62.0)
+    write_sweep(study, [], SEARCH)
+    words = [str(study), "--out", str(tmp_path / "figures"), "--format", "svg"]
+    assert curves.main(curves.parser().parse_args(words)) == 0
+    (drawn,) = (tmp_path / "figures").iterdir()
+    assert drawn.name.startswith("search")
+    page = tmp_path / "report.html"
+    assert report.main(report.parser().parse_args([str(study), "--out", str(page)])) == 0
+    assert 'data-kind="search"' in page.read_text()
+
+
+def test_an_unfinished_search_has_no_figure(tmp_path):
+    write(tmp_path, 0.01, 60.0, state="running")
+    write_sweep(tmp_path, [], SEARCH)
+    (search,) = searches(load([tmp_path]))
+    with pytest.raises(NotOnRecord, match="candidate"):
+        draw_search(search, "")
