@@ -301,7 +301,8 @@ def _finish(figure: Figure, axes: Sequence, xlabel: str, styles: dict[str, dict]
         linestyle = style["linestyle"] if "lines" in shown else "none"
         marker = style["marker"] if "markers" in shown else None
         handles.append(Line2D([], [], color=style["color"], linestyle=linestyle, marker=marker, ms=3, label=name))
-    columns = 2 if max(len(handle.get_label()) for handle in handles) > 16 else 3
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = 3 if longest <= 16 else 2 if longest <= 28 else 1  # what fits a column's width
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=2.8)
     return figure
 

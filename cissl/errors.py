@@ -1,6 +1,8 @@
-"""The one exception that stands for a user's mistake."""
+"""The one exception that stands for a user's mistake, and what commands do at an early end."""
 
 import difflib
+import os
+import sys
 from collections.abc import Iterable
 
 
@@ -25,3 +27,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{by_lower[close[0]]}'?"
     return f"; known: {', '.join(known)}"
+
+
+def reader_has_gone() -> int:
+    """What a command returns after BrokenPipeError: its reader, such as head, has seen enough, which is no failure."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds back
+    return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from cissl.datasets import inspection, prepare, store, writing
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import load
-from cissl.errors import UserError, nearest
+from cissl.errors import UserError, nearest, reader_has_gone
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
 """Choice on the command line → whether weak augmentation mirrors, and whether it shifts."""
@@ -21,12 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options, store.data_directory(options.data_dir))
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing unfinished was kept", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        return reader_has_gone()
     return 0
 
 

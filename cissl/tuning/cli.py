@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cissl.errors import UserError
+from cissl.errors import UserError, reader_has_gone
 from cissl.tuning import plan, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
         plan.check_networks(sweep, facts)
         if options.dry_run:
-            print(plan.table(sweep, facts, plan.parameters(sweep, facts)))
+            print(plan.table(sweep, facts, plan.parameters(sweep, facts)), flush=True)
             return 0
         storage = _storage(options.storage_path)
         from cissl.tuning.sweep import run  # Ray is imported only where it is used
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        code = reader_has_gone()
+        return code if options.dry_run else INTERRUPTED
 
 
 def _storage(given: str) -> str:
