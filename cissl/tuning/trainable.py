@@ -12,7 +12,7 @@ from typing import Any
 from ray import tune
 
 from cissl.config import TrialConfig
-from cissl.training.records import read_status
+from cissl.training.records import now, read_status
 from cissl.tuning.remote import trial_folder
 
 REPORTED = ("step", "seconds", "accuracy", "gmean", "valid_accuracy", "valid_gmean")
@@ -61,6 +61,7 @@ def train(config: dict[str, str], job: Job) -> None:
     diverged would only diverge again, so it just ends; its record says what happened.
     """
     trial = trial_config(config["trial"])
+    print(f"{now()}  {trial.trial_id}", flush=True)  # into this process's log, which Ray's dashboard shows
     if job.workers > 1:
         _train_with_workers(trial, job)
     else:
