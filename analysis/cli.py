@@ -11,6 +11,12 @@ from analysis.results import Records
 from analysis.selection import SELECTIONS
 
 
+def without_plots() -> None:
+    """End a command that draws where matplotlib is not installed."""
+    print('plots need matplotlib; run: pip install -c constraints.txt -e ".[analysis]"', file=sys.stderr)
+    sys.exit(2)
+
+
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     """RESULTS, --select, --rows, --columns and --out."""
     parser.add_argument(

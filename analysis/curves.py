@@ -14,12 +14,17 @@ import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import matplotlib
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from analysis.cli import add_choice_arguments, name_problems, run, without_plots
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    without_plots()
+
 from analysis import figures, formats, labels
-from analysis.cli import add_choice_arguments, name_problems, run
 from analysis.figures import FIGURES, NotOnRecord, Series
 from analysis.grid import Grid, build
 from analysis.results import load

@@ -244,7 +244,7 @@ def draw_search(search: Search, title: str) -> Figure:
     """
     judged = [c for c in search.candidates if all(trial.complete for trial in c.trials)]
     if not judged or not search.space:
-        raise NotOnRecord("a candidate whose trials are all complete")
+        raise NotOnRecord("complete trials of a candidate")
     with matplotlib.rc_context(STYLE):
         rows = -(-len(search.space) // 2)
         figure = Figure(figsize=(COLUMN_WIDTH, 0.55 + 1.3 * rows), layout="constrained")
@@ -267,7 +267,8 @@ def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -
     values = [candidate.params[key] for candidate in judged]
     kind = next(iter(distribution), "") if isinstance(distribution, dict) else ""
     if kind == "choice" or not all(isinstance(value, int | float) for value in values):
-        seen = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+        offered = map(_number, distribution[kind]) if kind == "choice" else ()
+        seen = sorted({*values, *offered}, key=lambda value: (isinstance(value, str), value))
         places = list(map(seen.index, values))
         axis.set_xticks(range(len(seen)), map(str, seen))
         axis.set_xlim(-0.5, len(seen) - 0.5)
@@ -283,7 +284,15 @@ def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -
         spread = np.std(candidate.values, ddof=1) if len(candidate.values) > 1 else None
         color = BEST if rank == 0 else OTHERS
         axis.errorbar(place, np.mean(candidate.values), spread, fmt="o", ms=3, lw=0.7, color=color, clip_on=False)
-    axis.set_xlabel(SYMBOLS.get(key, key))
+    axis.set_xlabel(f"{SYMBOLS[key]} ({key})" if key in SYMBOLS else key)
+
+
+def _number(value):
+    """What a trial's settings have where YAML reads text, such as 1e-3."""
+    try:
+        return value if isinstance(value, bool | int) else float(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _panels(count: int, title: str, height: float) -> tuple[Figure, list]:
@@ -338,7 +347,8 @@ def _band(axis, trials: list[Trial], values: Callable[[Trial], np.ndarray], styl
     axis.plot(steps, mean, color=style["color"], linestyle=style["linestyle"])
     if len(table) > 1:
         std = table.std(0, ddof=1)
-        axis.fill_between(steps, mean - std, mean + std, color=style["color"], alpha=0.18, lw=0)
+        low, high = np.clip((mean - std, mean + std), 0, 100)  # all of these are percentages
+        axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
 
 
 def _points(axis, values: np.ndarray, name: str, styles: dict[str, dict]) -> None:

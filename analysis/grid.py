@@ -253,7 +253,10 @@ def _search_notes(searched: list[Trial]) -> list[str]:
     if not searched:
         return []
     sweeps = ", ".join(sorted({str(trial.sweep) for trial in searched}))
-    return [f"{len(searched)} trials of a hyper-parameter search ({sweeps}) are not part of this table."]
+    return [
+        f"{len(searched)} trials of a hyper-parameter search ({sweeps}) are left out here; see "
+        "analysis/tables.py --search."
+    ]
 
 
 def _settle_steps(trials: list[Trial], described: dict[int, dict]) -> None:

@@ -18,12 +18,17 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from html import escape
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+
+from analysis.cli import add_choice_arguments, finish, run, without_plots
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    without_plots()
 
 from analysis import figures, formats, labels
-from analysis.cli import add_choice_arguments, finish, run
 from analysis.curves import series_by_setting
 from analysis.errors import AnalysisError
 from analysis.figures import FIGURES, NotOnRecord
@@ -51,7 +56,7 @@ def report(records: Records, select: str, rows: Sequence[str], columns: Sequence
         "subtitle": f"{len(records.trials)} trials; records as of {escape(updated)}",
         "overview": _overview(records),
         "results": _results(records, grids, select, rows, columns, baseline),
-        "figures": _figures(grids.get("accuracy")),
+        "figures": _figures(grids.get("accuracy"), searches(records)),
         "unfinished": _unfinished(records),
         "cost": _cost(records),
         "provenance": _provenance(records),
@@ -102,7 +107,6 @@ def _results(
     parts += [_comparison(grid, baseline) for grid in grids.values()]
     if any(trial.searched for trial in records.trials):
         parts += [formats.as_html(made) for made in search_tables(records)]
-    parts += map(_search_figure, searches(records))
     return "".join(parts)
 
 
@@ -127,14 +131,14 @@ def _comparison(grid: Grid, algorithm: str) -> str:
     )
 
 
-def _figures(grid: Grid | None) -> str:
-    parts = []
-    for k, (heading, series) in enumerate(series_by_setting(grid) if grid else ()):
+def _figures(grid: Grid | None, searched: Sequence[Search]) -> str:
+    parts = [_search_figure(search) for search in searched]
+    for heading, series in series_by_setting(grid) if grid else ():
         drawn = [
             _figure(kind, heading, partial(figures.draw, kind, series, ""), FIGURES[kind].__doc__) for kind in FIGURES
         ]
         parts.append(
-            f"<details{' open' if k == 0 else ''}><summary><b>{escape(heading)}</b></summary>"
+            f"<details{'' if parts else ' open'}><summary><b>{escape(heading)}</b></summary>"
             f'<div class="figures">{"".join(drawn)}</div></details>'
         )
     return "".join(parts) or "<p>There is nothing to draw yet.</p>"
@@ -254,7 +258,7 @@ def _trials(records: Records, select: str) -> str:
             _td(method(trial.config["algorithm"])),
             _td(trial.config["dataset"]),
             _td(trial.config["seed"]),
-            *(_td(show(values.get(key))) for key in varied),
+            *(_value_cell(values.get(key)) for key in varied),
             f"<td>{_state(trial.state)}</td>",
             _td(trial.status.get("step", "")),
             *(_figure_cell(trial, metric, select) for metric in METRICS),
@@ -281,6 +285,12 @@ def _figure_cell(trial: Trial, metric: str, select: str) -> str:
 
 def _settings(trial: Trial) -> dict:
     return {key: value for key, value in trial.config.items() if key not in BOOKKEEPING[1:]}
+
+
+def _value_cell(value) -> str:
+    """A setting, of a long float four digits; the record has the others."""
+    short = f"{value:.4g}" if isinstance(value, float) else show(value)
+    return f'<td title="{escape(show(value))}">{escape(short)}</td>'
 
 
 def _td(value) -> str:

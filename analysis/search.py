@@ -84,11 +84,17 @@ def _table(search: Search) -> Table:
         "nothing; a search belongs into no table of results.",
         headings=[("validation" if source == "valid" else source, name) for source, name in headings],
         sections=[[_line(candidate, columns) for candidate in search.candidates]],
-        notes=[f"{len(search.candidates)} candidates, {trials} trials."],
+        notes=[f"{len(search.candidates)} candidates, {trials} trials.", *_short_notes(search)],
         footnotes=[],
         label="tab:search",
         columns=[{"column": column} for column in columns],
     )
+
+
+def _short_notes(search: Search) -> list[str]:
+    complete = [trial for candidate in search.candidates for trial in candidate.trials if trial.complete]
+    short = sum(trial.rows < WINDOW for trial in complete)
+    return [f"{short} trials have fewer than {WINDOW} evaluations; theirs are means over all."] if short else []
 
 
 def _value(trial: Trial, metric: str) -> float:

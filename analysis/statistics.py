@@ -221,8 +221,10 @@ def find_baseline(grid: Grid, algorithm: str) -> Key:
     if len(rows) != 1:
         names = ", ".join(sorted({str(dict(row).get("algorithm")) for row in grid.rows}))
         many = "; ".join(labels.row_label(row) for row in rows)
+        apart = ",".join(dict.fromkeys(key for row in rows for key, _ in row if key != "algorithm"))
         raise AnalysisError(
-            f"the baseline '{algorithm}' stands for {len(rows)} rows ({many})"
+            f"the baseline '{algorithm}' stands for {len(rows)} rows ({many}); give one sweep's folder, or "
+            f"--columns dataset,{apart}"
             if rows
             else f"no trial of the baseline '{algorithm}'; --baseline can be one of: {names}"
         )

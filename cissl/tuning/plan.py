@@ -113,13 +113,18 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
         for line in lines
     ]
     text.insert(1, "  ".join("-" * width for width in widths))
-    steps = sum(config.steps for config in sweep.trials)
+    scale, trials = 1.0, len(sweep.trials)
+    if sweep.search:
+        trials = sweep.search.trials * sweep.grid_size
+        scale = trials / len(sweep.trials)
+        text += ["", f"a search of {sweep.search.trials} candidates, of which these stand at corners of its space"]
+    steps = round(scale * sum(config.steps for config in sweep.trials))
     needs = [disk(config, sizes[config.trial_id], facts[config.dataset].classes) for config in sweep.trials]
     kept, running = sum(complete for complete, _ in needs), max(running for _, running in needs)
     text += [
         "",
-        f"{len(sweep.trials)} trials, {steps} steps; about {_bytes(kept)} on the disk when all are complete, and up to "
-        f"{_bytes(running)} for each trial while it runs",
+        f"{trials} trials, {steps} steps; about {_bytes(round(scale * kept))} on the disk when all are complete, and "
+        f"up to {_bytes(running)} for each trial while it runs",
     ]
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]

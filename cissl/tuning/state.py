@@ -27,6 +27,8 @@ def describe(trials: Sequence[TrialConfig], folder: Path) -> str:
         # "running" is what a process leaves that was killed: nobody runs this sweep now.
         group = groups.get(state, groups["unfinished"])
         group.append(f"{status.get('step', 0)}/{config.steps}")
+    if not trials:
+        return "no trial has begun"
     unfinished = groups["unfinished"]
     steps = ", ".join(unfinished[:STEPS_SHOWN]) + (", …" if len(unfinished) > STEPS_SHOWN else "")
     words = {

@@ -92,7 +92,8 @@ def test_a_search_alone_has_a_report(tmp_path):
     write_trial(tmp_path / "search", lr=0.02)
     write_sweep(tmp_path / "search", [], {"space": {"lr": {"uniform": [0, 1]}}, "metric": "valid_gmean"})
     text = page_of(tmp_path)
-    assert "best first by valid_gmean" in text and "nothing to draw" in text
+    assert "best first by valid_gmean" in text and 'data-kind="search"' in text
+    assert "nothing to draw" not in text
 
 
 def test_command_line(sweep, tmp_path):

@@ -121,7 +121,7 @@ def test_a_baseline_must_be_one_row(tmp_path):
     write_trial(tmp_path, algorithm="cadr", cai_beta=1.0)
     with pytest.raises(AnalysisError, match="can be one of: cadr"):
         find_baseline(grid_of(tmp_path), "fixmatch")
-    with pytest.raises(AnalysisError, match=r"stands for 2 rows \(.*β = 0.5; .*β = 1"):
+    with pytest.raises(AnalysisError, match=r"stands for 2 rows \(.*β = 0.5; .*β = 1.*--columns dataset,cai_beta"):
         find_baseline(grid_of(tmp_path), "cadr")
 
 

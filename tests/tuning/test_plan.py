@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from cissl.datasets import load
 from cissl.models.backbones import build, parameter_count
 from cissl.training.trial import run_trial
 from cissl.tuning import cli, plan
+from cissl.tuning.state import describe
+from tests.tuning.conftest import ROOT
 
 
 def test_swept_settings_have_a_column(tiny, capsys):
@@ -68,3 +71,13 @@ print([name for name in ("torch", "torchvision") if name in sys.modules])
 """
     planned = subprocess.run([sys.executable, "-c", code, tiny], capture_output=True, text=True)
     assert planned.stdout == "[]\n", planned.stderr
+
+
+def test_a_searchs_dry_run_counts_all_of_its_trials(capsys):
+    assert cli.main([str(ROOT / "sweeps" / "search_cadr.yaml"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "a search of 16 candidates" in out and "\n32 trials, 30720 steps;" in out
+
+
+def test_a_sweep_that_nothing_has_begun_of_is_described():
+    assert describe([], Path("nowhere")) == "no trial has begun"
