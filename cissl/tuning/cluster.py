@@ -45,6 +45,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
 NODE_PATIENCE_S = 60
+GONE = (
+    ray.exceptions.GetTimeoutError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.TaskUnschedulableError,
+    ray.exceptions.WorkerCrashedError,
+)
 OBJECT_STORE = 100_000_000  # bytes; a sweep passes settings and rows of figures, never images
 
 
@@ -135,8 +141,8 @@ def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) 
         for address, report in reports:
             try:
                 missing = ray.get(report, timeout=NODE_PATIENCE_S)
-            except ray.exceptions.GetTimeoutError:
-                continue  # busy with someone else's work
+            except GONE:
+                continue  # busy with someone else's work, or dead, which takes Ray some seconds to notice
             except ray.exceptions.RayError as error:
                 last = str(error).strip().splitlines()[-1]
                 raise UserError(f"machine {address} cannot run trials; is cissl installed there? {last}") from None

@@ -38,7 +38,8 @@ def test_a_machine_that_dies_costs_no_row_and_doubles_none(machines, tiny, tmp_p
     assert "2 of 2 trials complete." in out
 
     process = machines.run(*words, "--storage-path", tmp_path / "calm")
-    assert process.wait(timeout=240) == 0
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
     for trial in (tmp_path / "calm" / "tiny").glob("*/history.jsonl"):
         assert history(folder / trial.parent.name) == history(trial.parent)
 
