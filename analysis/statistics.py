@@ -221,10 +221,12 @@ def find_baseline(grid: Grid, algorithm: str) -> Key:
     if len(rows) != 1:
         names = ", ".join(sorted({str(dict(row).get("algorithm")) for row in grid.rows}))
         many = "; ".join(labels.row_label(row) for row in rows)
-        apart = ",".join(dict.fromkeys(key for row in rows for key, _ in row if key != "algorithm"))
+        apart = dict.fromkeys(key for row in rows for key, _ in row if key != "algorithm")
+        if "train_kimg" in apart:
+            apart["steps"] = None  # which follow from it, and would be the next to tell the rows apart
         raise AnalysisError(
             f"the baseline '{algorithm}' stands for {len(rows)} rows ({many}); give one sweep's folder, or "
-            f"--columns dataset,{apart}"
+            f"--columns {','.join(('dataset', *apart))}"
             if rows
             else f"no trial of the baseline '{algorithm}'; --baseline can be one of: {names}"
         )

@@ -125,6 +125,16 @@ def test_a_baseline_must_be_one_row(tmp_path):
         find_baseline(grid_of(tmp_path), "cadr")
 
 
+def test_the_way_out_of_several_baselines_is_one(tmp_path):
+    write_trial(tmp_path, algorithm="fixmatch", train_kimg=6.0)
+    write_trial(tmp_path, algorithm="fixmatch", train_kimg=15.0)
+    records = load([tmp_path])
+    with pytest.raises(AnalysisError) as error:
+        find_baseline(build(records, "accuracy", SELECTIONS["last10"]), "fixmatch")
+    columns = str(error.value).rpartition("--columns ")[2].split(",")
+    assert find_baseline(build(records, "accuracy", SELECTIONS["last10"], columns=columns), "fixmatch")
+
+
 def test_command_runs_although_it_is_called_statistics(tmp_path):
     sweep(tmp_path, 70.0, 60.0, (1, 2))
     script = Path(__file__).resolve().parents[2] / "analysis" / "statistics.py"
