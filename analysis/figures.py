@@ -258,7 +258,9 @@ def draw_search(search: Search, title: str) -> Figure:
             search.metric.replace("valid_", "validation ").replace("gmean", "geometric mean") + " (%)", fontsize=7.5
         )
         best = Line2D([], [], color=BEST, marker="o", linestyle="none", ms=3, label="best candidate")
-        figure.legend(handles=[best], loc="outside lower center")
+        left_out = len(search.candidates) - len(judged)
+        note = f"not drawn: {left_out} with a trial that diverged or is not complete" if left_out else None
+        figure.legend(handles=[best], loc="outside lower center", title=note, title_fontsize=7)
     return figure
 
 

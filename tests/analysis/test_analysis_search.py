@@ -77,7 +77,9 @@ def test_the_figure_has_every_judged_candidate_at_its_settings(tmp_path):
     write(tmp_path, 0.05, 90.0, 90.0, state="stopped")
     write_sweep(tmp_path, [], SEARCH)
     (search,) = searches(load([tmp_path]))
-    axis, hidden = draw_search(search, "").axes
+    figure = draw_search(search, "")
+    assert figure.legends[0].get_title().get_text().startswith("not drawn: 1 with")
+    axis, hidden = figure.axes
     points = sorted(container.lines[0].get_xydata()[0].tolist() for container in axis.containers)
     assert points == [[0.01, 60.0], [0.03, 71.0]]
     assert axis.get_xscale() == "log" and axis.get_xlim() == pytest.approx((0.001, 0.1))
