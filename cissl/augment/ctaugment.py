@@ -158,7 +158,7 @@ class CTAugment:
         self.bins = bins.to(device)  # (19, 2), 0 where an operation has no such level
         # A level that is not there counts as one bin, so that drawing needs no exception for it.
         self.drawable = (torch.arange(MOST_BINS) < bins.clamp(min=1).unsqueeze(2)).to(device)
-        self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, device=device)
+        self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, dtype=torch.float32, device=device)
 
     def probabilities(self) -> Tensor:
         """(19, 2, 17) float32: rate + 1 - δ over its maximum in each row, 0 below the threshold."""

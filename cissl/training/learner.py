@@ -20,7 +20,7 @@ CXX = ("g++", "clang++")
 
 
 class Learner:
-    """A network in training.
+    """A network in training. Its parameters' dtype is that of all that is learned; images of another are converted.
 
     Attributes:
         model: the network with its raw weights.
@@ -77,7 +77,7 @@ class Learner:
     def predict(self, images: Tensor) -> Tensor:
         """The EMA model's logits, (N, C), of images (N, channels, H, W) float."""
         with self._autocast():
-            return self.ema_model(images)
+            return self.ema_model(images.to(self.class_prior.dtype))
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bf16"
@@ -105,7 +105,7 @@ class Learner:
 
     def _logits(self, images: Tensor) -> Tensor:
         with self._autocast():
-            return self._forward(images.contiguous(memory_format=self._format))
+            return self._forward(images.to(self.class_prior.dtype).contiguous(memory_format=self._format))
 
     def state_dict(self) -> dict:
         """Everything that later updates depend on, as tensors."""

@@ -1,4 +1,4 @@
-"""Trains a few steps as one of several gloo workers; started by test_distributed.py.
+"""Trains a few steps in float64 as one of several gloo workers; started by test_distributed.py.
 
 Arguments: rank, number of workers, file for the rendezvous, file for the result, settings as JSON.
 """
@@ -16,12 +16,14 @@ from cissl.training.trainer import Trainer
 
 def main(rank, workers, rendezvous, result, settings):
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
     config = TrialConfig.from_mapping(settings)
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
-    rows = [row for row in trainer.run() if row]
-    torch.save({"state": trainer.state_dict(), "losses": [row["loss"] for row in rows]}, f"{result}.{rank}")
+    history = [row for row in trainer.run() if row]
+    learned = {"learner": trainer.learner.state_dict(), "augmentation": trainer.augmentation.state_dict()}
+    torch.save(learned | {"history": history}, f"{result}.{rank}")
     if workers > 1:
         dist.destroy_process_group()
 

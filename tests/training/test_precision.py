@@ -15,7 +15,8 @@ from cissl.training.learner import CXX, Learner
 from cissl.training.trainer import Trainer
 from tests.training import short_trial
 
-SETTINGS = short_trial.SETTINGS | dict(algorithm="cadr", filters=8)
+# A rate at which rounding stays small, and a threshold that all pseudo-labels pass in either precision.
+SETTINGS = short_trial.SETTINGS | dict(algorithm="cadr", filters=8, lr=0.01, confidence=0.1)
 # The learner itself refuses to compile there, which has a test below.
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, CXX)), reason="needs a C++ compiler")
 

@@ -1,4 +1,4 @@
-"""Runs a trial as one of several gloo workers until it is killed at a step; started by test_distributed.py.
+"""Runs a trial in float64 as one of several gloo workers until it is killed at a step; started by test_distributed.py.
 
 Arguments: rank, number of workers, file for the rendezvous, the trial's folder, settings as JSON, the step.
 """
@@ -18,6 +18,7 @@ from cissl.training.trial import run_trial
 
 def main(rank, workers, rendezvous, folder, settings, until):
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=workers)
 
     def on_evaluation(row):
