@@ -67,6 +67,15 @@ class Dataset:
         return splits.class_counts(self.labels[self.unlabeled], self.classes).tolist()
 
     @cached_property
+    def valid_labeled(self) -> int:
+        """How many of the validation images are labeled too, so that a figure on them is partly one of training.
+
+        Only where there are none may anything be chosen by validation images. This number is in a trial's records,
+        for those who choose later.
+        """
+        return len(np.intersect1d(self.valid, self.labeled))
+
+    @cached_property
     def split_hash(self) -> str:
         """12 hexadecimal digits that stand for the labeled, validation and unlabeled indices, in order."""
         digest = hashlib.sha256()
@@ -123,7 +132,7 @@ def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
         leave_out=labeled if spec.disjoint else None,
         class_names=images.class_names,
     )
-    valid, unlabeled = splits.cut_validation(order, spec.valid, labels)
+    valid, unlabeled = splits.cut_validation(order, spec.valid, labels, leave_out=labeled if spec.held_out else None)
     return Dataset(
         spec=spec,
         name=spec.name,

@@ -1,6 +1,6 @@
 """Names of data sets and splits, such as ``cifar10_LT_20.1@20-1``.
 
-    <name>[<labels>][<unlabeled>][_DISJOINT].<seed>@<size>[+<largest>]-<valid>
+    <name>[<labels>][<unlabeled>][<apart>].<seed>@<size>[+<largest>]-<valid>
 
 ===============  ====================================================================================
 ``name``         a data set of the catalog, or one that was imported; in lower case
@@ -20,7 +20,10 @@ nothing          every image
 ``_UREV_γ``      the same reversed: the last class is the largest
 ``+largest``     images of the largest unlabeled class (M1); without it, as many as the data can give
 
-``_DISJOINT``    labeled images are left out of the unlabeled ones; by default they are among them
+apart
+nothing          labeled images are among the unlabeled ones, and may be among the validation images too
+``_HELDOUT``     validation images are taken from those without a label, so that settings can be chosen by them
+``_DISJOINT``    labeled images are left out of the unlabeled ones, and so of the validation images
 ===============  ====================================================================================
 
 The protocols of the literature, on CIFAR-10:
@@ -46,7 +49,7 @@ SPEC = re.compile(
     rf"(?P<name>{NAME})"
     rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>\d+)|(?P<random>_RAND))?"
     rf"(?:_U(?P<direction>LT|REV)_(?P<unlabeled_ratio>{NUMBER}))?"
-    r"(?P<disjoint>_DISJOINT)?"
+    r"(?P<apart>_DISJOINT|_HELDOUT)?"
     r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<unlabeled_largest>\d+))?-(?P<valid>\d+)"
 )
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
@@ -76,7 +79,9 @@ class DatasetSpec:
     unlabeled_largest: int | None = None
     """M1: images of the largest unlabeled class; None for as many as the data can give."""
     disjoint: bool = False
-    """Labeled images are left out of the unlabeled ones."""
+    """Labeled images are left out of the unlabeled ones, and so of the validation images."""
+    held_out: bool = False
+    """Labeled images are left out of the validation images alone."""
     seed: int
     size: int
     """Number of labels; with an imbalance ratio, labels of the largest class."""
@@ -92,6 +97,7 @@ class DatasetSpec:
         _require(0 <= self.seed <= LARGEST_SEED, f"seed {self.seed} is not between 0 and {LARGEST_SEED}")
         _require(self.size >= 1, f"labeled size {self.size} is below 1")
         _require(self.valid >= 1, f"validation size {self.valid} is below 1 (1 is the usual small choice)")
+        _require(not (self.disjoint and self.held_out), "_DISJOINT leaves labeled images out of validation already")
         _require(sum(self._label_shapes()) <= 1, "only one of imbalance_ratio, largest and random can shape the labels")
         _require(
             self.largest is None or 1 <= self.largest <= self.size,
@@ -109,7 +115,7 @@ class DatasetSpec:
     def __str__(self) -> str:
         unlabeled_largest = "" if self.unlabeled_largest is None else f"+{self.unlabeled_largest}"
         return (
-            f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{'_DISJOINT' if self.disjoint else ''}"
+            f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{self._apart_suffix()}"
             f".{self.seed}@{self.size}{unlabeled_largest}-{self.valid}"
         )
 
@@ -132,6 +138,11 @@ class DatasetSpec:
         if self.unlabeled_ratio is None:
             return ""
         return f"_U{'REV' if self.unlabeled_reversed else 'LT'}_{_plain(self.unlabeled_ratio)}"
+
+    def _apart_suffix(self) -> str:
+        if self.disjoint:
+            return "_DISJOINT"
+        return "_HELDOUT" if self.held_out else ""
 
 
 def parse_spec(text: str) -> DatasetSpec:
@@ -157,7 +168,8 @@ def parse_spec(text: str) -> DatasetSpec:
             unlabeled_ratio=_optional(float, match["unlabeled_ratio"]),
             unlabeled_reversed=match["direction"] == "REV",
             unlabeled_largest=_optional(int, match["unlabeled_largest"]),
-            disjoint=match["disjoint"] is not None,
+            disjoint=match["apart"] == "_DISJOINT",
+            held_out=match["apart"] == "_HELDOUT",
             seed=int(match["seed"]),
             size=int(match["size"]),
             valid=int(match["valid"]),

@@ -141,17 +141,31 @@ def unlabeled_order(
     return _take_turns(turns, positions)
 
 
-def cut_validation(order: np.ndarray, valid: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cut_validation(
+    order: np.ndarray, valid: int, labels: np.ndarray, *, leave_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The first ``valid`` images of the unlabeled order for validation, and the rest for training.
+
+    The reference takes them as they come, so that labeled images may be among them: a network is trained on those, and
+    nothing may be chosen by them.
+
+    Args:
+        order: the unlabeled images in stream order.
+        valid: number of validation images.
+        labels: int (N,), -1 unknown.
+        leave_out: indices of images that validation passes over; they stay unlabeled images.
 
     Raises:
         UserError: nothing would be left to train on, or a validation image would have no label.
     """
-    known = int(np.count_nonzero(labels[order] >= 0))
-    limit = min(known, len(order) - 1)
+    able = labels[order] >= 0
+    if leave_out is not None:
+        able &= ~np.isin(order, leave_out)
+    limit = min(int(np.count_nonzero(able)), len(order) - 1)
     if valid > limit:
         raise UserError(f"{valid} validation images are more than the {limit} that the data can give", key="dataset")
-    return order[:valid], order[valid:]
+    taken = able & (np.cumsum(able) <= valid)
+    return order[taken], order[~taken]
 
 
 def long_tailed_total(size: int, shares: np.ndarray) -> int:

@@ -205,5 +205,6 @@ def _data_facts(dataset: datasets.Dataset) -> dict[str, Any]:
         "unlabeled_counts": np.bincount(known[known >= 0], minlength=dataset.classes).tolist(),
         "unlabeled_size": len(dataset.unlabeled),
         "valid_size": len(dataset.valid),
+        "valid_labeled": dataset.valid_labeled,
         "test_size": len(dataset.test_labels),
     }

@@ -58,6 +58,30 @@ def test_a_split_has_what_its_name_says():
     assert data.labeled.dtype == data.valid.dtype == data.unlabeled.dtype == np.int64
 
 
+def test_validation_images_that_are_labeled_too_are_counted():
+    data = load("digits_LT_20.1@21-200")
+    assert data.valid_labeled == len(set(data.valid) & set(data.labeled)) == 12
+    unshuffled = load("digits.0@60-60")  # seed 0: labels and validation are both the first images of each class
+    assert unshuffled.valid_labeled == 60 and set(unshuffled.valid) == set(unshuffled.labeled)
+
+
+def test_held_out_validation_passes_over_labeled_images_and_leaves_them_to_training():
+    plain, held_out = load("digits_LT_20.1@21-200"), load("digits_LT_20_HELDOUT.1@21-200")
+    assert held_out.valid_labeled == 0 and len(held_out.valid) == 200
+    np.testing.assert_array_equal(held_out.labeled, plain.labeled)
+    order = [*plain.valid, *plain.unlabeled]  # the stream before validation was cut from it
+    expected = [index for index in order if index not in set(plain.labeled)][:200]
+    assert held_out.valid.tolist() == expected
+    assert held_out.unlabeled.tolist() == [index for index in order if index not in set(expected)]
+    assert load("digits_LT_20_DISJOINT.1@21-200").valid_labeled == 0
+
+
+def test_held_out_validation_that_the_data_cannot_give_is_refused():
+    images = len(load("digits.1@40-1").images)
+    with pytest.raises(UserError, match=f"{images} validation images are more than the {images - 40} "):
+        load(f"digits_HELDOUT.1@40-{images}")
+
+
 def test_the_hash_follows_the_indices():
     names = ["digits.1@40-10", "digits.2@40-10", "digits.1@50-10", "digits.1@40-11", "digits_LT_20.1@20-10"]
     hashes = [load(name).split_hash for name in names]

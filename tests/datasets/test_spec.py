@@ -41,6 +41,10 @@ from cissl.errors import UserError
             ),
         ),
         ("cifar10_DISJOINT.1@40-1", DatasetSpec(name="cifar10", disjoint=True, seed=1, size=40, valid=1)),
+        (
+            "cifar10_LT_20_HELDOUT.1@20-200",
+            DatasetSpec(name="cifar10", imbalance_ratio=20, held_out=True, seed=1, size=20, valid=200),
+        ),
     ],
 )
 def test_a_spec_is_read_and_written_back(text, expected):
@@ -71,11 +75,11 @@ def test_needless_digits_do_not_make_another_spec():
         seed=st.integers(0, 2**32 - 1),
         size=st.integers(10, 10**6),
         valid=st.integers(1, 10**5),
-        disjoint=st.booleans(),
     ),
+    apart=st.sampled_from([{}, {"disjoint": True}, {"held_out": True}]),
 )
-def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers):
-    spec = DatasetSpec(name=name, **labels, **unlabeled, **numbers)
+def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers, apart):
+    spec = DatasetSpec(name=name, **labels, **unlabeled, **numbers, **apart)
     assert parse_spec(str(spec)) == spec
 
 
@@ -101,6 +105,11 @@ def test_malformed_text_is_refused_with_an_example(text):
     with pytest.raises(UserError, match="cifar10_LT_20.1@20-1") as caught:
         parse_spec(text)
     assert repr(text)[1:-1] in str(caught.value) and caught.value.key == "dataset"
+
+
+def test_validation_is_kept_apart_in_one_way():
+    with pytest.raises(UserError, match="_DISJOINT leaves labeled images out of validation already"):
+        DatasetSpec(name="cifar10", disjoint=True, held_out=True, seed=1, size=40, valid=1)
 
 
 def test_two_shapes_of_the_labels_are_refused():

@@ -87,6 +87,7 @@ def test_records_of_a_complete_trial(tmp_path):
     facts = json.loads((tmp_path / "provenance.json").read_text())
     assert facts["split_hash"] == dataset.split_hash
     assert facts["labeled_counts"] == list(dataset.labeled_counts)
+    assert facts["valid_labeled"] == dataset.valid_labeled
     assert facts["versions"]["torch"] and facts["threads"] == 1
 
     confusion = np.load(tmp_path / "confusion.npy")
