@@ -5,6 +5,7 @@ runs. Defaults are the reference's (CIFAR-10, WRN-28-2); symbols are those of th
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -12,42 +13,36 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from cissl.algorithms.names import parse_algorithm
+from cissl import plugins
+from cissl.algorithms.cards import Recipe, built_in, find
 from cissl.augment.triple import parse_triple
 from cissl.datasets.spec import DatasetSpec, parse_spec
 from cissl.errors import UserError, nearest
 from cissl.models.names import ARCHS
+from cissl.settings import checked, setting
 
 KIMG = 1024  # labeled images
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    symbol: str = "",
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    choices: tuple[str, ...] = (),
-    changes_result: bool = True,
-) -> Any:
-    """A config field: its default, meaning, the paper's symbol and the values that make sense."""
-    metadata = dict(
-        help=help,
-        symbol=symbol,
-        at_least=at_least,
-        above=above,
-        at_most=at_most,
-        choices=choices,
-        changes_result=changes_result,
-    )
-    return dataclasses.field(default=default, metadata=metadata)
+# Settings of the first version in its order. They are part of every trial's hash and record, at these values where the
+# trial's algorithm does not have them: so trials of then are found again, and a new method changes no other's hash.
+FIRST_VERSION: dict[str, Any] = {
+    "uratio": 7,
+    "wu": 1.0,
+    "confidence": 0.95,
+    "cai_beta": 0.5,
+    "cap_ema": True,
+    "cap_ema_momentum": 0.99,
+    "upper": 5.0,
+}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, init=False)
 class TrialConfig:
-    """All settings of one trial, checked when it is made.
+    """All settings of one trial, checked when it is made: those of every trial, and those of its algorithm's parts.
+
+    ``TrialConfig(algorithm="fixmatch+darp", lr=0.02, **{"darp.alpha": 1.5})``; each setting is also an attribute, and
+    those with a dot are in `method`.
 
     Raises:
         UserError: a value of the wrong type, out of range, or without meaning beside the others; its `key` names
@@ -55,10 +50,10 @@ class TrialConfig:
     """
 
     dataset: str = setting("cifar10.1@4000-5000", "data set and split: <name>[_LT_<γ>].<seed>@<labels>-<valid>")
-    algorithm: str = setting("fixmatch", "supervised, fixmatch, cap, cai, cap+cai, cap+cadr or cadr (all three)")
+    algorithm: str = setting("fixmatch", "method, or a sum such as fixmatch+darp; python -m cissl.algorithms lists them")
     seed: int = setting(1, "seed of initialisation, batches and augmentation", at_least=0)
 
-    arch: str = setting("wrn", "backbone", choices=ARCHS)
+    arch: str = setting("wrn", "backbone, or ours.py:Net", choices=ARCHS, or_plugin=True)
     filters: int = setting(32, "width: channels of the first stage", at_least=1)
     repeat: int = setting(4, "residual blocks per stage", at_least=1)
     scales: int | None = setting(None, "stages; by default ceil(log2(side)) - 2", at_least=1)
@@ -74,19 +69,9 @@ class TrialConfig:
     compile: bool = setting(False, "compile the network: a minute or two at the start, faster steps afterwards")
 
     batch: int = setting(64, "labeled images per step", symbol="B", at_least=1)
-    uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
     lr: float = setting(0.03, "learning rate at the start", symbol="η", above=0)
     wd: float = setting(5e-4, "weight decay, on kernels only", at_least=0)
-    wu: float = setting(1.0, "weight of the unlabeled loss", symbol="λ", at_least=0)
-    confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
     ema_decay: float = setting(0.999, "decay of the weights' moving average, per step", at_least=0, at_most=1)
-
-    cai_beta: float = setting(0.5, "CAI: exponent of the class-aware threshold", symbol="β", at_least=0)
-    cap_ema: bool = setting(True, "CAP: estimate the propensity from the class prior's moving average")
-    cap_ema_momentum: float = setting(
-        0.99, "momentum of the class prior (CAP and CAI)", symbol="m", at_least=0, at_most=1
-    )
-    upper: float = setting(5.0, "CAP: upper clip of the inverse weights", symbol="u", above=0)
 
     train_kimg: float = setting(8192.0, "length of training, in 1024 labeled images", above=0)
     report_kimg: float = setting(64.0, "evaluate every so many kimg", above=0)
@@ -96,15 +81,30 @@ class TrialConfig:
         False, "keep the checkpoints of a complete trial too, not its averaged weights alone", changes_result=False
     )
 
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = _typed(field, getattr(self, field.name))
-            _check_range(field, value)
-            object.__setattr__(self, field.name, value)
+    method: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    """the settings of the algorithm's parts, by their keys"""
+
+    def __init__(self, *, method: Mapping[str, Any] | None = None, **values: Any):
+        values = {**(method or {}), **values}
+        recipe = find(str(values.get("algorithm", "fixmatch")))
+        fields = {**core_fields(), **recipe.fields}
+        for key, value in values.items():
+            if key not in fields and not is_idle(key, value):
+                raise UserError(setting_not_taken(key, recipe.name), key=key)
+        settings = {key: checked(field, values.get(key, field.default), key) for key, field in fields.items()}
         # Canonical spellings, so that two ways to write one trial have one hash.
-        object.__setattr__(self, "dataset", str(parse_spec(self.dataset)))
-        object.__setattr__(self, "algorithm", parse_algorithm(self.algorithm).name)
+        settings |= {"algorithm": recipe.name, "dataset": str(parse_spec(settings["dataset"]))}
+        for key in core_fields():
+            object.__setattr__(self, key, settings[key])
+        object.__setattr__(self, "method", {key: settings[key] for key in recipe.fields})
         parse_triple(self.augment, self.spec.name)
+
+    def __getattr__(self, name: str) -> Any:
+        """A setting of the algorithm's parts."""
+        try:
+            return self.__dict__["method"][name]
+        except KeyError:
+            raise AttributeError(f"{self.__dict__.get('algorithm')} has no setting '{name}'") from None
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "TrialConfig":
@@ -113,15 +113,17 @@ class TrialConfig:
         Raises:
             UserError: an unknown setting (the nearest known one is suggested), or a value refused by the class.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise UserError(unknown_setting(key, known), key=key)
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings, JSON-ready."""
-        return dataclasses.asdict(self)
+        """All settings, flat and JSON-ready."""
+        core = {key: getattr(self, key) for key in core_fields()}
+        return {**core, **FIRST_VERSION, **self.method}
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The algorithm, parsed."""
+        return find(self.algorithm)
 
     @cached_property
     def spec(self) -> DatasetSpec:
@@ -130,10 +132,16 @@ class TrialConfig:
 
     @cached_property
     def hash(self) -> str:
-        """8 hex digits of the SHA-256 of every setting that changes a result."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata["changes_result"]}
+        """8 hex digits of the SHA-256 of every setting that changes a result, and of the user's own code."""
+        values = {key: value for key, value in self.to_dict().items() if self._is_hashed(key, value)}
+        values |= {source.name: source.sha256 for source in plugins.sources(self.plugins)}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def plugins(self) -> list[str]:
+        """Names of the code of a user's own that the trial runs."""
+        return [*self.recipe.plugins, *([self.arch] if plugins.is_plugin(self.arch) else [])]
 
     @cached_property
     def name(self) -> str:
@@ -143,7 +151,7 @@ class TrialConfig:
             split, _, rest = self.dataset.partition("@")[0].rpartition(".")[0], ".", ""
         size = "" if self.spec.imbalance_ratio == self.spec.size else f"@{self.spec.size}"
         seed = f"{self.seed}" if self.spec.seed == self.seed else f"{self.spec.seed}.{self.seed}"
-        return f"{self.algorithm.replace('+', '_')}-{split}{size}-s{seed}"
+        return f"{_as_file_name(self.algorithm)}-{split}{size}-s{seed}"
 
     @cached_property
     def trial_id(self) -> str:
@@ -168,6 +176,46 @@ class TrialConfig:
     def _steps_of(self, kimg: float) -> int:
         return max(1, math.ceil(kimg * KIMG / self.batch))
 
+    def _is_hashed(self, key: str, value: Any) -> bool:
+        field = core_fields().get(key) or self.recipe.fields.get(key)
+        if field is None:  # of the first version, and not this algorithm's
+            return True
+        return field.metadata["changes_result"] and not (field.metadata["added_later"] and value == field.default)
+
+
+@functools.cache
+def core_fields() -> Mapping[str, dataclasses.Field]:
+    """Key → field of the settings that every trial has, whatever its algorithm."""
+    return {field.name: field for field in dataclasses.fields(TrialConfig) if field.name != "method"}
+
+
+def known_settings(algorithms: Iterable[str] = ()) -> dict[str, dataclasses.Field]:
+    """Key → field of the core settings, of those of all built-in methods, and of those of these algorithms."""
+    fields = dict(core_fields())
+    for card in built_in().values():
+        fields |= card.fields
+    for algorithm in algorithms:
+        fields |= find(algorithm).fields
+    return fields
+
+
+def is_idle(key: str, value: Any) -> bool:
+    """Whether a setting that an algorithm does not have is at the value that stands in its records all the same."""
+    return key in FIRST_VERSION and value == FIRST_VERSION[key]
+
+
+def setting_not_taken(key: str, algorithm: str) -> str:
+    """What to say to somebody who gave `key` to an algorithm that does not have it."""
+    owners = [card.name for card in built_in().values() if key in card.fields]
+    if owners:
+        return f"{algorithm} has no setting '{key}', which belongs to {', '.join(owners)}"
+    return unknown_setting(key, [*core_fields(), *find(algorithm).fields])
+
+
+def _as_file_name(algorithm: str) -> str:
+    """``cap_cai`` for ``cap+cai``, ``Ours`` for ``ours.py:Ours``."""
+    return "_".join(part.rpartition(":")[2] for part in algorithm.split("+"))
+
 
 def unknown_setting(key: str, known: Iterable[str]) -> str:
     """What to say to somebody who wrote `key`, which is not among the known settings."""
@@ -177,37 +225,3 @@ def unknown_setting(key: str, known: Iterable[str]) -> str:
             "as in 'algorithm: cap+cai'"
         )
     return f"unknown setting '{key}'{nearest(key, known)}"
-
-
-def _typed(field: dataclasses.Field, value: Any) -> Any:
-    """`value` as the field's type; a float may be given as an int, or as text such as '5e-4', which YAML reads so."""
-    if value is None and field.default is None:
-        return None
-    wanted = field.type if isinstance(field.type, type) else int  # `int | None` is the one union
-    if wanted is float and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    elif wanted is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    elif isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
-        return value
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    raise UserError(f"{field.name} must be {words[wanted]}, not {value!r}", key=field.name)
-
-
-def _check_range(field: dataclasses.Field, value: Any) -> None:
-    limits = field.metadata
-    if value is None:
-        return
-    if limits["choices"] and value not in limits["choices"]:
-        raise UserError(f"unknown {field.name} '{value}'{nearest(value, limits['choices'])}", key=field.name)
-    if limits["at_least"] is not None and value < limits["at_least"]:
-        raise UserError(f"{field.name} must be at least {limits['at_least']}, not {value}", key=field.name)
-    if limits["above"] is not None and value <= limits["above"]:
-        raise UserError(f"{field.name} must be above {limits['above']}, not {value}", key=field.name)
-    if limits["at_most"] is not None and value > limits["at_most"]:
-        raise UserError(f"{field.name} must be at most {limits['at_most']}, not {value}", key=field.name)

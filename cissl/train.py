@@ -9,11 +9,13 @@ import dataclasses
 import logging
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cissl.algorithms.names import from_switches
-from cissl.config import TrialConfig
+from cissl import plugins
+from cissl.algorithms.cards import Recipe, find, from_switches
+from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken
 from cissl.errors import UserError, nearest
 from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
@@ -59,12 +61,34 @@ def _progress_so_far(folder: Path) -> str:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line's options; settings that were not given are absent."""
-    parser = make_parser()
-    options, unknown = parser.parse_known_args([_normal(argument) for argument in arguments])
+    arguments = [_normal(argument) for argument in arguments]
+    parser = make_parser(_algorithm(arguments))
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
+        flag = unknown[0].partition("=")[0]
         known = [text for action in parser._actions for text in action.option_strings]
+        if flag.removeprefix("--") in known_settings():
+            raise UserError(setting_not_taken(flag.removeprefix("--"), options.recipe.name))
         raise UserError(f"unknown argument '{unknown[0]}'{nearest(unknown[0], known)}")
     return options
+
+
+def _algorithm(arguments: list[str]) -> Recipe:
+    """The algorithm that the arguments name, on which it depends what other arguments there are."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--algorithm")
+    first.add_argument("--arch", default="")
+    for switch in SWITCHES:
+        first.add_argument(f"--{switch}", action="store_true")
+    options, _ = first.parse_known_args(arguments)
+    switches = {switch: getattr(options, switch) for switch in SWITCHES}
+    if any(switches.values()):
+        if options.algorithm:
+            raise UserError("give either --algorithm or the switches --CAP --CAI --CADR", key="algorithm")
+        return from_switches(**switches)
+    for plugin in filter(plugins.is_plugin, (*(options.algorithm or "").split("+"), options.arch)):
+        plugins.register(plugin, Path.cwd())
+    return find(options.algorithm or TrialConfig.algorithm)
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,22 +98,29 @@ class Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """One flag for every setting, with its default and meaning."""
-    parser = Parser(prog="python -m cissl.train", description=__doc__, allow_abbrev=False)
+def make_parser(recipe: Recipe) -> argparse.ArgumentParser:
+    """One flag for every setting that an algorithm takes, with its default and meaning."""
+    epilog = f"These are the settings of {recipe.name}; beside --algorithm NAME, --help shows NAME's."
+    parser = Parser(prog="python -m cissl.train", description=__doc__, epilog=epilog, allow_abbrev=False)
+    parser.set_defaults(recipe=recipe)
     for switch, meaning in SWITCHES.items():
         parser.add_argument(f"--{switch.upper()}", f"--{switch}", action="store_true", dest=switch, help=meaning)
-    for field in dataclasses.fields(TrialConfig):
-        symbol = f", {field.metadata['symbol']} in the paper" if field.metadata["symbol"] else ""
-        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        default = "" if field.default is None else f" [{field.default}]"  # None: the help says what that comes to
-        help = f"{field.metadata['help']}{choices}{symbol}{default}".replace("%", "%%")
-        parser.add_argument(f"--{field.name}", default=argparse.SUPPRESS, metavar="V", help=help)
+    _add_settings(parser.add_argument_group("settings of every trial"), core_fields())
+    _add_settings(parser.add_argument_group(f"settings of {recipe.name}"), recipe.fields)
     parser.add_argument("--train_dir", default="./experiments", help="folder of trials' folders [./experiments]")
     parser.add_argument("--data_dir", help="where prepared data sets are [$ML_DATA]")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, … [a GPU where there is one]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _add_settings(group: argparse._ArgumentGroup, fields: Mapping[str, dataclasses.Field]) -> None:
+    for key, field in fields.items():
+        symbol = f", {field.metadata['symbol']} in the paper" if field.metadata["symbol"] else ""
+        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
+        default = "" if field.default is None else f" [{field.default}]"  # None: the help says what that comes to
+        help = f"{field.metadata['help']}{choices}{symbol}{default}".replace("%", "%%")
+        group.add_argument(f"--{key}", default=argparse.SUPPRESS, metavar="V", help=help)
 
 
 def make_config(options: argparse.Namespace) -> TrialConfig:
@@ -99,15 +130,9 @@ def make_config(options: argparse.Namespace) -> TrialConfig:
         UserError: see `TrialConfig`; also switches beside ``--algorithm``.
     """
     given = vars(options)
-    values: dict[str, Any] = {
-        field.name: _value(given[field.name], field) for field in dataclasses.fields(TrialConfig) if field.name in given
-    }
-    switches = {switch: given[switch] for switch in SWITCHES}
-    if any(switches.values()):
-        if "algorithm" in values:
-            raise UserError("give either --algorithm or the switches --CAP --CAI --CADR", key="algorithm")
-        values["algorithm"] = from_switches(**switches).name
-    return TrialConfig(**values)
+    fields = {**core_fields(), **options.recipe.fields}
+    values: dict[str, Any] = {key: _value(given[key], field) for key, field in fields.items() if key in given}
+    return TrialConfig(**{**values, "algorithm": options.recipe.name})
 
 
 def _normal(argument: str) -> str:

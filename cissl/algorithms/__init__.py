@@ -1,1 +1,1 @@
-"""The methods: FixMatch and the paper's three additions, as pure functions of tensors."""
+"""The methods: one folder each; `contract` says what a method is, `cards` which there are."""

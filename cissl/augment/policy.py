@@ -58,6 +58,11 @@ class Augmentation:
         if self.uses_ctaugment:
             self._strong = self._adaptive
 
+    def view(self, kind: str, images: Tensor, rng) -> Tensor:
+        """The images' ``labeled``, ``weak`` or ``strong`` view; ``none``: the images themselves, as floats."""
+        makers = {"labeled": self.labeled, "weak": self.weak, "strong": self.strong}
+        return ops.to_float(images) if kind == "none" else makers[kind](images, rng)
+
     def labeled(self, images: Tensor, rng) -> Tensor:
         """The labeled images' view (first letter)."""
         return self._labeled(images, rng)

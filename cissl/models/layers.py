@@ -5,7 +5,9 @@ Images are (N, C, H, W) in any memory format.
 Constructors leave kernels unset and never touch the global random state; `build` draws every kernel.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -148,10 +150,25 @@ def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> Non
             module.ranks = ranks
 
 
+@contextlib.contextmanager
+def frozen_averages(model: nn.Module) -> Iterator[None]:
+    """Within, batches leave every BatchNorm's moving averages as they are."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
 class Classifier(nn.Module):
-    """Features from `embed`, logits from one dense layer on them."""
+    """Features from `embed`, logits from one dense layer on them, and extra heads where a method has some."""
 
     dense: Dense
+    heads: nn.ModuleDict | None = None
 
     def embed(self, x: Tensor) -> Tensor:
         """Float images (N, C, H, W) → features (N, width) before the dense layer."""
@@ -161,11 +178,25 @@ class Classifier(nn.Module):
         """Draw every kernel from `generator` and set every bias to 0."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Float images (N, C, H, W) → logits (N, classes), under autocast too in the weights' own precision."""
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Float images (N, C, H, W) → logits (N, classes), features (N, width), and each extra head's values.
+
+        Under autocast too they come in the weights' own precision: bf16 is too coarse for thresholds near 1.
+        """
         features = self.embed(x)
-        with torch.autocast(x.device.type, enabled=False):  # bf16 is too coarse for thresholds near 1
-            return self.dense(features.to(self.dense.weight.dtype))
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.to(self.dense.weight.dtype)
+            heads = {name: head(features) for name, head in self.heads.items()} if self.heads else {}
+            return self.dense(features), features, heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → logits (N, classes)."""
+        return self.outputs(x)[0]
+
+    def add_heads(self, heads: dict[str, nn.Module]) -> None:
+        """Give the network further modules on its features; without any its parameters keep their names."""
+        if heads:
+            self.heads = nn.ModuleDict(heads)
 
 
 class ResidualClassifier(Classifier):

@@ -44,7 +44,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """The global batch in its order from every worker's rows; the gradient returns to each worker's own rows.
 
     All workers compute the same loss from the gathered rows, each back-propagates its own rows' share of it, and
-    DistributedDataParallel takes the mean over workers: hence the factor W on the way back.
+    `average_gradients` takes the mean over workers: hence the factor W on the way back.
     """
     return _GatherRows.apply(rows) if world_size() > 1 else rows
 
@@ -64,12 +64,20 @@ def share_first_workers(tensors: Iterable[Tensor]) -> None:
             dist.broadcast(tensor, 0)
 
 
-def wrap(model: nn.Module) -> nn.Module:
-    """The model as training calls it: under DistributedDataParallel where there are several workers."""
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every worker the mean of all workers' gradients, in one exchange.
+
+    A parameter that took no part in the loss has no gradient on any worker, for all of them run the same method.
+    """
     if world_size() == 1:
-        return model
-    # BatchNorm's buffers need no broadcast here: they are synchronised, or shared after each update.
-    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
 
 class _GatherRows(torch.autograd.Function):

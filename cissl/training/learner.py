@@ -1,111 +1,146 @@
-"""What is learned, and one update of it: network, moving average, optimizer state and class prior."""
+"""What is learned, and one update of it: network, moving average, optimizer state and the method's state."""
 
+import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from cissl.algorithms.fixmatch import labeled_loss
-from cissl.algorithms.losses import Losses, LossOptions, compute_losses
-from cissl.algorithms.names import parse_algorithm
+from cissl.algorithms.contract import Facts, Losses, Method, Outputs
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.models.layers import synchronise
-from cissl.training.distributed import gather_rows, share_first_workers, world_size, wrap
+from cissl.models.layers import Classifier, frozen_averages, synchronise
+from cissl.training.distributed import average_gradients, share_first_workers, world_size
 from cissl.training.optim import learning_rate, make_ema_model, make_optimizer, update_ema
+from cissl.training.randomness import generator
+from cissl.training.step import Raw, Step
 
 CXX = ("g++", "clang++")
 
 
 class Learner:
-    """A network in training. Its parameters' dtype is that of all that is learned; images of another are converted.
+    """A network in training.
+
+    Args:
+        config: the trial's settings.
+        model: a network without the method's heads, on its device.
+        facts: what the method may know; by default those of a data set without images, for tests of the losses.
 
     Attributes:
+        method: the trial's algorithm.
         model: the network with its raw weights.
         ema_model: the same with averaged weights, in evaluation mode; shares BatchNorm's buffers.
-        class_prior: p̂, (C,).
+        state: the method's state, by name; replaced by each update, never changed in place.
     """
 
-    def __init__(self, config: TrialConfig, model: nn.Module, classes: int):
-        self.config = config
-        self.algorithm = parse_algorithm(config.algorithm)
-        names = [field.name for field in dataclasses.fields(LossOptions)]
-        self.options = LossOptions(**{name: getattr(config, name) for name in names})
+    def __init__(self, config: TrialConfig, model: Classifier, facts: Facts):
+        self.config, self.facts = config, facts
+        self.method = Method(config.recipe, config.method)
+        model.add_heads(self.make_heads())
         if world_size() > 1 and config.sync_bn:
             synchronise(model)
-        self._format = _memory_format(config, next(model.parameters()).device)
+        self._format = _memory_format(config, facts.device)
         self.model = model.to(memory_format=self._format)
         self.ema_model = make_ema_model(model)
         self.optimizer = make_optimizer(model, config)
-        parameter = next(model.parameters())
-        self.class_prior = torch.full((classes,), 1 / classes, dtype=parameter.dtype, device=parameter.device)
-        self._forward = _compiled(model) if config.compile else wrap(model)
+        self.state = self.method.state(facts)
+        self._outputs = _compiled(model) if config.compile else model.outputs
 
-    def update(
-        self, step: int, labeled: Tensor, targets: Tensor, weak: Tensor | None = None, strong: Tensor | None = None
-    ) -> Losses:
-        """One optimizer step, then the moving average.
+    def make_heads(self, stage: int = 0) -> dict[str, nn.Module]:
+        """The method's heads with fresh weights, of the network's type and on its device."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(generator(self.config.seed, "heads", stage).integers(2**63)))
+            heads = self.method.heads(self.facts.width, self.facts.classes)
+        return {name: head.to(device=self.facts.device, dtype=self.facts.dtype) for name, head in heads.items()}
+
+    def update(self, step: Step, rate: float) -> Losses:
+        """One optimizer update, then the moving average and the method's state.
 
         Args:
-            step: updates made before this one; sets the learning rate.
-            labeled: this worker's labeled views, (B, channels, H, W) float.
-            targets: labels of the *global* batch, int64.
-            weak, strong: this worker's two views of its unlabeled images, (U, channels, H, W); None for `supervised`.
+            step: made for this learner.
+            rate: learning rate.
 
         Returns:
             The losses over the global batch, before the update.
         """
-        losses = self.losses(labeled, targets, weak, strong)
-        self.descend(step, losses)
+        losses = self.losses(step)
+        self.descend(losses, rate)
+        self.state = {**self.state, **{name: value.detach() for name, value in step.next.items()}}
         return losses
 
-    def descend(self, step: int, losses: Losses) -> None:
-        """Follow the losses' gradient for one optimizer step, then move the average and the class prior."""
+    def losses(self, step: Step) -> Losses:
+        """The losses of a step over the global batch."""
+        self.model.train()
+        losses = self.method.base.losses(step)
+        unknown = step.next.keys() - self.state.keys()
+        if unknown:
+            raise ValueError(f"{self.config.algorithm}: '{min(unknown)}' is written and not declared in `state`")
+        return dataclasses.replace(losses, measured={**losses.measured, **step.measured})
+
+    def descend(self, losses: Losses, rate: float) -> None:
+        """Follow the losses' gradient for one optimizer update, then move the average."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        (losses.labeled + self.config.wu * losses.unlabeled).backward()
+        losses.total.backward()
+        average_gradients(self.model.parameters())
         self.optimizer.step()
         update_ema(self.ema_model, self.model, self.config.ema_decay)
         if not self.config.sync_bn:
             share_first_workers(self.model.buffers())
-        self.class_prior = losses.class_prior
+
+    def train_forward(self, parts: Sequence[Tensor], *, update_averages: bool = True) -> Raw:
+        """The network in training mode on this worker's images (rows, channels, H, W), all parts in one batch."""
+        images = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+        frozen = contextlib.nullcontext() if update_averages else frozen_averages(self.model)
+        with self._autocast(), frozen:
+            return self._outputs(images.to(self.facts.dtype).contiguous(memory_format=self._format))
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> Tensor:
-        """The EMA model's logits, (N, C), of images (N, channels, H, W) float."""
+    def average_forward(self, images: Tensor, *, batch_statistics: bool = False) -> Raw:
+        """The averaged network on this worker's images, without gradient."""
+        if not batch_statistics:
+            with self._autocast():
+                return self.ema_model.outputs(images.to(self.facts.dtype))
+        self.ema_model.train()
+        try:
+            with self._autocast(), frozen_averages(self.ema_model):
+                return self.ema_model.outputs(images.to(self.facts.dtype))
+        finally:
+            self.ema_model.eval()
+
+    @torch.no_grad()
+    def raw_forward(self, images: Tensor) -> Raw:
+        """The trained network in evaluation mode on this worker's images, without gradient."""
+        self.model.eval()
         with self._autocast():
-            return self.ema_model(images.to(self.class_prior.dtype))
+            return self.model.outputs(images.to(self.facts.dtype))
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The averaged network's logits, (N, C), of this worker's images (N, channels, H, W) float."""
+        return self.average_forward(images)[0]
+
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """A function from this worker's images to the scores (N, C) whose largest is the method's prediction."""
+        prepared = {**self.state, **self.method.prepare(lambda images: own_outputs(self.average_forward(images)), self.facts)}
+        return lambda images: self.method.predict(own_outputs(self.average_forward(images)), prepared)
+
+    @torch.no_grad()
+    def restart(self, network: Classifier, stage: int) -> None:
+        """Start over with the weights of a fresh network, as a stage may; the method's state too."""
+        network.add_heads(self.make_heads(stage))
+        for mine, fresh in zip(self.model.state_dict().values(), network.state_dict().values(), strict=True):
+            mine.copy_(fresh)
+        for averaged, raw in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
+            averaged.copy_(raw)
+        self.optimizer.state.clear()
+        self.state = self.method.state(self.facts)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bf16"
-        return torch.autocast(self.class_prior.device.type, torch.bfloat16, enabled=enabled)
-
-    def losses(
-        self, labeled: Tensor, targets: Tensor, weak: Tensor | None = None, strong: Tensor | None = None
-    ) -> Losses:
-        """The losses over the global batch; arguments as for `update`."""
-        self.model.train()
-        if not self.algorithm.unlabeled:
-            logits = gather_rows(self._logits(labeled))
-            return Losses(
-                labeled=labeled_loss(logits, targets),
-                unlabeled=logits.new_zeros(()),
-                pseudo_labels=targets.new_zeros(0),
-                mask=torch.zeros(0, dtype=torch.bool, device=logits.device),
-                class_prior=self.class_prior,
-                cadr=logits.new_zeros(()),
-            )
-        # One forward pass, hence one set of BatchNorm statistics, over labeled, weak and strong images together.
-        logits = self._logits(torch.cat([labeled, weak, strong]))
-        views = [gather_rows(rows) for rows in logits.split([len(labeled), len(weak), len(strong)])]
-        return compute_losses(self.algorithm, *views, targets, self.class_prior, self.options)
-
-    def _logits(self, images: Tensor) -> Tensor:
-        with self._autocast():
-            return self._forward(images.to(self.class_prior.dtype).contiguous(memory_format=self._format))
+        return torch.autocast(self.facts.device.type, torch.bfloat16, enabled=enabled)
 
     def state_dict(self) -> dict:
         """Everything that later updates depend on, as tensors."""
@@ -117,7 +152,7 @@ class Learner:
                 for name, parameter in self.model.named_parameters()
                 if parameter in self.optimizer.state
             },
-            "class_prior": self.class_prior,
+            "state": dict(self.state),
         }
 
     @torch.no_grad()
@@ -129,7 +164,19 @@ class Learner:
         for name, parameter in self.model.named_parameters():
             if name in state["momentum"]:
                 self.optimizer.state[parameter]["momentum_buffer"] = state["momentum"][name].to(parameter.device)
-        self.class_prior = state["class_prior"].to(self.class_prior.device)
+        self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
+
+
+def own_outputs(raw: Raw) -> Outputs:
+    """This worker's outputs as they are: in an evaluation every worker scores a share of its own."""
+    return Outputs(*raw)
+
+
+def _method_state(saved: dict, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The method's state of a checkpoint; the first version's held the class prior alone, for every algorithm."""
+    if "state" in saved:
+        return saved["state"]
+    return {"class_prior": saved["class_prior"]} if "class_prior" in start else {}
 
 
 def _memory_format(config: TrialConfig, device: torch.device) -> torch.memory_format:
@@ -142,7 +189,7 @@ def _memory_format(config: TrialConfig, device: torch.device) -> torch.memory_fo
     return torch.contiguous_format if exact else torch.channels_last
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+def _compiled(model: Classifier) -> Callable[[Tensor], Raw]:
     """The model's forward and backward pass, fused by torch.compile at the first step.
 
     Raises:
@@ -152,4 +199,4 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
         raise UserError("compile: true takes trials of one worker; train with fewer, or without it", key="compile")
     if next(model.parameters()).device.type == "cpu" and not any(map(shutil.which, CXX)):
         raise UserError(f"compile: true needs a C++ compiler ({' or '.join(CXX)}); install one", key="compile")
-    return torch.compile(model, dynamic=False)
+    return torch.compile(model.outputs, dynamic=False)

@@ -6,6 +6,10 @@ A resumed run draws what an undisturbed one draws; several workers draw the rows
 import hashlib
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from cissl.training.device import to_device
 
 
 def generator(seed: int, purpose: str, step: int) -> np.random.Generator:
@@ -39,6 +43,62 @@ class RowRandom:
     def integers(self, high: int, *shape: int) -> np.ndarray:
         """int64 in [0, high), (rows, *shape)."""
         return self._generator.integers(high, size=(self._total, *shape))[self._rows]
+
+
+class StepDraws:
+    """Random numbers for a method's step, for the global batch and so the same on every worker.
+
+    Args:
+        seed: the trial's seed.
+        purpose: what the numbers are for; a method's purposes are apart from those of training.
+        step: optimizer step.
+        dtype, device: of the tensors; numbers are drawn in float64.
+    """
+
+    def __init__(self, seed: int, purpose: str, step: int, *, dtype: torch.dtype, device: torch.device):
+        self._generator = generator(seed, f"method {purpose}", step)
+        self._dtype, self._device = dtype, device
+
+    def uniform(self, *shape: int) -> Tensor:
+        """In [0, 1)."""
+        return self._floats(self._generator.random(shape))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Of mean 0 and variance 1."""
+        return self._floats(self._generator.standard_normal(shape))
+
+    def beta(self, a: float, b: float, *shape: int) -> Tensor:
+        """Beta(a, b)."""
+        return self._floats(self._generator.beta(a, b, shape))
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """int64 in [0, high)."""
+        return to_device(self._generator.integers(high, size=shape), self._device)
+
+    def permutation(self, size: int) -> Tensor:
+        """int64 (size,): 0 to size − 1 in random order."""
+        return to_device(self._generator.permutation(size), self._device)
+
+    def _floats(self, values: np.ndarray) -> Tensor:
+        return to_device(np.asarray(values), self._device).to(self._dtype)
+
+
+class WeightedSampler:
+    """An endless stream of indices drawn with replacement.
+
+    Args:
+        weights: chance of each index, (size,) float64 above or at 0; need not add up to 1.
+        seed: the trial's seed.
+        purpose: which stream.
+    """
+
+    def __init__(self, weights: np.ndarray, seed: int, purpose: str):
+        self._chances = np.asarray(weights, np.float64) / np.sum(weights)
+        self._seed, self._purpose = seed, purpose
+
+    def batch(self, step: int, batch: int) -> np.ndarray:
+        """The indices of a step, (batch,) int64."""
+        return generator(self._seed, self._purpose, step).choice(len(self._chances), batch, p=self._chances)
 
 
 class EpochSampler:

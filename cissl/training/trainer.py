@@ -7,18 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cissl.algorithms.losses import Losses
+from cissl.algorithms.contract import Facts
 from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.models import backbones
+from cissl.models.layers import Classifier
 from cissl.training import metrics
-from cissl.training.device import Images, to_device
+from cissl.training.batches import LABELED, Batch, Batches, facts_of
+from cissl.training.device import Images
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers
+from cissl.training.interval import Interval
 from cissl.training.learner import Learner
-from cissl.training.optim import learning_rate
-from cissl.training.randomness import EpochSampler, RowRandom
+from cissl.training.randomness import RowRandom, generator
+from cissl.training.schedule import Schedule
+from cissl.training.step import Step
+from cissl.training.survey import Survey
 
 EVALUATION_BATCH = 500  # images
 
@@ -47,18 +52,10 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.confusions: list[np.ndarray] = []
-        network = backbones.build(
-            config.arch,
-            classes=dataset.classes,
-            side=dataset.side,
-            channels=dataset.channels,
-            filters=config.filters,
-            repeat=config.repeat,
-            scales=config.scales,
-            bn_decay=config.bn_decay,
-            seed=config.seed,
-        )
-        self.learner = Learner(config, network.to(device), dataset.classes)
+        network = self._fresh_network(stage=0)
+        self.learner = Learner(config, network, self._facts(network))
+        method, facts = self.learner.method, self.learner.facts
+        self.schedule = Schedule(config, method.stages(facts))
         self.augmentation = Augmentation(
             config.augment,
             dataset=dataset.name,
@@ -71,8 +68,10 @@ class Trainer:
             decay=config.adecay,
             device=device,
         )
-        self._labeled = EpochSampler(len(dataset.labeled), config.seed, "labeled")
-        self._unlabeled = EpochSampler(len(dataset.unlabeled), config.seed, "unlabeled")
+        uratio = method.uratio()
+        self._batches = Batches(dataset, seed=config.seed, batch=config.batch, uratio=uratio, device=device)
+        self._batches.add(method.streams(facts))
+        self._stage = 0
         self._interval = Interval(dataset.classes, device)
         self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
 
@@ -89,28 +88,62 @@ class Trainer:
 
     def train_step(self) -> None:
         """One optimizer update; with CTAugment also one update of its rates."""
-        config, unlabeled = self.config, self.learner.algorithm.unlabeled
-        indices = self.dataset.labeled[self._labeled.batch(self.step, config.batch)]
-        targets = to_device(self.dataset.labels[indices], self.device)
-        images = self._images.batch(indices[own_rows()])
-        labeled = self.augmentation.labeled(images, self._random("labeled", config.batch))
-        if not unlabeled:
-            self._interval.add(self.learner.update(self.step, labeled, targets), config.wu)
-        else:
-            total = config.batch * config.uratio
-            indices = self.dataset.unlabeled[self._unlabeled.batch(self.step, total)]
-            hidden = to_device(self.dataset.labels[indices], self.device)  # for the records of `Interval` alone
-            images = self._images.batch(indices[own_rows()])
-            weak = self.augmentation.weak(images, self._random("weak", total))
-            random = self._random("strong", total)
-            if self.augmentation.uses_ctaugment:
-                probe_random = self._random("probe", config.batch)
-                strong, *probes = self.augmentation.strong_and_probes(images, random, labeled, probe_random)
-                self._score(*probes, targets)
-            else:
-                strong = self.augmentation.strong(images, random)
-            self._interval.add(self.learner.update(self.step, labeled, targets, weak, strong), config.wu, hidden)
+        self._between_steps()
+        batch = self._batches.at(self.step)
+        views, probes = self._views(batch)
+        if probes is not None:
+            self._score(*probes, batch.targets)
+        losses = self.learner.update(self._step(batch, views), self.schedule.rate(self.step))
+        self._interval.add(losses, batch.hidden)
         self.step += 1
+
+    def _step(self, batch: Batch, views: dict[str, Tensor]) -> Step:
+        at = self.schedule.at(self.step)
+        return Step(
+            self.learner,
+            self.step,
+            views,
+            batch.targets,
+            index=batch.index,
+            labels=batch.labels,
+            stage=at.stage,
+            stage_number=at.number,
+            stage_steps=at.steps,
+        )
+
+    def _between_steps(self) -> None:
+        """What a method does from time to time: its survey of the data, and the beginning of a new stage."""
+        at, method, facts = self.schedule.at(self.step), self.learner.method, self.learner.facts
+        survey = Survey(self.learner, self.augmentation, self.dataset, self._images, self.step, at.stage)
+        if at.stage > self._stage:
+            survey.stage = self._stage
+            carried = method.between(survey, self.learner.state)
+            if self.schedule.stages[at.stage].fresh:
+                self.learner.restart(self._fresh_network(at.stage), at.stage)
+            self.learner.state = {**self.learner.state, **carried}
+            self._enter(at.stage)
+        changed = method.periodically(at.number, survey, self.learner.state, facts)
+        self.learner.state = {**self.learner.state, **changed}
+
+    def _enter(self, stage: int) -> None:
+        self._stage = stage
+        self._batches.set_labeled(self.learner.method.extra_labeled(self.learner.state), stage)
+
+    def _views(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ProbePolicy] | None]:
+        """This worker's views of a batch, by name, and CTAugment's probes where a strong view uses it."""
+        images = {name: self._images.batch(numbers[own_rows()]) for name, numbers in batch.images.items()}
+        views: dict[str, Tensor] = {}
+        probes = None
+        for name, view in self.learner.method.views.items():
+            random = self._random(name, len(batch.images[view.stream]))
+            if view.augment == "strong" and self.augmentation.uses_ctaugment and probes is None:
+                probe_random = self._random("probe", self.config.batch)
+                views[name], *probes = self.augmentation.strong_and_probes(
+                    images[view.stream], random, views[LABELED], probe_random
+                )
+            else:
+                views[name] = self.augmentation.view(view.augment, images[view.stream], random)
+        return views, probes
 
     @torch.no_grad()
     def _score(self, probes: Tensor, policy: ProbePolicy, targets: Tensor) -> None:
@@ -126,21 +159,24 @@ class Trainer:
         test = self._confusion(self._test_images, test_labels, np.arange(len(test_labels)))
         valid_labels = self.dataset.labels[self.dataset.valid]
         valid = self._confusion(self._images, valid_labels, self.dataset.valid)
-        losses, pseudo_labels = self._interval.close()
+        losses, pseudo_labels, details = self._interval.close()
         if not np.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
+        state = self.learner.state
         row = {
             "step": self.step,
             "kimg": self.step * self.config.batch / KIMG,
-            "lr": learning_rate(self.config, self.step - 1),
+            "lr": self.schedule.rate(self.step - 1),
             "accuracy": metrics.accuracy(test),
             "gmean": metrics.geometric_mean(test),
             "valid_accuracy": metrics.accuracy(valid),
             "valid_gmean": metrics.geometric_mean(valid),
             "per_class": metrics.per_class_accuracy(test).tolist(),
-            "class_prior": self.learner.class_prior.tolist(),
+            **({"class_prior": state["class_prior"].tolist()} if "class_prior" in state else {}),
             **losses,
-            **(pseudo_labels if self.learner.algorithm.unlabeled else {}),
+            **(pseudo_labels if self.learner.method.uratio() else {}),
+            **details,
+            **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
         self.history.append(row)
         self.confusions.append(test)
@@ -149,9 +185,10 @@ class Trainer:
     @torch.inference_mode()
     def _confusion(self, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
+        score = self.learner.scorer()
         mine = np.arange(len(labels))[own_rows()]
         predictions = [
-            self.learner.predict(to_float(images.batch(indices[part]))).argmax(1)
+            score(to_float(images.batch(indices[part]))).argmax(1)
             for part in np.array_split(mine, max(1, -(-len(mine) // EVALUATION_BATCH)))
         ]
         counts = metrics.confusion_matrix(labels[mine], torch.cat(predictions).cpu().numpy(), self.dataset.classes)
@@ -164,6 +201,7 @@ class Trainer:
             "learner": self.learner.state_dict(),
             "augmentation": self.augmentation.state_dict(),
             "interval": self._interval.state_dict(),
+            "stage": self._stage,
             "history": self.history,
             "confusions": torch.from_numpy(np.stack(self.confusions)) if self.confusions else None,
         }
@@ -174,51 +212,38 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         self.augmentation.load_state_dict(state["augmentation"])
         self._interval.load_state_dict(state["interval"])
+        self._enter(state.get("stage", 0))  # the first version had no stages
         self.history = state["history"]
         self.confusions = list(state["confusions"].numpy()) if state["confusions"] is not None else []
 
     def _random(self, purpose: str, total: int) -> RowRandom:
         return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
 
+    def _fresh_network(self, stage: int) -> Classifier:
+        """A network with initial weights; every stage that needs one has its own."""
+        config, dataset = self.config, self.dataset
+        seed = config.seed if stage == 0 else int(generator(config.seed, "network", stage).integers(2**31))
+        network = backbones.build(
+            config.arch,
+            classes=dataset.classes,
+            side=dataset.side,
+            channels=dataset.channels,
+            filters=config.filters,
+            repeat=config.repeat,
+            scales=config.scales,
+            bn_decay=config.bn_decay,
+            seed=seed,
+        )
+        return network.to(self.device)
 
-class Interval:
-    """What happened since the last evaluation, counted on the device so that no step waits for it.
-
-    Means of the losses over steps; and, of each class, the pseudo-labels kept and how many of them were right. The
-    latter needs the unlabeled images' true labels: it explains a result and takes no part in it.
-    """
-
-    NAMES = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")
-
-    def __init__(self, classes: int, device: torch.device):
-        self._sums = torch.zeros(len(self.NAMES), dtype=torch.float64, device=device)
-        self._pseudo_labels = torch.zeros(2, classes, dtype=torch.int64, device=device)  # kept, correct
-        self._steps = 0
-
-    def add(self, losses: Losses, wu: float, hidden: Tensor | None = None) -> None:
-        """Count one step; `hidden` are the true labels of the unlabeled batch, (U,) int64, -1 where unknown."""
-        labeled, unlabeled = losses.labeled.detach(), losses.unlabeled.detach()
-        mask_ratio = losses.mask.double().mean() if hidden is not None else labeled.new_zeros(())
-        self._sums += torch.stack([labeled + wu * unlabeled, labeled, unlabeled, mask_ratio]).double()
-        if hidden is not None:
-            kept = losses.mask & (hidden >= 0)  # an unknown label could not be right
-            counts = torch.stack([kept, kept & (losses.pseudo_labels == hidden)]).long()
-            self._pseudo_labels.index_add_(1, losses.pseudo_labels, counts)
-        self._steps += 1
-
-    def close(self) -> tuple[dict[str, float], dict[str, list[int]]]:
-        """The losses' means and the pseudo-labels' counts of each class, and a new beginning."""
-        means = (self._sums / max(self._steps, 1)).tolist()
-        kept, correct = self._pseudo_labels.tolist()
-        self._sums.zero_()
-        self._pseudo_labels.zero_()
-        self._steps = 0
-        return dict(zip(self.NAMES, means, strict=True)), {"pseudo_kept": kept, "pseudo_correct": correct}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sums": self._sums.clone(), "pseudo_labels": self._pseudo_labels.clone(), "steps": self._steps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sums.copy_(state["sums"])
-        self._pseudo_labels.copy_(state["pseudo_labels"])
-        self._steps = state["steps"]
+    def _facts(self, network: Classifier) -> Facts:
+        weight = network.dense.weight
+        config = self.config
+        return facts_of(
+            self.dataset,
+            width=weight.shape[1],
+            steps=config.steps,
+            batch=config.batch,
+            dtype=weight.dtype,
+            device=self.device,
+        )

@@ -27,3 +27,8 @@ def unlabeled_loss(strong: Tensor, pseudo_labels: Tensor, mask: Tensor) -> Tenso
         mask: pseudo-labels kept, bool (U,).
     """
     return torch.mean(F.cross_entropy(strong, pseudo_labels, reduction="none") * mask)
+
+
+def update_class_prior(class_prior: Tensor, weak_probabilities: Tensor, momentum: float) -> Tensor:
+    """p̂' = m · p̂ + (1 − m) · mean of P's rows, masked or not; (C,), without gradient."""
+    return momentum * class_prior + (1 - momentum) * weak_probabilities.detach().mean(0)

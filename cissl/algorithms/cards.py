@@ -1,0 +1,295 @@
+"""Which methods there are, what they are called, and which combinations mean something; needs no torch.
+
+A method is a **base**, which owns the training step, or an **add-on**, which acts at *slots* of a base's step. A sum
+such as ``fixmatch+darp`` is a *recipe*. Every folder beside this file that has a ``card.py`` is found by itself: its
+``CARDS`` are the methods that live there.
+
+slot        what an add-on does there
+----------  ------------------------------------------------------------------------------------------
+labeled     adds terms to the labeled loss, or weighs it
+guess       changes the probabilities that pseudo-labels are made of
+select      decides which pseudo-labels are kept
+unlabeled   adds terms to the unlabeled loss
+predict     makes the prediction that is evaluated
+stages      trains in several stages, and may change the labeled set between them
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+import cissl.algorithms
+from cissl import plugins
+from cissl.errors import UserError, nearest
+from cissl.settings import setting as setting  # what a card is written with
+
+SLOTS = ("labeled", "select", "guess", "unlabeled", "predict", "stages")  # also the order of add-ons in a name
+SHARED = ("unlabeled",)  # several add-ons may act here: their terms are added up
+BASE, ADD_ON = "base", "add-on"
+ENTRY_POINTS = "cissl.methods"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the whole program knows of one method without importing it.
+
+    Attributes:
+        name: in lower case, as in ``algorithm: name``.
+        title: as in tables and figures.
+        kind: `BASE` or `ADD_ON`.
+        paper: authors, title.
+        venue: conference and year, with arXiv number.
+        method: ``module:Class``, the class to train with.
+        settings: a dataclass of `setting` fields, or None.
+        slots: of a base: where add-ons may act.
+        fills: of an add-on: where it acts.
+        needs: of an add-on: other add-ons that must be there too.
+        reads: of an add-on: settings of the base that it uses.
+        unlabeled: of a base: whether it trains on unlabeled images.
+        differs: what is other than in the authors' protocol, and why.
+    """
+
+    name: str
+    title: str
+    kind: str
+    paper: str = ""
+    venue: str = ""
+    method: str
+    settings: type | None = None
+    slots: tuple[str, ...] = ()
+    fills: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    unlabeled: bool = True
+    differs: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What an add-on's settings and state are called by: ``darp``; of ``ours.py:Ours`` it is ``ours``."""
+        return self.name.rpartition(":")[2].lower()
+
+    @property
+    def fields(self) -> dict[str, dataclasses.Field]:
+        """Key in configs → field. A base's keys are plain, an add-on's are dotted with its name: ``darp.alpha``."""
+        fields = dataclasses.fields(self.settings) if self.settings else ()
+        plain = self.kind == BASE
+        return {f.name if plain or f.metadata["plain"] else f"{self.prefix}.{f.name}": f for f in fields}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A base with its add-ons, in the order in which they act."""
+
+    base: Card
+    add_ons: tuple[Card, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Card, ...]:
+        return (self.base, *self.add_ons)
+
+    @functools.cached_property
+    def name(self) -> str:
+        """The canonical name: of all spellings the one that stands in configs and hashes."""
+        names = tuple(part.name for part in self.parts)
+        return _OLD_NAMES.get(names) or "+".join(names)
+
+    @property
+    def title(self) -> str:
+        """As in tables: ``FixMatch + DARP``."""
+        return " + ".join(part.title for part in self.parts)
+
+    @property
+    def plugins(self) -> list[str]:
+        """The parts that are code of a user's own."""
+        return [part.name for part in self.parts if plugins.is_plugin(part.name)]
+
+    @functools.cached_property
+    def fields(self) -> dict[str, dataclasses.Field]:
+        """Key → field of every setting of the parts; two parts may share one."""
+        return {key: field for part in self.parts for key, field in part.fields.items()}
+
+    def settings_of(self, part: Card, values: Mapping[str, Any]) -> Any:
+        """One part's settings object, from all settings of the recipe by their keys."""
+        return part.settings(**{f.name: values[key] for key, f in part.fields.items()}) if part.settings else None
+
+
+# The names of the first version stay canonical, so that trials of then are found again.
+_OLD_NAMES = {
+    ("fixmatch", "cap"): "cap",
+    ("fixmatch", "cai"): "cai",
+    ("fixmatch", "cap", "cai"): "cap+cai",
+    ("fixmatch", "cap", "dr"): "cap+cadr",
+    ("fixmatch", "cap", "dr", "cai"): "cadr",
+}
+DEFAULT_BASE = "fixmatch"
+
+
+@functools.cache
+def built_in() -> Mapping[str, Card]:
+    """Name → card of every method of the package, in alphabetical order."""
+    cards: dict[str, Card] = {}
+    for module in pkgutil.iter_modules(cissl.algorithms.__path__):
+        name = f"cissl.algorithms.{module.name}.card"
+        if module.ispkg and importlib.util.find_spec(name):
+            cards |= {card.name: card for card in importlib.import_module(name).CARDS}
+    return dict(sorted(cards.items()))
+
+
+@functools.cache
+def known() -> Mapping[str, Card | str]:
+    """Name → card; or, of methods that installed packages offer, where the class is."""
+    return {**plugins.entry_points(ENTRY_POINTS), **built_in()}
+
+
+def find(text: str) -> Recipe:
+    """The recipe that a name or sum stands for, add-ons in any order: ``"FixMatch+DARP"``, ``"CAI+CAP"``, ``"cadr"``.
+
+    Without a base, add-ons are FixMatch's. ``cadr`` is the paper's whole method, CAP + CAI + the doubly robust term
+    (``dr``); beside ``cap`` or ``cai`` it is the term alone. A part such as ``ours.py:Ours`` is code of a user's own.
+
+    Raises:
+        UserError: an unknown name, or a combination without meaning; it names the parts and says why.
+    """
+    try:
+        cards = [_card(part, text) for part in _parts(text)]
+        bases = [card for card in cards if card.kind == BASE]
+        if len(bases) > 1:
+            first, second = bases[:2]
+            raise UserError(
+                f"{first.title} and {second.title} are both whole methods, and one training step cannot follow both"
+            )
+        base = bases[0] if bases else built_in()[DEFAULT_BASE]
+        add_ons = [card for card in cards if card.kind == ADD_ON]
+        _check(base, add_ons)
+    except UserError as error:
+        raise UserError(f"algorithm '{text}': {error}", key="algorithm") from None
+    return Recipe(base, tuple(sorted(add_ons, key=_rank)))
+
+
+def from_switches(*, cap: bool, cai: bool, cadr: bool) -> Recipe:
+    """FixMatch with these switches of the authors' program.
+
+    Raises:
+        UserError: CADR without CAP.
+    """
+    switches = {"cap": cap, "cai": cai, "dr": cadr}
+    return find("+".join([DEFAULT_BASE, *(name for name, on in switches.items() if on)]))
+
+
+def card_of(plugin: type, name: str) -> Card:
+    """The card of a user's own method: what its class says in ``card``, completed by what can be read off it.
+
+    Args:
+        plugin: a subclass of `cissl.algorithms.contract.Base` or `AddOn`.
+        name: ``ours.py:Ours``, its name in configs.
+
+    Raises:
+        UserError: the class is no method.
+    """
+    kind = getattr(plugin, "kind", None)
+    if kind not in (BASE, ADD_ON):
+        raise UserError(f"{name} is no method: derive the class from Base, AddOn or a method of cissl.algorithms")
+    inherited = getattr(plugin, "card", None)
+    own = vars(plugin).get("card")
+    given = own or inherited
+    changes: dict[str, Any] = {"name": name, "method": name}
+    if own is None:  # the parent's title and paper are not this method's
+        changes |= {"title": vars(plugin).get("title", plugin.__name__), "paper": "", "venue": "", "differs": ""}
+    if "Settings" in vars(plugin):
+        changes["settings"] = plugin.Settings
+    if given is None:
+        return Card(kind=kind, slots=SLOTS if kind == BASE else (), **changes)
+    return dataclasses.replace(given, **changes)
+
+
+def _parts(text: str) -> list[str]:
+    """The sum's parts, in lower case but for a user's own; ``crest+`` is one name."""
+    parts: list[str] = []
+    for part in str(text).split("+"):
+        part = part.strip()
+        if not part and parts and not parts[-1].endswith("+"):
+            parts[-1] += "+"
+        else:
+            parts.append(part if plugins.is_plugin(part) else part.lower())
+    if len(parts) > 1 and parts[-1].endswith("+") and parts[-1] not in known():
+        parts[-1] = parts[-1].rstrip("+")
+    if "cadr" in parts:
+        at = parts.index("cadr")
+        parts[at : at + 1] = ["dr"] if {"cap", "cai"} & set(parts) or parts[0] == DEFAULT_BASE else ["cap", "cai", "dr"]
+    return parts
+
+
+def _card(part: str, text: str) -> Card:
+    if plugins.is_plugin(part):
+        return _own(part)
+    found = known().get(part)
+    if isinstance(found, str):
+        return dataclasses.replace(_own(found), name=part)
+    if found is None:
+        raise UserError(f"unknown algorithm '{part or text}'{nearest(part, (*known(), 'cadr'))}")
+    return found
+
+
+def _own(part: str) -> Card:
+    where, what = plugins.split(part)
+    name = f"{where}:{what}"
+    plugin = plugins.load(part)
+    return card_of(plugin, name)
+
+
+def _rank(card: Card) -> tuple[int, bool, str]:
+    first = min((SLOTS.index(slot) for slot in card.fills), default=len(SLOTS))
+    return first, bool(card.needs), card.name
+
+
+def _check(base: Card, add_ons: list[Card]) -> None:
+    names = [card.name for card in add_ons]
+    for card in add_ons:
+        if names.count(card.name) > 1:
+            raise UserError(f"{card.title} is named twice")
+        for needed in card.needs:
+            if needed not in names:
+                raise UserError(_missing(card, needed))
+        for slot in card.fills:
+            if slot not in base.slots:
+                raise UserError(
+                    f"{base.title} and {card.title} do not combine: {card.title} {_DEEDS[slot]}, and {base.title} "
+                    "has no such place or fills it itself"
+                )
+        for key in card.reads:
+            if key not in base.fields:
+                raise UserError(
+                    f"{base.title} and {card.title} do not combine: {card.title} uses the setting '{key}', "
+                    f"which {base.title} does not have"
+                )
+    for slot in SLOTS:
+        there = [card for card in add_ons if slot in card.fills and not card.needs]
+        if len(there) > 1 and slot not in SHARED:
+            first, second = there[:2]
+            raise UserError(
+                f"{first.title} and {second.title} do not combine: {first.title} {_DEEDS[slot]}, "
+                f"and so does {second.title}"
+            )
+
+
+_DEEDS = {
+    "labeled": "adds to or weighs the labeled loss",
+    "guess": "changes the probabilities that pseudo-labels are made of",
+    "select": "decides which pseudo-labels are kept",
+    "unlabeled": "adds terms to the unlabeled loss on pseudo-labels",
+    "predict": "makes the prediction that is evaluated",
+    "stages": "divides the training into stages",
+}
+
+
+def _missing(card: Card, needed: str) -> str:
+    if card.name == "dr":
+        return (
+            "CADR needs CAP: its term corrects CAP's propensity weights, so without them there is nothing to correct; "
+            "use 'cadr' (CAP + CAI + CADR) or 'cap+cadr'"
+        )
+    return f"{card.title} needs {built_in()[needed].title}: write {needed}+{card.name}"
+

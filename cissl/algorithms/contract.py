@@ -1,0 +1,583 @@
+"""What a method is. Read this file, then write one.
+
+A method is a *base*, which owns the training step, and any number of *add-ons*, which act where the base asks for them.
+Both are built from settings and facts alone and hold no tensor that changes: what changes is declared in `state`,
+read from ``step.state`` and written to ``step.next``. So a method saves nothing by itself, and yet a trial resumes bit
+for bit. Nobody sees the label of an unlabeled image.
+
+Shapes: B labeled rows, U unlabeled rows, both of the *global* batch, whatever the number of workers; C classes;
+D features; N unlabeled images.
+
+The order of one step: views are made · `Base.losses` runs, and the add-ons inside it · the gradient of
+Σ labeled + Σ weight · unlabeled is followed · the weights' moving average moves · ``step.next`` becomes the state.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cissl import plugins
+from cissl.algorithms.cards import ADD_ON, BASE, Card, Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a batch of images is made for each step: which images, and how they are augmented.
+
+    Attributes:
+        stream: ``"labeled"``, ``"unlabeled"``, or a stream that the method declares in `Part.streams`.
+        augment: ``"labeled"``, ``"weak"`` or ``"strong"``, a letter of the trial's triple; ``"none"``: as they are.
+    """
+
+    stream: str
+    augment: str
+
+
+LABELED = View("labeled", "labeled")
+WEAK = View("unlabeled", "weak")
+STRONG = View("unlabeled", "strong")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """A further stream of images, beside the labeled and the unlabeled one.
+
+    Attributes:
+        pool: ``"labeled"``, ``"unlabeled"``, or ``"all"``: the labeled images, then the unlabeled ones.
+        rows: images of each step's global batch.
+        weights: chance of each image of the pool, (size,) float64, drawn with replacement; None: each image once,
+            in random order, then again.
+    """
+
+    pool: str
+    rows: int
+    weights: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of the training. A method with one stage declares none.
+
+    Attributes:
+        share: of the trial's steps, in (0, 1]; the stages' shares add up to 1.
+        fresh: whether the stage starts from a new network, optimizer and state; else it goes on with the old ones.
+        restart_schedule: whether the learning rate starts over.
+    """
+
+    share: float
+    fresh: bool = False
+    restart_schedule: bool = False
+
+
+class Outputs:
+    """What the network says of some images, rows of the global batch in order, with gradient.
+
+    Args:
+        logits: (n, C).
+        features: (n, D) before the classifier, or a function that gets them when somebody asks.
+        heads: name → (n, …) of each extra head, or a function.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        features: Tensor | Callable[[], Tensor] | None = None,
+        heads: Mapping[str, Tensor | Callable[[], Tensor]] | None = None,
+    ):
+        self.logits = logits
+        self._features = features
+        self._heads = dict(heads or {})
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """softmax of the logits, (n, C), with gradient."""
+        return self.logits.softmax(1)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """(n, D) before the classifier."""
+        if self._features is None:
+            raise ValueError("these outputs have no features")
+        return self._features() if callable(self._features) else self._features
+
+    def head(self, name: str) -> Tensor:
+        """(n, …) of an extra head."""
+        found = self._heads[name]
+        if callable(found):
+            found = self._heads[name] = found()
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """The labels that unlabeled rows are given.
+
+    Attributes:
+        classes: (U,) int64.
+        weights: how much each row counts: (U,) bool, or float.
+        probabilities: what the labels were chosen from, (U, C), without gradient; soft targets where a method has them.
+    """
+
+    classes: Tensor
+    weights: Tensor
+    probabilities: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """The named terms of a step's loss, all of them recorded; each a scalar.
+
+    Attributes:
+        labeled: terms that count as they are.
+        unlabeled: terms before their weights.
+        weights: name → weight of an unlabeled term, a number or a scalar; 1 where there is none.
+        pseudo: the pseudo-labels, for the records; None where a method has none.
+        measured: what else is worth a record, such as thresholds (C,), of any shape; recorded as the mean over steps.
+    """
+
+    labeled: Mapping[str, Tensor]
+    unlabeled: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, float | Tensor] = dataclasses.field(default_factory=dict)
+    pseudo: PseudoLabels | None = None
+    measured: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def labeled_sum(self) -> Tensor:
+        """Σ labeled terms, scalar."""
+        return _sum(self.labeled.values())
+
+    @cached_property
+    def total(self) -> Tensor:
+        """What is differentiated: Σ labeled + Σ weight · unlabeled, scalar."""
+        total = self.labeled_sum
+        for name, term in self.unlabeled.items():
+            total = total + self.weights.get(name, 1.0) * term
+        return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a method may know before training.
+
+    Attributes:
+        classes, side, channels: C, pixels along one side, colours.
+        width: D, features before the classifier.
+        labeled_targets: classes of the labeled images, (labeled,) int64, in the order of their positions.
+        unlabeled: N.
+        labeled_too: which unlabeled images are labeled ones as well, (N,) bool, by position.
+        steps: optimizer updates of the whole training.
+        batch: B.
+        kimg_steps: updates in 1024 labeled images, a float; for settings that count images.
+        dtype, device: of the network's weights, and so of a state of floats.
+    """
+
+    classes: int
+    side: int
+    channels: int
+    width: int
+    labeled_targets: Tensor
+    unlabeled: int
+    labeled_too: Tensor
+    steps: int
+    batch: int
+    dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def labeled(self) -> int:
+        """Number of labeled images."""
+        return len(self.labeled_targets)
+
+    @cached_property
+    def labeled_counts(self) -> Tensor:
+        """Labeled images of each class, (C,) int64, on the CPU."""
+        return torch.bincount(self.labeled_targets.cpu(), minlength=self.classes)
+
+    @property
+    def kimg_steps(self) -> float:
+        return 1024 / self.batch
+
+    def full(self, shape: Sequence[int], value: float) -> Tensor:
+        """A float tensor for a state."""
+        return torch.full(tuple(shape), value, dtype=self.dtype, device=self.device)
+
+    def tensor(self, values: Any) -> Tensor:
+        """Floats for a state, from numbers, an array or a tensor."""
+        return torch.as_tensor(values).to(dtype=self.dtype, device=self.device)
+
+
+class Draws(Protocol):
+    """Random numbers: a function of the trial's seed, the purpose and the step, for the *global* batch."""
+
+    def uniform(self, *shape: int) -> Tensor:
+        """In [0, 1)."""
+
+    def normal(self, *shape: int) -> Tensor:
+        """Of mean 0 and variance 1."""
+
+    def beta(self, a: float, b: float, *shape: int) -> Tensor:
+        """Beta(a, b)."""
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """int64 in [0, high)."""
+
+    def permutation(self, size: int) -> Tensor:
+        """int64 (size,): 0 to size − 1 in random order."""
+
+
+class Step:
+    """One training step as a method sees it; training makes it, or a test with outputs of its own.
+
+    Attributes:
+        number: updates made before this one, over the whole training.
+        stage: number of the current stage.
+        stage_number, stage_steps: updates made before this one in this stage, of how many.
+        facts: see `Facts`.
+        targets: labels of the labeled rows, (B,) int64.
+        index: stream → positions of its rows; ``index["labeled"]`` (B,) in the labeled set, ``index["unlabeled"]``
+            (U,) in the unlabeled one, int64; the same for an image in every epoch and after every resumption.
+        labels: labels of a further stream's rows, where its pool is the labeled images.
+        state: read this; never change a tensor in place.
+        next: write the new values here; what is not written stays.
+        shared: what one part of a recipe leaves for another within this step.
+        measured: put here what is worth a record, as in `Losses.measured`.
+    """
+
+    number: int
+    stage: int
+    stage_number: int
+    stage_steps: int
+    facts: Facts
+    targets: Tensor
+    index: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+    next: dict[str, Tensor]
+    shared: dict[str, Any]
+    measured: dict[str, Tensor]
+    method: "Method"
+
+    @property
+    def progress(self) -> float:
+        """Share of the training that is over, in [0, 1)."""
+        return self.number / self.facts.steps
+
+    def forward(self, *views: str) -> dict[str, Outputs]:
+        """One training-mode pass over these views together, hence one set of BatchNorm statistics."""
+        raise NotImplementedError
+
+    def view(self, name: str) -> Tensor:
+        """This worker's images of a view, (rows, channels, H, W) float in [−1, 1]."""
+        raise NotImplementedError
+
+    def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:
+        """A further training-mode pass.
+
+        Args:
+            images: this worker's rows, (rows, channels, H, W) float.
+            update_averages: whether the batch moves BatchNorm's averages.
+        """
+        raise NotImplementedError
+
+    def teacher(self, images: Tensor, *, batch_statistics: bool = False) -> Outputs:
+        """The moving-average weights, as they are before this step's update; without gradient.
+
+        Args:
+            images: this worker's rows.
+            batch_statistics: BatchNorm by this batch, whose averages stay, instead of by the averages.
+        """
+        raise NotImplementedError
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The global batch from every worker's rows, with gradient."""
+        raise NotImplementedError
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This worker's rows of a global batch."""
+        raise NotImplementedError
+
+    def random(self, purpose: str) -> Draws:
+        """Random numbers for one purpose of this step."""
+        raise NotImplementedError
+
+    def strong_logits(self, out: Mapping[str, Outputs]) -> Tensor:
+        """Logits of all strong views one below the other, (views · U, C)."""
+        names = self.method.base.strong_views
+        return out[names[0]].logits if len(names) == 1 else torch.cat([out[name].logits for name in names])
+
+    # The add-ons of the recipe, in their order. A base calls these where its step has a place for them.
+
+    def labeled_terms(self, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """Further terms of the labeled loss, by name; one named ``"labeled"`` takes the place of the base's."""
+        terms: dict[str, Tensor] = {}
+        for part in self.method.add_ons:
+            terms |= part.labeled_terms(self, out)
+        return terms
+
+    def guess(self, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """The probabilities (U, C) that pseudo-labels are made of, without gradient."""
+        for part in self.method.add_ons:
+            probabilities = part.guess(self, out, probabilities)
+        return probabilities
+
+    def select(self, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
+        """The pseudo-labels after the add-ons' choice."""
+        for part in self.method.add_ons:
+            pseudo = part.select(self, out, pseudo)
+        return pseudo
+
+    def unlabeled_terms(self, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """Further terms of the unlabeled loss, by name; one named ``"unlabeled"`` takes the place of the base's."""
+        terms: dict[str, Tensor] = {}
+        for part in self.method.add_ons:
+            terms |= part.unlabeled_terms(self, out, pseudo)
+        return terms
+
+
+class Survey(Protocol):
+    """A look at the whole data set between two steps.
+
+    Attributes:
+        number: updates made so far.
+        stage: number of the current stage; between two stages, of the one that has ended.
+        facts: see `Facts`.
+    """
+
+    number: int
+    stage: int
+    facts: Facts
+
+    def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
+        """What a network says of a whole set, in evaluation mode, without gradient, in the order of positions.
+
+        Args:
+            images: ``"labeled"`` or ``"unlabeled"``.
+            network: ``"average"``: the moving-average weights; ``"raw"``: the trained ones.
+            augment: as in `View`.
+        """
+
+
+class Part:
+    """What a base and an add-on have in common.
+
+    Attributes:
+        settings: an object with the method's settings.
+        card: what the program knows of it, see `cissl.algorithms.cards.Card`.
+        waits: why a step of this method makes the host wait for the device, where it does.
+    """
+
+    kind: ClassVar[str]
+    card: ClassVar[Card | None] = None
+    views: Mapping[str, View] = {}
+    waits: ClassVar[str] = ""
+
+    def __init__(self, settings: Any = None):
+        self.settings = settings
+
+    def streams(self, facts: Facts) -> dict[str, Stream]:
+        """Further streams of images that `views` draw from."""
+        return {}
+
+    def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """Extra modules on the features: (n, width) → (n, …). They are trained, averaged and saved with the network.
+
+        Modules draw their initial weights from torch's global generator, which is seeded for the call.
+        """
+        return {}
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        """Everything of the method that changes, at its start; an add-on's names begin with its own and a dot."""
+        return {}
+
+    def period(self, facts: Facts) -> int:
+        """Steps between two calls of `periodically`; 0: never."""
+        return 0
+
+    def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """New values of the state, before each step whose number in its stage is a multiple of `period` above 0."""
+        return {}
+
+    def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        """The parts of the training, in order; an add-on's are slot ``stages``."""
+        return (Stage(1.0),)
+
+    def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """State entries with which the next stage starts; after a fresh start all others are at their beginning."""
+        return {}
+
+    def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """Unlabeled images that this stage counts as labeled: positions (n,) and classes (n,), int64."""
+        return None
+
+    def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
+        """What `predict` needs beside the state, made before each evaluation from the averaged network."""
+        return {}
+
+
+class Base(Part):
+    """A whole method."""
+
+    kind = BASE
+    strong_views: tuple[str, ...] = ("strong",)
+
+    def uratio(self) -> int:
+        """Unlabeled images for each labeled one."""
+        return getattr(self.settings, "uratio", 1)
+
+    def losses(self, step: Step) -> Losses:
+        """The losses of one step."""
+        raise NotImplementedError
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Scores (n, C) whose largest is the prediction, from the averaged network's outputs."""
+        return outputs.logits
+
+
+class AddOn(Part):
+    """Something that acts at places of a base's step; it overrides the functions of the slots that its card fills.
+
+    Attributes:
+        base: the method that it is added to.
+    """
+
+    kind = ADD_ON
+    base: Base
+
+    def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """Slot ``labeled``; see `Step.labeled_terms`."""
+        return {}
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """Slot ``guess``; see `Step.guess`."""
+        return probabilities
+
+    def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
+        """Slot ``select``; see `Step.select`."""
+        return pseudo
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """Slot ``unlabeled``; see `Step.unlabeled_terms`."""
+        return {}
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        """Slot ``predict``: scores (n, C) in place of the base's."""
+        return scores
+
+
+class Method:
+    """A recipe at work: a base with its add-ons.
+
+    Args:
+        recipe: see `cissl.algorithms.cards.find`.
+        values: the recipe's settings by their keys.
+
+    Raises:
+        ValueError: the parts' names of views, heads or state collide.
+    """
+
+    def __init__(self, recipe: Recipe, values: Mapping[str, Any]):
+        self.recipe = recipe
+        self.base: Base = _make(recipe, recipe.base, values)
+        self.add_ons: tuple[AddOn, ...] = tuple(_make(recipe, card, values) for card in recipe.add_ons)
+        for add_on in self.add_ons:
+            add_on.base = self.base
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (self.base, *self.add_ons)
+
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """Name → view of everything that a step needs; the base's come first."""
+        views: dict[str, View] = {}
+        for part in self.parts:
+            for name, view in part.views.items():
+                if views.setdefault(name, view) != view:
+                    raise ValueError(f"{self.recipe.name}: two parts mean different views by '{name}'")
+        return views
+
+    def streams(self, facts: Facts) -> dict[str, Stream]:
+        """All further streams."""
+        return _merged(self.recipe.name, "streams", [part.streams(facts) for part in self.parts])
+
+    def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """All extra heads."""
+        return _merged(self.recipe.name, "heads", [part.heads(width, classes) for part in self.parts])
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        """The state at the start."""
+        for part, card in zip(self.add_ons, self.recipe.add_ons, strict=True):
+            for name in part.state(facts):
+                if not name.startswith(f"{card.prefix}."):
+                    raise ValueError(f"{card.name}: state '{name}' must be called '{card.prefix}.{name}'")
+        return _merged(self.recipe.name, "states", [part.state(facts) for part in self.parts])
+
+    def uratio(self) -> int:
+        """Unlabeled images for each labeled one; 0 for a method that uses none."""
+        return self.base.uratio() if self.recipe.base.unlabeled else 0
+
+    def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        """The parts of the training; at most one part of a recipe divides it."""
+        return max((part.stages(facts) for part in self.parts), key=len)
+
+    def periodically(
+        self, stage_number: int, survey: Survey, state: Mapping[str, Tensor], facts: Facts
+    ) -> dict[str, Tensor]:
+        """State entries that change before a step."""
+        changed: dict[str, Tensor] = {}
+        for part in self.parts:
+            period = part.period(facts)
+            if period and stage_number and stage_number % period == 0:
+                changed |= part.periodically(survey, {**state, **changed})
+        return changed
+
+    def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """State entries with which the next stage starts."""
+        return _merged(self.recipe.name, "states", [part.between(survey, state) for part in self.parts])
+
+    def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+        """See `AddOn.extra_labeled`."""
+        for part in self.parts:
+            extra = part.extra_labeled(state)
+            if extra is not None:
+                return extra
+        return None
+
+    def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
+        """What `predict` needs beside the state."""
+        return _merged(self.recipe.name, "preparations", [part.prepare(network, facts) for part in self.parts])
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Scores (n, C) whose largest is the prediction."""
+        scores = self.base.predict(outputs, state)
+        for part in self.add_ons:
+            scores = part.predict(outputs, state, scores)
+        return scores
+
+
+def _make(recipe: Recipe, card: Card, values: Mapping[str, Any]) -> Any:
+    part = plugins.load(card.method)(recipe.settings_of(card, values))
+    part.card = card
+    return part
+
+
+def _merged(recipe: str, what: str, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for part in parts:
+        both = merged.keys() & part.keys()
+        if both:
+            raise ValueError(f"{recipe}: two parts have {what} called '{min(both)}'")
+        merged |= part
+    return merged
+
+
+def _sum(terms: Any) -> Tensor:
+    total, *others = terms
+    for term in others:
+        total = total + term
+    return total

@@ -1,0 +1,1 @@
+"""FixMatch: confident predictions on weak views are the labels of strong views."""

@@ -1,0 +1,41 @@
+"""FixMatch's training step (Sohn et al., 2020), with a place for every kind of add-on."""
+
+from torch import Tensor
+
+from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.losses import confidence_mask, labeled_loss, unlabeled_loss, update_class_prior
+
+
+class FixMatch(Base):
+    """Consistency between a weak and a strong view, where the weak view's prediction is confident.
+
+    State:
+        class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
+    """
+
+    views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        return {"class_prior": facts.full((facts.classes,), 1 / facts.classes)}
+
+    def losses(self, step: Step) -> Losses:
+        out = step.forward(*self.views)
+        momentum = self.settings.cap_ema_momentum
+        step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
+
+        labeled = {"labeled": labeled_loss(out["labeled"].logits, step.targets)}
+        labeled |= step.labeled_terms(out)
+        probabilities = step.guess(out, out["weak"].probabilities.detach())
+        pseudo = step.select(out, self.choose(step, probabilities))
+        unlabeled = {"unlabeled": self.consistency(step, out, pseudo)}
+        unlabeled |= step.unlabeled_terms(out, pseudo)
+        return Losses(labeled=labeled, unlabeled=unlabeled, weights={"unlabeled": self.settings.wu}, pseudo=pseudo)
+
+    def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
+        """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""
+        mask = confidence_mask(probabilities, self.settings.confidence)
+        return PseudoLabels(probabilities.argmax(1), mask, probabilities)
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
+        return unlabeled_loss(step.strong_logits(out), pseudo.classes, pseudo.weights)

@@ -1,0 +1,15 @@
+"""Cross-entropy on the labeled images, and nothing else."""
+
+from cissl.algorithms.contract import LABELED, Base, Losses, Step
+from cissl.algorithms.fixmatch.losses import labeled_loss
+
+
+class Supervised(Base):
+    """The lower bound that every semi-supervised method is compared with."""
+
+    views = {"labeled": LABELED}
+
+    def losses(self, step: Step) -> Losses:
+        out = step.forward("labeled")
+        labeled = {"labeled": labeled_loss(out["labeled"].logits, step.targets)}
+        return Losses(labeled=labeled | step.labeled_terms(out))

@@ -1,0 +1,161 @@
+"""Code of a user's own, named as ``file.py:Name`` or ``package.module:Name``: a method or a backbone.
+
+A file's text is what counts, not its place: it is kept beside the results, sent to every machine, and its SHA-256
+stands in the records. So a process first *registers* files, and then finds them by their name alone.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import linecache
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cissl.errors import UserError, nearest
+
+SUFFIX = ".py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A user's file.
+
+    Attributes:
+        name: the file's name, such as ``ours.py``; what configs call it.
+        text: what stands in it.
+        path: where it was read, for messages.
+    """
+
+    name: str
+    text: str
+    path: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, 64 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+_sources: dict[str, Source] = {}
+_modules: dict[tuple[str, str], ModuleType] = {}
+
+
+def is_plugin(name: str) -> bool:
+    """Whether a name such as ``ours.py:Ours`` or ``mylab.ours:Ours`` means code of a user's own."""
+    return ":" in name
+
+
+def split(name: str) -> tuple[str, str]:
+    """``ours.py:Ours`` → ``("ours.py", "Ours")``; a file's folders are left out, for they differ between machines.
+
+    Raises:
+        UserError: there is no name after the colon.
+    """
+    where, _, what = name.rpartition(":")
+    where = where.strip()
+    if not where or not what.strip().isidentifier():
+        raise UserError(f"'{name}': write file.py:Name or package.module:Name, with the name of a class")
+    return (Path(where).name if where.endswith(SUFFIX) else where), what.strip()
+
+
+def register(name: str, folder: Path) -> None:
+    """Read the file that `name` stands for, relative to `folder`; importable modules and known files need none.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    where = name.rpartition(":")[0].strip()
+    if not where.endswith(SUFFIX):
+        return
+    path = folder / Path(where).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path.name in _sources:
+            return
+        beside = sorted(other.name for other in path.parent.glob(f"*{SUFFIX}")) if path.parent.is_dir() else []
+        raise UserError(f"{path}: there is no such file{nearest(path.name, beside) if beside else ''}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    add_source(Source(path.name, text, str(path)))
+
+
+def add_source(source: Source) -> None:
+    """Make a file known under its name; one of the same name and another text takes its place."""
+    _sources[source.name] = source
+
+
+def sources(names: Iterable[str]) -> list[Source]:
+    """The registered files among the plugins `names`, each once."""
+    files = dict.fromkeys(split(name)[0] for name in names if is_plugin(name))
+    return [_sources[file] for file in files if file in _sources]
+
+
+def load(name: str) -> Any:
+    """The object that a name stands for.
+
+    Raises:
+        UserError: the file is not registered, does not run, or has no such name; with file and line of the mistake.
+    """
+    where, what = split(name)
+    module = _module_of_file(where) if where.endswith(SUFFIX) else _installed(where)
+    found = getattr(module, what, None)
+    if found is None:
+        names = [key for key, value in vars(module).items() if isinstance(value, type) and not key.startswith("_")]
+        raise UserError(f"{where} has no class '{what}'{nearest(what, names) if names else ''}")
+    return found
+
+
+def entry_points(group: str) -> Mapping[str, str]:
+    """Name → ``module:Name`` of what installed packages offer in a group such as ``cissl.methods``."""
+    return {point.name.lower(): point.value for point in importlib.metadata.entry_points(group=group)}
+
+
+def _installed(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"cannot import {module}: {error}; install its package, or name a file as file.py:Name") from None
+
+
+def _module_of_file(file: str) -> ModuleType:
+    if file not in _sources:
+        register(f"{file}:_", Path.cwd())
+    source = _sources[file]
+    key = (source.name, source.sha256)
+    if key not in _modules:
+        _modules[key] = _execute(source)
+    return _modules[key]
+
+
+def _execute(source: Source) -> ModuleType:
+    """The file as a module; its name tells versions apart, so that two of them can live in one process."""
+    name = f"cissl_plugin_{source.name.removesuffix(SUFFIX)}_{source.sha256[:8]}"
+    module = ModuleType(name)
+    module.__file__ = source.path
+    sys.modules[name] = module  # dataclasses look their module up
+    # The text that runs is the one that tracebacks show, though the file may have changed or be on another machine.
+    linecache.cache[source.path] = (len(source.text), None, source.text.splitlines(keepends=True), source.path)
+    try:
+        exec(compile(source.text, source.path, "exec"), vars(module))
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"{_line_of(error, source)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_of(error: BaseException, source: Source) -> str:
+    """``file:line`` of the last line of the user's file that an error passed through."""
+    if isinstance(error, SyntaxError) and error.filename == source.path:
+        return f"{source.path}:{error.lineno}"
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == source.path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return source.path if line is None else f"{source.path}:{line}"

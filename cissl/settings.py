@@ -1,0 +1,117 @@
+"""A setting: a dataclass field that knows its meaning, its symbol in the paper and the values that make sense."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from cissl.errors import UserError, nearest
+from cissl.plugins import is_plugin
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    symbol: str = "",
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+    changes_result: bool = True,
+    plain: bool = False,
+    or_plugin: bool = False,
+    added_later: bool = False,
+) -> Any:
+    """A field of a settings dataclass.
+
+    Args:
+        default: the value where nobody gives one; None stands for a value that the program works out.
+        help: what it means, in a few words; shown by ``--help`` and by the lists of methods.
+        symbol: the paper's letter for it.
+        at_least, above, at_most: bounds of a number; `above` is exclusive.
+        choices: the texts that are allowed.
+        changes_result: whether another value gives another result, so that it belongs to the trial's hash.
+        plain: of an add-on's setting: its key is the name alone, without the add-on's name and a dot before it.
+        or_plugin: beside the choices, code of a user's own such as ``ours.py:Net`` is allowed.
+        added_later: the setting is younger than trials that are to be found again: at its default it is left out of
+            the hash.
+    """
+    metadata = dict(
+        help=help,
+        symbol=symbol,
+        at_least=at_least,
+        above=above,
+        at_most=at_most,
+        choices=choices,
+        changes_result=changes_result,
+        plain=plain,
+        or_plugin=or_plugin,
+        added_later=added_later,
+    )
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def checked(field: dataclasses.Field, value: Any, key: str | None = None) -> Any:
+    """`value` as the field's type and within its bounds.
+
+    A float may be given as an int, or as text such as '5e-4', which YAML reads so.
+
+    Args:
+        field: made by `setting`.
+        value: what somebody gave.
+        key: what the user calls the setting; by default the field's name.
+
+    Raises:
+        UserError: the value has another type or is out of bounds; its `key` is the setting's.
+    """
+    key = key or field.name
+    value = _typed(field, value, key)
+    _check_range(field.metadata, value, key)
+    return value
+
+
+def defaults(settings: type) -> dict[str, Any]:
+    """Field name → default of a settings dataclass."""
+    return {field.name: field.default for field in dataclasses.fields(settings)}
+
+
+def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
+    if value is None and field.default is None:
+        return None
+    wanted = _plain_type(field)
+    if wanted is float and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif wanted is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    elif isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+        return value
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    raise UserError(f"{key} must be {words[wanted]}, not {value!r}", key=key)
+
+
+def _plain_type(field: dataclasses.Field) -> type:
+    """``float`` for the annotations ``float`` and ``float | None``, and so on."""
+    if isinstance(field.type, type):
+        return field.type
+    name = str(field.type).partition("|")[0].strip()
+    return {"float": float, "int": int, "bool": bool, "str": str}[name]
+
+
+def _check_range(limits: Mapping[str, Any], value: Any, key: str) -> None:
+    if value is None:
+        return
+    plugin = limits["or_plugin"] and is_plugin(value)
+    if limits["choices"] and not plugin and value not in limits["choices"]:
+        raise UserError(f"unknown {key} '{value}'{nearest(value, limits['choices'])}", key=key)
+    if limits["at_least"] is not None and value < limits["at_least"]:
+        raise UserError(f"{key} must be at least {limits['at_least']}, not {value}", key=key)
+    if limits["above"] is not None and value <= limits["above"]:
+        raise UserError(f"{key} must be above {limits['above']}, not {value}", key=key)
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        raise UserError(f"{key} must be at most {limits['at_most']}, not {value}", key=key)

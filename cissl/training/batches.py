@@ -1,0 +1,115 @@
+"""Which images each step sees: the labeled and the unlabeled stream, and those that a method adds."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import Facts, Stream
+from cissl.datasets import Dataset
+from cissl.training.device import to_device
+from cissl.training.randomness import EpochSampler, WeightedSampler
+
+LABELED, UNLABELED = "labeled", "unlabeled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """The global batch of one step.
+
+    Attributes:
+        images: stream → numbers of its images in the data set, (rows,) int64.
+        index: stream → positions of its rows in the stream's pool, (rows,) int64, on the device.
+        labels: stream → labels of its rows, where its pool is the labeled images, (rows,) int64, on the device.
+        hidden: true labels of the unlabeled rows, −1 where unknown, for the records alone; None without such rows.
+    """
+
+    images: dict[str, np.ndarray]
+    index: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    hidden: Tensor | None
+
+    @property
+    def targets(self) -> Tensor:
+        """Labels of the labeled rows, (B,) int64."""
+        return self.labels[LABELED]
+
+
+class Batches:
+    """The streams of one trial; a step's batch is a function of the seed and the step.
+
+    Args:
+        dataset: see there.
+        seed: the trial's.
+        batch: labeled images a step.
+        uratio: unlabeled images for each labeled one; 0 for none.
+        device: where labels and positions are wanted.
+    """
+
+    def __init__(self, dataset: Dataset, *, seed: int, batch: int, uratio: int, device: torch.device):
+        self._dataset, self._seed, self._device = dataset, seed, device
+        self._streams = {LABELED: Stream(LABELED, batch)}
+        if uratio:
+            self._streams[UNLABELED] = Stream(UNLABELED, batch * uratio)
+        self.set_labeled(None, stage=0)
+
+    def add(self, streams: dict[str, Stream]) -> None:
+        """Further streams, by name."""
+        self._streams |= streams
+        self._make_samplers()
+
+    def set_labeled(self, extra: tuple[Tensor, Tensor] | None, stage: int) -> None:
+        """The labeled images of a stage: the split's, then `extra` ones as `Part.extra_labeled` gives them."""
+        dataset = self._dataset
+        self._labeled, self._labels, self._stage = dataset.labeled, dataset.labels[dataset.labeled], stage
+        if extra is not None:
+            positions, classes = (values.cpu().numpy() for values in extra)
+            self._labeled = np.concatenate([self._labeled, dataset.unlabeled[positions]])
+            self._labels = np.concatenate([self._labels, classes])
+        self._make_samplers()
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
+        images, index, labels = {}, {}, {}
+        for name, stream in self._streams.items():
+            positions = self._samplers[name].batch(step, stream.rows)
+            images[name] = self._pool(stream.pool)[positions]
+            index[name] = to_device(positions, self._device)
+            if stream.pool == LABELED:
+                labels[name] = to_device(self._labels[positions], self._device)
+        hidden = to_device(self._dataset.labels[images[UNLABELED]], self._device) if UNLABELED in images else None
+        return Batch(images, index, labels, hidden)
+
+    def _pool(self, pool: str) -> np.ndarray:
+        if pool == LABELED:
+            return self._labeled
+        return self._dataset.unlabeled if pool == UNLABELED else self._everything
+
+    def _make_samplers(self) -> None:
+        self._everything = np.concatenate([self._labeled, self._dataset.unlabeled])
+        self._samplers = {}
+        for name, stream in self._streams.items():
+            # A stage with a labeled set of its own draws in an order of its own.
+            purpose = f"{name} stage {self._stage}" if self._stage and stream.pool == LABELED else name
+            if stream.weights is None:
+                self._samplers[name] = EpochSampler(len(self._pool(stream.pool)), self._seed, purpose)
+            else:
+                self._samplers[name] = WeightedSampler(stream.weights, self._seed, purpose)
+
+
+def facts_of(dataset: Dataset, *, width: int, steps: int, batch: int, dtype: torch.dtype, device: torch.device) -> Facts:
+    """What a method may know of a data set; no label of an unlabeled image is among it."""
+    return Facts(
+        classes=dataset.classes,
+        side=dataset.side,
+        channels=dataset.channels,
+        width=width,
+        labeled_targets=torch.from_numpy(np.ascontiguousarray(dataset.labels[dataset.labeled])).to(device),
+        unlabeled=len(dataset.unlabeled),
+        labeled_too=torch.from_numpy(np.isin(dataset.unlabeled, dataset.labeled)).to(device),
+        steps=steps,
+        batch=batch,
+        dtype=dtype,
+        device=device,
+    )

@@ -1,0 +1,53 @@
+"""A look at a whole set of images between two steps, as the contract promises it to methods."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import Outputs
+from cissl.augment.policy import Augmentation
+from cissl.datasets import Dataset
+from cissl.training.device import Images
+from cissl.training.distributed import gather_rows, rank, world_size
+from cissl.training.learner import Learner
+from cissl.training.randomness import RowRandom
+
+ROWS = 500  # images at a time
+
+
+class Survey:
+    """See `cissl.algorithms.contract.Survey`."""
+
+    def __init__(
+        self, learner: Learner, augmentation: Augmentation, dataset: Dataset, images: Images, number: int, stage: int
+    ):
+        self.number, self.stage, self.facts = number, stage, learner.facts
+        self._learner, self._augmentation, self._dataset, self._images = learner, augmentation, dataset, images
+
+    @torch.no_grad()
+    def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
+        """What a network says of a whole set, in evaluation mode, in the order of positions; every worker scores a share."""
+        numbers = {"labeled": self._dataset.labeled, "unlabeled": self._dataset.unlabeled}[images]
+        parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
+        logits, features, heads = zip(*parts, strict=True)
+        return Outputs(
+            torch.cat(logits),
+            torch.cat(features),
+            {name: torch.cat([head[name] for head in heads]) for name in heads[0]},
+        )
+
+    def _part(
+        self, numbers: np.ndarray, start: int, network: str, augment: str, images: str
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Outputs of ROWS images from `start` on. Workers' shares are equally long: the last image fills up."""
+        wanted = numbers[start : start + ROWS]
+        rows = -(-len(wanted) // world_size()) * world_size()
+        padded = np.pad(wanted, (0, rows - len(wanted)), mode="edge")
+        own = slice(rank(), None, world_size())
+        purpose = f"survey {images} {start}"
+        random = RowRandom(self._learner.config.seed, purpose, self.number, total=rows, rows=own)
+        views = self._augmentation.view(augment, self._images.batch(padded[own]), random)
+        raw = self._learner.average_forward(views) if network == "average" else self._learner.raw_forward(views)
+        logits, features, heads = raw
+        cut = lambda part: gather_rows(part)[: len(wanted)]  # noqa: E731
+        return cut(logits), cut(features), {name: cut(head) for name, head in heads.items()}
