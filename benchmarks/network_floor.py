@@ -51,7 +51,7 @@ def bare_step(trainer):
 
     def step():
         learner.model.train()
-        loss = F.cross_entropy(learner._logits(images), targets)
+        loss = F.cross_entropy(learner.train_forward([images])[0], targets)
         learner.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         learner.optimizer.step()

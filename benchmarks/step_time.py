@@ -8,7 +8,6 @@ Each part is called by itself, on the same batch, and measured `--repeats` times
 them. Shares are of the whole step's median.
 """
 
-import torch
 from common import median, parser, prepare, protocol_trainer, report, seconds
 
 from cissl.training.optim import update_ema
@@ -48,47 +47,28 @@ def row(name: str, times: list[float], total: float) -> dict:
 
 def make_parts(trainer: Trainer) -> dict:
     """The parts of `Trainer.train_step`, each to be called any number of times."""
-    config, learner, augmentation = trainer.config, trainer.learner, trainer.augmentation
-    total = config.batch * config.uratio
-
-    def assemble():
-        labeled = trainer.dataset.labeled[trainer._labeled.batch(trainer.step, config.batch)]
-        unlabeled = trainer.dataset.unlabeled[trainer._unlabeled.batch(trainer.step, total)]
-        return labeled, trainer._images.batch(labeled), trainer._images.batch(unlabeled)
-
-    def weak_views():
-        labeled = augmentation.labeled(images, trainer._random("labeled", config.batch))
-        return labeled, augmentation.weak(unlabeled, trainer._random("weak", total))
-
-    def strong_views():
-        random, probe_random = trainer._random("strong", total), trainer._random("probe", config.batch)
-        return augmentation.strong_and_probes(unlabeled, random, labeled, probe_random)
-
-    indices, images, unlabeled = assemble()
-    targets = torch.from_numpy(trainer.dataset.labels[indices]).to(trainer.device)
-    labeled, weak = weak_views()
-    strong, *probes = strong_views()
+    learner = trainer.learner
+    batch = trainer._batches.at(trainer.step)
+    views, probes = trainer._views(batch)
 
     def forward():
-        return learner.losses(labeled, targets, weak, strong)
+        return learner.losses(trainer._step(batch, views))
 
     def forward_and_backward():
-        losses = forward()
-        (losses.labeled + config.wu * losses.unlabeled).backward()
+        forward().total.backward()
 
     def update():
         learner.optimizer.step()
-        update_ema(learner.ema_model, learner.model, config.ema_decay)
+        update_ema(learner.ema_model, learner.model, trainer.config.ema_decay)
 
-    return {
-        "batch assembly": assemble,
-        "weak views": weak_views,
-        "CTAugment + cutout, its probe's too": strong_views,
-        "CTAugment's probe": lambda: trainer._score(*probes, targets),
+    parts = {
+        "batch assembly": lambda: trainer._batches.at(trainer.step),
+        "views, and CTAugment's probes": lambda: trainer._views(batch),
         "forward and losses": forward,
         "forward, losses and backward": forward_and_backward,
         "optimizer and moving average": update,
     }
+    return parts | ({"scoring CTAugment's probes": lambda: trainer._score(*probes, batch.targets)} if probes else {})
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class TrialConfig:
     """
 
     dataset: str = setting("cifar10.1@4000-5000", "data set and split: <name>[_LT_<γ>].<seed>@<labels>-<valid>")
-    algorithm: str = setting("fixmatch", "method, or a sum such as fixmatch+darp; python -m cissl.algorithms lists them")
+    algorithm: str = setting("fixmatch", "method, or a sum such as fixmatch+darp (python -m cissl.algorithms)")
     seed: int = setting(1, "seed of initialisation, batches and augmentation", at_least=0)
 
     arch: str = setting("wrn", "backbone, or ours.py:Net", choices=ARCHS, or_plugin=True)

@@ -120,7 +120,9 @@ def _installed(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"cannot import {module}: {error}; install its package, or name a file as file.py:Name") from None
+        raise UserError(
+            f"cannot import {module}: {error}; install its package, or name a file as file.py:Name"
+        ) from None
 
 
 def _module_of_file(file: str) -> ModuleType:

@@ -1,11 +1,15 @@
 """A trial's settings are checked where they are made, and named by their hash."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
-from cissl.config import TrialConfig
+from cissl.algorithms.cards import BASE, built_in, find
+from cissl.config import TrialConfig, core_fields
 from cissl.errors import UserError
+from cissl.settings import setting
 
 
 def test_defaults_are_the_protocol():
@@ -25,7 +29,8 @@ def test_defaults_are_the_protocol():
         ({"batch": 6.5}, "batch must be a whole number"),
         ({"batch": True}, "batch must be a whole number"),
         ({"confidence": 1.5}, "confidence must be at most 1"),
-        ({"cap_ema": "maybe"}, "cap_ema must be true or false"),
+        ({"cap_ema": "maybe", "algorithm": "cap"}, "cap_ema must be true or false"),
+        ({"cap_ema": False}, "fixmatch has no setting 'cap_ema', which belongs to cap"),
         ({"arch": "wnr"}, "did you mean 'wrn'"),
         ({"algorithm": "cai+cadr"}, "CADR needs CAP"),
         ({"dataset": 7}, "dataset must be text"),
@@ -50,17 +55,44 @@ def test_spellings_of_one_trial_share_a_hash():
 
 
 def test_every_setting_that_changes_a_result_changes_the_hash():
-    base = TrialConfig()
+    base = TrialConfig(algorithm="cadr")
     other = {
-        "dataset": "cifar10.2@4000-5000", "algorithm": "cadr", "arch": "res18", "augment": "d.d.rac", "scales": 2,
+        "dataset": "cifar10.2@4000-5000", "algorithm": "cap+cai", "arch": "res18", "augment": "d.d.rac", "scales": 2,
         "bn_decay": 0.9, "ema_decay": 0.9, "confidence": 0.5, "ath": 0.5, "adecay": 0.5,
         "cap_ema_momentum": 0.5, "precision": "bf16",
     }  # fmt: skip
-    for field in dataclasses.fields(TrialConfig):
-        default = getattr(base, field.name)
-        value = not default if field.type is bool else other.get(field.name) or default + 1
-        changed = dataclasses.replace(base, **{field.name: value})
-        assert (changed.hash != base.hash) == field.metadata["changes_result"], field.name
+    for key, field in {**core_fields(), **base.recipe.fields}.items():
+        default = base.to_dict()[key]
+        value = not default if field.type is bool else other.get(key) or default + 1
+        changed = dataclasses.replace(base, **{key: value})
+        assert (changed.hash != base.hash) == field.metadata["changes_result"], key
+
+
+def test_trials_of_the_first_version_are_found_again():
+    """Hashes that the first version computed, when every trial had every setting."""
+    hashes = json.loads((Path(__file__).parent / "reference" / "first_version" / "hashes.json").read_text())
+    assert len(hashes) == 224
+    for trial_id, settings in hashes.items():
+        assert TrialConfig(**settings).trial_id == trial_id
+
+
+def test_a_setting_that_came_later_is_in_the_hash_only_beside_another_value():
+    field = setting(1, "a new setting", added_later=True)
+    assert field.metadata["added_later"]
+    for recipe in (find(name) for name in built_in() if built_in()[name].kind == BASE):
+        config = TrialConfig(algorithm=recipe.name)
+        for key, known in recipe.fields.items():
+            if known.metadata["added_later"]:
+                value = config.method[key]
+                changed = dataclasses.replace(config, **{key: not value if known.type is bool else value + 1})
+                assert changed.hash != config.hash, key
+
+
+def test_a_setting_of_no_part_is_refused_unless_it_changes_nothing():
+    assert TrialConfig(algorithm="fixmatch", cai_beta=0.5) == TrialConfig(algorithm="fixmatch")
+    with pytest.raises(UserError, match="supervised has no setting 'confidence'") as error:
+        TrialConfig(algorithm="supervised", confidence=0.5)
+    assert error.value.key == "confidence"
 
 
 @pytest.mark.parametrize(

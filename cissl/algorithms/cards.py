@@ -153,6 +153,10 @@ def find(text: str) -> Recipe:
     Raises:
         UserError: an unknown name, or a combination without meaning; it names the parts and says why.
     """
+    return _find(text) if plugins.is_plugin(text) else _find_built_in(text)
+
+
+def _find(text: str) -> Recipe:
     try:
         cards = [_card(part, text) for part in _parts(text)]
         bases = [card for card in cards if card.kind == BASE]
@@ -165,8 +169,11 @@ def find(text: str) -> Recipe:
         add_ons = [card for card in cards if card.kind == ADD_ON]
         _check(base, add_ons)
     except UserError as error:
-        raise UserError(f"algorithm '{text}': {error}", key="algorithm") from None
+        raise UserError(str(error), key="algorithm") from None
     return Recipe(base, tuple(sorted(add_ons, key=_rank)))
+
+
+_find_built_in = functools.cache(_find)
 
 
 def from_switches(*, cap: bool, cai: bool, cadr: bool) -> Recipe:
@@ -292,4 +299,3 @@ def _missing(card: Card, needed: str) -> str:
             "use 'cadr' (CAP + CAI + CADR) or 'cap+cadr'"
         )
     return f"{card.title} needs {built_in()[needed].title}: write {needed}+{card.name}"
-

@@ -98,7 +98,9 @@ class Batches:
                 self._samplers[name] = WeightedSampler(stream.weights, self._seed, purpose)
 
 
-def facts_of(dataset: Dataset, *, width: int, steps: int, batch: int, dtype: torch.dtype, device: torch.device) -> Facts:
+def facts_of(
+    dataset: Dataset, *, width: int, steps: int, batch: int, dtype: torch.dtype, device: torch.device
+) -> Facts:
     """What a method may know of a data set; no label of an unlabeled image is among it."""
     return Facts(
         classes=dataset.classes,

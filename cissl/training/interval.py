@@ -90,7 +90,8 @@ class Interval:
         self._pseudo_labels.copy_(state["pseudo_labels"])
         self._steps = state["steps"]
         self._terms, self._measured = (
-            {name: total.to(self._device) for name, total in state.get(key, {}).items()} for key in ("terms", "measured")
+            {name: total.to(self._device) for name, total in state.get(key, {}).items()}
+            for key in ("terms", "measured")
         )
 
 

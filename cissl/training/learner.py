@@ -13,7 +13,7 @@ from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.layers import Classifier, frozen_averages, synchronise
 from cissl.training.distributed import average_gradients, share_first_workers, world_size
-from cissl.training.optim import learning_rate, make_ema_model, make_optimizer, update_ema
+from cissl.training.optim import make_ema_model, make_optimizer, update_ema
 from cissl.training.randomness import generator
 from cissl.training.step import Raw, Step
 
@@ -21,12 +21,12 @@ CXX = ("g++", "clang++")
 
 
 class Learner:
-    """A network in training.
+    """A network in training. Its parameters' dtype is that of all that is learned; images of another are converted.
 
     Args:
         config: the trial's settings.
         model: a network without the method's heads, on its device.
-        facts: what the method may know; by default those of a data set without images, for tests of the losses.
+        facts: what the method may know.
 
     Attributes:
         method: the trial's algorithm.
@@ -124,8 +124,13 @@ class Learner:
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """A function from this worker's images to the scores (N, C) whose largest is the method's prediction."""
-        prepared = {**self.state, **self.method.prepare(lambda images: own_outputs(self.average_forward(images)), self.facts)}
-        return lambda images: self.method.predict(own_outputs(self.average_forward(images)), prepared)
+
+        def network(images: Tensor) -> Outputs:
+            # As they are: in an evaluation every worker scores a share of its own.
+            return Outputs(*self.average_forward(images))
+
+        state = {**self.state, **self.method.prepare(network, self.facts)}
+        return lambda images: self.method.predict(network(images), state)
 
     @torch.no_grad()
     def restart(self, network: Classifier, stage: int) -> None:
@@ -165,11 +170,6 @@ class Learner:
             if name in state["momentum"]:
                 self.optimizer.state[parameter]["momentum_buffer"] = state["momentum"][name].to(parameter.device)
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
-
-
-def own_outputs(raw: Raw) -> Outputs:
-    """This worker's outputs as they are: in an evaluation every worker scores a share of its own."""
-    return Outputs(*raw)
 
 
 def _method_state(saved: dict, start: Mapping[str, Tensor]) -> dict[str, Tensor]:

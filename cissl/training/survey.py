@@ -26,7 +26,7 @@ class Survey:
 
     @torch.no_grad()
     def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
-        """What a network says of a whole set, in evaluation mode, in the order of positions; every worker scores a share."""
+        """See the contract; every worker scores a share."""
         numbers = {"labeled": self._dataset.labeled, "unlabeled": self._dataset.unlabeled}[images]
         parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
         logits, features, heads = zip(*parts, strict=True)

@@ -22,6 +22,8 @@ class Document:
     values: dict[str, Any]
     places: dict[At, str] = field(default_factory=dict)
     """path → ``file.yaml:12``, or ``--set key=value``"""
+    folder: Path = Path()
+    """the file's own: what other files' names in it are relative to"""
 
     def place(self, path: At) -> str:
         """Where the value at `path` was written, or else the innermost thing around it."""
@@ -108,7 +110,7 @@ def _document(text: str, path: Path) -> Document:
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path}:{_line(root)}: a sweep file is a mapping of keys such as 'settings:' and 'grid:'")
         places: dict[At, str] = {(): str(path)}
-        return Document(_plain(loader, root, (), path, places), places)
+        return Document(_plain(loader, root, (), path, places), places, path.parent)
     finally:
         loader.dispose()
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cissl.config import TrialConfig, unknown_setting
+from cissl import plugins
+from cissl.algorithms.cards import Recipe, find
+from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken, unknown_setting
 from cissl.errors import UserError, nearest
 from cissl.tuning.document import At, Document
 
 SPLIT_KEYS = ("imbalance_ratio", "labeled_size", "valid_size")
-SETTINGS = (*(field.name for field in dataclasses.fields(TrialConfig)), *SPLIT_KEYS)
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 Origin = dict[str, At]
@@ -48,6 +49,11 @@ def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialC
             chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
             origin |= axis.origin(row)
         config = make_trial(source, values | chosen, origin)
+        # Points of an axis that differ in settings of other algorithms alone are one trial of this algorithm.
+        others = not_taken(values | chosen)
+        chosen = {key: value for key, value in chosen.items() if key not in others}
+        if others and seen.get(config.trial_id) == chosen:
+            continue
         if config.trial_id in seen:
             raise source.error(
                 axes[-1].at if axes else ("grid",),
@@ -60,7 +66,8 @@ def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialC
 def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> TrialConfig:
     """The trial with these settings; the split's keys become its `dataset`."""
     try:
-        settings = {key: value for key, value in values.items() if key not in SPLIT_KEYS}
+        others = not_taken(values)
+        settings = {key: value for key, value in values.items() if key not in SPLIT_KEYS and key not in others}
         return TrialConfig.from_mapping(settings | {"dataset": compose_dataset(values)})
     except UserError as error:
         raise source.error(blamed(error.key, origin), error) from None
@@ -92,6 +99,65 @@ def compose_dataset(values: Mapping[str, Any]) -> str:
     return _fill(dataset + tail + ".{seed}@{labeled_size}-{valid_size}", parts, given=[])
 
 
+def recipes(source: Document) -> list[Recipe]:
+    """The algorithms that the file names; code of a user's own is read, relative to the sweep file's folder.
+
+    One that means nothing is passed over here: making its trial says what is wrong.
+    """
+    found = []
+    for text in _named(source, "algorithm") or [TrialConfig.algorithm]:
+        try:
+            for part in filter(plugins.is_plugin, text.split("+")):
+                plugins.register(part.strip(), source.folder)
+            found.append(find(text))
+        except UserError:
+            continue
+    return found
+
+
+def known_keys(source: Document) -> dict[str, None]:
+    """Every setting that some trial of the sweep has, in order."""
+    own = {key: None for recipe in recipes(source) for key in recipe.fields}
+    return {**dict.fromkeys(core_fields()), **own, **dict.fromkeys(SPLIT_KEYS)}
+
+
+def require_setting(source: Document, at: At, key: str) -> None:
+    """See that `key` is a setting of some trial.
+
+    Raises:
+        UserError: it is none, or belongs to algorithms that the sweep does not have.
+    """
+    known = known_keys(source)
+    if key in known:
+        return
+    if key in known_settings():
+        names = ", ".join(recipe.name for recipe in recipes(source))
+        raise source.error(at, setting_not_taken(key, names))
+    raise source.error(at, unknown_setting(key, known))
+
+
+def not_taken(values: Mapping[str, Any]) -> set[str]:
+    """Settings among `values` that belong to other algorithms of the sweep and not to this trial's."""
+    recipe = find(str(values.get("algorithm", TrialConfig.algorithm)))
+    return {key for key in values if key not in core_fields() and key not in recipe.fields and key not in SPLIT_KEYS}
+
+
+def _named(source: Document, key: str) -> list[str]:
+    """The texts that the file gives for a setting, wherever it does."""
+    settings, grid, search = (source.values.get(group) for group in ("settings", "grid", "search"))
+    found = [settings.get(key)] if isinstance(settings, dict) else []
+    for name, rows in grid.items() if isinstance(grid, dict) else ():
+        keys = [part.strip() for part in str(name).split(",")]
+        if key in keys and isinstance(rows, list):
+            at = keys.index(key)
+            found += rows if len(keys) == 1 else [row[at] for row in rows if isinstance(row, list) and len(row) > at]
+    space = search.get("space") if isinstance(search, dict) else None
+    dimension = space.get(key) if isinstance(space, dict) else None
+    if isinstance(dimension, dict) and isinstance(dimension.get("choice"), list):
+        found += dimension["choice"]
+    return [text for text in found if isinstance(text, str)]
+
+
 def read_axes(source: Document) -> list[Axis]:
     """The grid's axes."""
     grid = source.values.get("grid", {})
@@ -112,8 +178,7 @@ def _axis(source: Document, name: str, rows: Any) -> Axis:
     at = ("grid", name)
     keys = tuple(key.strip() for key in name.split(","))
     for key in keys:
-        if key not in SETTINGS:
-            raise source.error(at, unknown_setting(key, SETTINGS))
+        require_setting(source, at, key)
     if not isinstance(rows, list):
         raise source.error(at, f"the values of an axis are a list, such as [{rows}]")
     if not rows:
@@ -133,8 +198,7 @@ def _settings(source: Document) -> Origin:
     if not isinstance(settings, dict):
         raise source.error(("settings",), "the settings are a mapping from names to values")
     for key in settings:
-        if key not in SETTINGS:
-            raise source.error(("settings", key), unknown_setting(key, SETTINGS))
+        require_setting(source, ("settings", key), key)
     return {key: ("settings", key) for key in settings}
 
 

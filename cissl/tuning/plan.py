@@ -96,7 +96,7 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
             (
                 config.name,
                 config.dataset,
-                *(str(getattr(config, key)) for key in swept),
+                *(str(config.to_dict().get(key, "–")) for key in swept),
                 str(config.steps),
                 str(-(-config.steps // config.report_steps)),
                 str(sum(counts)),
@@ -160,10 +160,9 @@ def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
 
 def _swept(trials: Sequence[TrialConfig]) -> list[str]:
     """Settings that differ between trials and that neither the trial's name nor its split shows."""
-    keys = [
-        field.name for field in dataclasses.fields(TrialConfig) if field.name not in ("dataset", "algorithm", "seed")
-    ]
-    return [key for key in keys if len({getattr(config, key) for config in trials}) > 1]
+    settings = [config.to_dict() for config in trials]
+    keys = dict.fromkeys(key for values in settings for key in values if key not in ("dataset", "algorithm", "seed"))
+    return [key for key in keys if len({values.get(key) for values in settings}) > 1]
 
 
 def is_there(name: str, data_dir: Path | None) -> bool:

@@ -31,11 +31,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cissl.config import KIMG, TrialConfig, unknown_setting
+from cissl.config import KIMG, TrialConfig
 from cissl.errors import UserError, nearest
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
-from cissl.tuning.grid import SETTINGS, Origin, blamed, expand, read_axes
+from cissl.tuning.grid import Origin, blamed, expand, known_keys, read_axes, require_setting
 
 TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir")
 RESOURCES = ("cpus", "gpus", "workers")
@@ -252,8 +252,7 @@ def _asha(source: Document) -> Asha | None:
 
 def _dimension(source: Document, key: str) -> Dimension:
     at = ("search", "space", key)
-    if key not in SETTINGS:
-        raise source.error(at, unknown_setting(key, SETTINGS))
+    require_setting(source, at, key)
     given = source.get(at)
     if not isinstance(given, dict) or len(given) != 1:
         raise source.error(
@@ -345,7 +344,11 @@ def _require_group(source: Document, at: At, known: tuple[str, ...]) -> None:
 def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
     for key in source.get(at):
         if key not in known:
-            hint = "; it belongs under 'settings' or 'grid'" if not at and key in SETTINGS else nearest(key, known)
+            hint = (
+                "; it belongs under 'settings' or 'grid'"
+                if not at and key in known_keys(source)
+                else nearest(key, known)
+            )
             raise source.error((*at, key), f"unknown key '{key}'{hint}")
 
 

@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
 
-from cissl.algorithms.losses import LossOptions, compute_losses
-from cissl.algorithms.names import parse_algorithm
-from cissl.algorithms.propensity import log_row_weights, propensity, solve_prior
+from cissl.algorithms.cadr.imputation import class_aware_mask, class_thresholds
+from cissl.algorithms.cadr.propensity import log_row_weights, propensity, solve_prior
+from cissl.algorithms.cards import find
+from cissl.testing import CannedStep, make_facts, make_method
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = {case["name"]: case for case in json.loads((REFERENCE / "losses.json").read_text())["cases"]}
@@ -24,20 +26,24 @@ def close(value, expected, atol=0.0, rtol=0.0, of_largest=0.0):
     np.testing.assert_allclose(value.detach().numpy(), expected, atol=atol, rtol=rtol)
 
 
+def compute(name, labeled, weak, strong, targets, prior, **settings):
+    """One step of an algorithm; settings that it does not have are passed over."""
+    own = {key: value for key, value in settings.items() if key in find(name).fields}
+    method = make_method(name, **own)
+    facts = make_facts(classes=weak.shape[1], dtype=weak.dtype)
+    outputs = {"labeled": labeled, "weak": weak, "strong": strong}
+    step = CannedStep(method, facts, outputs, targets, state={"class_prior": prior})
+    return step.run(), step
+
+
 def run(case, mode, dtype=torch.float32):
     inputs = {role: torch.from_numpy(ARRAYS[name]) for role, name in case["inputs"].items()}
     labeled, weak, strong = (inputs[f"logits_{view}"].to(dtype).requires_grad_() for view in ("x", "weak", "strong"))
-    options = LossOptions(
-        confidence=case["confidence"],
-        cai_beta=case["cai_beta"],
-        cap_ema=case["cap_ema"],
-        cap_ema_momentum=case["momentum"],
-        upper=case["upper"],
-    )
     prior, targets = inputs["p_cls_ema"].to(dtype), inputs["labels"].long()
-    losses = compute_losses(parse_algorithm(mode), labeled, weak, strong, targets, prior, options)
-    (losses.labeled + case["wu"] * losses.unlabeled).backward()
-    return losses, labeled, weak, strong
+    settings = {key: case[key] for key in ("wu", "confidence", "cai_beta", "cap_ema", "upper")}
+    losses, step = compute(mode, labeled, weak, strong, targets, prior, cap_ema_momentum=case["momentum"], **settings)
+    losses.total.backward()
+    return losses, step, labeled, weak, strong
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -45,12 +51,12 @@ def run(case, mode, dtype=torch.float32):
 def test_equals_the_authors_program(name, mode):
     case, expected = CASES[name], CASES[name]["modes"][mode]
     arrays = {role: ARRAYS[array] for role, array in expected["arrays"].items()}
-    losses, labeled, weak, strong = run(case, mode)
+    losses, step, labeled, weak, strong = run(case, mode)
 
-    close(losses.labeled, expected["loss_xe"], atol=1e-5, rtol=1e-5)
-    close(losses.unlabeled, expected["loss_xeu"], atol=1e-5, rtol=1e-5)
-    close(losses.mask, arrays["mask"].astype(bool))
-    close(losses.class_prior, arrays["update_p"], atol=1e-7)
+    close(losses.labeled_sum, expected["loss_xe"], atol=1e-5, rtol=1e-5)
+    close(losses.unlabeled["unlabeled"], expected["loss_xeu"], atol=1e-5, rtol=1e-5)
+    close(losses.pseudo.weights, arrays["mask"].astype(bool))
+    close(step.after["class_prior"], arrays["update_p"], atol=1e-7)
     close(labeled.grad, arrays["grad_x"], atol=1e-7, rtol=1e-5)
     close(strong.grad, arrays["grad_strong"], atol=1e-7, rtol=1e-5)
     if expected.get("grad_weak_is_zero"):
@@ -58,8 +64,11 @@ def test_equals_the_authors_program(name, mode):
     else:
         close(weak.grad, arrays["grad_weak"], atol=1e-8, of_largest=3e-4)
     if "mask_aug" in arrays:
-        close(losses.cadr, expected["loss_xe_aug"], atol=1e-5, rtol=1e-5)
-        close(losses.cadr_mask, arrays["mask_aug"].astype(bool))
+        close(losses.labeled["dr"], expected["loss_xe_aug"], atol=1e-5, rtol=1e-5)
+        thresholds = class_thresholds(step.next["class_prior"], confidence=case["confidence"], beta=case["cai_beta"])
+        mask = class_aware_mask(labeled.detach().softmax(1), thresholds)
+        close(mask, arrays["mask_aug"].astype(bool))
+        assert step.measured["dr.mask_ratio"] == mask.double().mean()
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "propensity" in CASES[name]["modes"]["CAP"]["arrays"]])
@@ -115,14 +124,15 @@ def literal_losses(x, w, s, y, prior, options, cap, cai, cadr):
 @pytest.mark.parametrize("name", ["fixmatch", "cap", "cai", "cap+cai", "cap+cadr", "cadr"])
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_literal_loops(name, seed):
-    algorithm = parse_algorithm(name)
-    options = LossOptions(confidence=0.6, cai_beta=0.7, cap_ema_momentum=0.8, upper=2.0)
+    parts = [card.name for card in find(name).add_ons]
+    settings = dict(confidence=0.6, cai_beta=0.7, cap_ema_momentum=0.8, upper=2.0)
     inputs = random_logits(seed)
-    losses = compute_losses(algorithm, *inputs, options)
-    labeled, unlabeled, prior = literal_losses(*inputs, options, algorithm.cap, algorithm.cai, algorithm.cadr)
-    close(losses.labeled, labeled, rtol=1e-9)
-    close(losses.unlabeled, unlabeled, rtol=1e-9)
-    close(losses.class_prior, prior, rtol=1e-12)
+    losses, step = compute(name, *inputs, **settings)
+    switches = ("cap" in parts, "cai" in parts, "dr" in parts)
+    labeled, unlabeled, prior = literal_losses(*inputs, SimpleNamespace(**settings), *switches)
+    close(losses.labeled_sum, labeled, rtol=1e-9)
+    close(losses.unlabeled["unlabeled"], unlabeled, rtol=1e-9)
+    close(step.after["class_prior"], prior, rtol=1e-12)
 
 
 @pytest.mark.parametrize("U,C", [(15, 5), (3, 8), (6, 6)])
@@ -135,12 +145,10 @@ def test_solve_prior_is_the_svd_pseudo_inverse(U, C):
 
 def test_gradients_with_cap_are_those_of_the_loss_value():
     # The pseudo-inverse is a constant by definition, so the check is made where no row weight depends on P.
-    options = LossOptions(confidence=0.6, cap_ema=False)
     x, w, s, y, prior = random_logits(3, B=4, U=6, C=3)
 
     def total(x, w, s):
-        losses = compute_losses(parse_algorithm("cap"), x, w, s, y, prior, options)
-        return losses.labeled + losses.unlabeled
+        return compute("cap", x, w, s, y, prior, confidence=0.6, cap_ema=False)[0].total
 
     assert gradcheck(total, tuple(t.requires_grad_() for t in (x, w, s)))
 
@@ -157,25 +165,17 @@ def test_a_labeled_class_that_no_weak_row_predicts_stays_finite():
     weak[:, 0] = 200.0  # float32 softmax gives exactly 0 to classes 1 and 2
     labeled = torch.zeros(4, 3, requires_grad=True)
     weak.requires_grad_()
-    losses = compute_losses(
-        parse_algorithm("cadr"),
-        labeled,
-        weak,
-        weak.detach(),
-        torch.tensor([0, 1, 2, 2]),
-        torch.full((3,), 1 / 3),
-        LossOptions(),
-    )
-    losses.labeled.backward()
-    assert losses.labeled.isfinite()
+    prior = torch.full((3,), 1 / 3)
+    losses, _ = compute("cadr", labeled, weak, weak.detach(), torch.tensor([0, 1, 2, 2]), prior)
+    losses.labeled_sum.backward()
+    assert losses.labeled_sum.isfinite()
     assert labeled.grad.isfinite().all() and weak.grad.isfinite().all()
 
 
 def test_plain_threshold_keeps_equality_and_class_aware_threshold_does_not():
     weak = torch.tensor([[0.0, 0.0], [5.0, 0.0]])
     prior = torch.tensor([0.5, 0.5])
-    options = LossOptions(confidence=0.5, cai_beta=0.0)
     targets = torch.tensor([0, 1])
     for name, kept in (("fixmatch", [True, True]), ("cai", [False, True])):
-        losses = compute_losses(parse_algorithm(name), weak, weak, weak, targets, prior, options)
-        assert losses.mask.tolist() == kept
+        losses, _ = compute(name, weak, weak, weak, targets, prior, confidence=0.5, cai_beta=0.0)
+        assert losses.pseudo.weights.tolist() == kept

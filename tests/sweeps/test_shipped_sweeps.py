@@ -48,9 +48,16 @@ def test_the_header_says_what_it_takes_and_what_came_out(name):
 @pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt", "stl10_lt", "miniimagenet_lt", "cifar10", "ablation"])
 def test_paper_tables_have_the_protocols_settings(name):
     for config in sweep_file.load(SWEEPS / f"{name}.yaml").trials:
-        assert (config.batch, config.uratio, config.lr, config.confidence, config.wu) == (64, 7, 0.03, 0.95, 1)
+        settings = config.to_dict()
+        assert (config.batch, config.lr, settings["uratio"], settings["confidence"], settings["wu"]) == (
+            64,
+            0.03,
+            7,
+            0.95,
+            1,
+        )
         assert (config.steps, config.report_steps, config.augment) == (131_072, 1_024, "d.d.d")
-        assert (config.cap_ema_momentum, config.upper, config.cai_beta) == (0.99, 5.0, 0.5)
+        assert (settings["cap_ema_momentum"], settings["upper"], settings["cai_beta"]) == (0.99, 5.0, 0.5)
         assert config.wd == {"cifar100_lt": {"fixmatch": 1e-3, "cadr": 1.5e-3}}.get(name, {}).get(
             config.algorithm, 5e-4
         )

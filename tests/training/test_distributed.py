@@ -19,7 +19,7 @@ from cissl.training import distributed, records
 from cissl.training.checkpoint import load_newest_checkpoint
 from cissl.training.trainer import Trainer
 from cissl.training.trial import run_trial
-from tests.training.short_trial import SETTINGS
+from tests.training import short_trial
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,12 @@ ROOT = Path(__file__).parents[2]
 def train(tmp_path, workers, **settings):
     """Run the workers to the end and return what every one learned, and its history."""
     result = tmp_path / f"result-{workers}"
-    arguments = [str(workers), str(tmp_path / f"rendezvous-{workers}"), str(result), json.dumps(SETTINGS | settings)]
+    arguments = [
+        str(workers),
+        str(tmp_path / f"rendezvous-{workers}"),
+        str(result),
+        json.dumps(short_trial.settings(**settings)),
+    ]
     command = [sys.executable, "-m", "tests.training.distributed_worker"]
     processes = [subprocess.Popen([*command, str(rank), *arguments], cwd=ROOT) for rank in range(workers)]
     assert [process.wait(timeout=200) for process in processes] == [0] * workers
@@ -67,7 +72,7 @@ def test_the_short_trial_keeps_some_pseudo_labels_and_drops_others(double_precis
 
 
 def history(**settings):
-    config = TrialConfig(**SETTINGS | settings)
+    config = TrialConfig(**short_trial.settings(**settings))
     return [row for row in Trainer(config, datasets.load(config.dataset), torch.device("cpu")).run() if row]
 
 
@@ -75,7 +80,7 @@ def history(**settings):
 @pytest.mark.parametrize("algorithm, numbers", [("supervised", [2]), ("cadr", [2, 4])])
 def test_several_workers_equal_one(tmp_path, algorithm, numbers):
     (alone,) = train(tmp_path, 1, algorithm=algorithm)
-    assert alone["learner"]["class_prior"].dtype == torch.float64
+    assert alone["learner"]["model"]["dense.weight"].dtype == torch.float64
     for workers in numbers:
         for worker in train(tmp_path, workers, algorithm=algorithm):
             assert_same(worker, alone)
@@ -97,7 +102,7 @@ def test_without_joint_batchnorm_workers_still_agree_with_each_other(tmp_path):
 def test_a_trial_may_go_on_with_another_number_of_workers(tmp_path, one_thread, double_precision):
     """One worker to step 7, two to step 14, one to the end."""
     config = TrialConfig.from_mapping(
-        SETTINGS | {"algorithm": "cadr", "save_kimg": 3 * 8 / 1024, "keep_training_state": True}
+        short_trial.SETTINGS | {"algorithm": "cadr", "save_kimg": 3 * 8 / 1024, "keep_training_state": True}
     )
     run_trial(config, tmp_path / "alone", device="cpu")
 

@@ -13,7 +13,7 @@ from cissl.augment import autoaugment, ops, randaugment
 from cissl.config import TrialConfig
 from cissl.models import backbones
 from cissl.training.trainer import Trainer
-from tests.training.short_trial import SETTINGS
+from tests.training import short_trial
 
 STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
 
@@ -70,8 +70,8 @@ def pretended_gpu(monkeypatch):
 )
 def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     """It reads nothing back, mixes no devices, and all that it sends is small and sent without waiting."""
-    settings = SETTINGS | dict(algorithm=algorithm, augment=augment, batch=64, uratio=7)
-    config = TrialConfig(**settings)
+    ratio = {} if algorithm == "supervised" else {"uratio": 7}
+    config = TrialConfig(**short_trial.settings(algorithm=algorithm, augment=augment, batch=64, **ratio))
     with unset_fake_temporarily():
         small = datasets.load(config.dataset)
         images = np.tile(small.images, (1, 4, 4, 3))  # copies of a whole batch shall be as large as the protocol's

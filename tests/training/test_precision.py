@@ -10,6 +10,7 @@ from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import build
 from cissl.models.names import ARCHS
+from cissl.testing import make_facts
 from cissl.training import learner
 from cissl.training.learner import CXX, Learner
 from cissl.training.trainer import Trainer
@@ -75,7 +76,7 @@ def test_compiling_is_refused_where_it_cannot_work(monkeypatch):
     model = build("wrn", classes=10, side=8, channels=1, filters=4, repeat=1)
     monkeypatch.setattr(learner.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler") as error:
-        Learner(config, model, 10)
+        Learner(config, model, make_facts(classes=10))
     assert error.value.key == "compile"
     monkeypatch.setattr(learner, "world_size", lambda: 2)
     with pytest.raises(UserError, match="one worker"):

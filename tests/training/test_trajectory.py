@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from cissl.algorithms.cards import find
 from cissl.config import TrialConfig
 from cissl.models.backbones import build
+from cissl.testing import make_facts
 from cissl.training.learner import Learner
 from cissl.training.optim import learning_rate
+from cissl.training.step import Step
 from tests.reference_names import load_variables, read_variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -22,23 +25,20 @@ def arrays(prefix):
     return {name[len(prefix) :]: ARRAYS[name] for name in ARRAYS.files if name.startswith(prefix)}
 
 
-def make_learner(run):
+def make_network(run):
+    own = {key: run[key] for key in ("wu", "confidence", "cai_beta", "upper")}
+    own |= {"uratio": INDEX["uratio"], "cap_ema_momentum": run["p_momentum"]}
     config = TrialConfig(
         algorithm=run["mode"],
         batch=INDEX["batch"],
-        uratio=INDEX["uratio"],
         lr=run["lr"],
         wd=run["wd"],
-        wu=run["wu"],
-        confidence=run["confidence"],
-        cai_beta=run["cai_beta"],
-        upper=run["upper"],
-        cap_ema_momentum=run["p_momentum"],
         ema_decay=run["ema"],
         train_kimg=run["train_kimg"],
         filters=run["filters"],
         repeat=run["repeat"],
         scales=run["scales"],
+        **{key: value for key, value in own.items() if key in find(run["mode"]).fields},
     )
     model = build(
         "wrn",
@@ -51,6 +51,11 @@ def make_learner(run):
     return config, model
 
 
+def make_learner(config, model):
+    dtype = model.dense.weight.dtype
+    return Learner(config, model, make_facts(classes=INDEX["nclass"], steps=config.steps, dtype=dtype))
+
+
 def images(name):
     return torch.from_numpy(ARRAYS[name]).permute(0, 3, 1, 2).double() * (2 / 255) - 1
 
@@ -58,9 +63,9 @@ def images(name):
 @pytest.mark.parametrize("name", INDEX["runs"])
 def test_twenty_updates_equal_the_authors_graph(name):
     run = INDEX["runs"][name]
-    config, model = make_learner(run)
+    config, model = make_network(run)
     load_variables(model, arrays(f"{name}/init/"))
-    learner = Learner(config, model.double(), INDEX["nclass"])
+    learner = make_learner(config, model.double())
     pool, pool_strong, held = (images(f"data{run['image']}/{part}") for part in ("pool", "pool_strong", "held"))
     labels = torch.from_numpy(ARRAYS["pool_labels"]).long()
     recorded = arrays(f"{name}/")
@@ -68,14 +73,15 @@ def test_twenty_updates_equal_the_authors_graph(name):
     for step in range(INDEX["steps"]):
         labeled, unlabeled = recorded["labeled_idx"][step], recorded["unlabeled_idx"][step]
         assert learning_rate(config, step) == pytest.approx(recorded["lr"][step], rel=1e-6)
-        losses = learner.update(step, pool[labeled], labels[labeled], pool[unlabeled], pool_strong[unlabeled])
-        assert losses.labeled.item() == pytest.approx(recorded["loss_xe"][step], abs=2e-4)
-        assert losses.unlabeled.item() == pytest.approx(recorded["loss_xeu"][step], abs=2e-4)
-        assert losses.mask.double().mean().item() == pytest.approx(recorded["mask_mean"][step], abs=1e-6)
-        if losses.cadr_mask is not None:
-            assert losses.cadr.item() == pytest.approx(recorded["loss_xe_aug"][step], abs=2e-4)
-            assert losses.cadr_mask.double().mean().item() == pytest.approx(recorded["mask_aug_mean"][step], abs=1e-6)
-        np.testing.assert_allclose(learner.class_prior, recorded["update_p"][step], atol=5e-6)
+        views = {"labeled": pool[labeled], "weak": pool[unlabeled], "strong": pool_strong[unlabeled]}
+        losses = learner.update(Step(learner, step, views, labels[labeled]), learning_rate(config, step))
+        assert losses.labeled_sum.item() == pytest.approx(recorded["loss_xe"][step], abs=2e-4)
+        assert losses.unlabeled["unlabeled"].item() == pytest.approx(recorded["loss_xeu"][step], abs=2e-4)
+        assert losses.pseudo.weights.double().mean().item() == pytest.approx(recorded["mask_mean"][step], abs=1e-6)
+        if "dr" in losses.labeled:
+            assert losses.labeled["dr"].item() == pytest.approx(recorded["loss_xe_aug"][step], abs=2e-4)
+            assert losses.measured["dr.mask_ratio"].item() == pytest.approx(recorded["mask_aug_mean"][step], abs=1e-6)
+        np.testing.assert_allclose(learner.state["class_prior"], recorded["update_p"][step], atol=5e-6)
         if step == 0 and f"{name}/after1/classify/conv2d/kernel" in ARRAYS:
             compare(read_variables(learner.model), arrays(f"{name}/after1/"), atol=2e-4)
 
@@ -99,8 +105,8 @@ def test_learning_rate_equals_the_authors_schedule(schedule):
 
 
 def test_the_moving_average_shares_batchnorm_buffers_but_not_weights():
-    _, model = make_learner(INDEX["runs"]["fixmatch"])
-    learner = Learner(TrialConfig(), model, INDEX["nclass"])
+    _, model = make_network(INDEX["runs"]["fixmatch"])
+    learner = make_learner(TrialConfig(), model)
     for mine, shared in zip(model.buffers(), learner.ema_model.buffers(), strict=True):
         assert mine is shared
     for mine, averaged in zip(model.parameters(), learner.ema_model.parameters(), strict=True):

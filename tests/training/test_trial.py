@@ -25,16 +25,14 @@ def kimg(steps):
     return steps * short_trial.SETTINGS["batch"] / 1024
 
 
-TINY = TrialConfig(
-    **short_trial.SETTINGS
-    | dict(
-        algorithm="cadr",
-        train_kimg=kimg(24),
-        report_kimg=kimg(6),
-        save_kimg=kimg(4),
-        keep_training_state=True,
-    )
+SETTINGS = dict(
+    algorithm="cadr",
+    train_kimg=kimg(24),
+    report_kimg=kimg(6),
+    save_kimg=kimg(4),
+    keep_training_state=True,
 )
+TINY = TrialConfig(**short_trial.settings(**SETTINGS))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -117,7 +115,7 @@ def test_records_of_a_complete_trial(tmp_path):
     ids=str,
 )
 def test_an_interrupted_and_resumed_trial_ends_bit_identical(tmp_path, changes):
-    config = dataclasses.replace(TINY, **changes)
+    config = TrialConfig(**short_trial.settings(**SETTINGS | changes))
     run_trial(config, tmp_path / "undisturbed")
 
     def interrupt_at(step):
@@ -154,7 +152,7 @@ def test_state_that_matters_is_in_the_checkpoint(tmp_path):
     tensors = results(tmp_path)[2]
     rates = [tensor for name, tensor in tensors.items() if name.startswith("augmentation/")]
     assert rates and any((rate != 1).any() for rate in rates)
-    assert not torch.allclose(tensors["learner/class_prior"], torch.full((10,), 0.1))
+    assert not torch.allclose(tensors["learner/state/class_prior"], torch.full((10,), 0.1))
 
 
 def test_a_complete_trial_is_not_trained_again(tmp_path):

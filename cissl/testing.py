@@ -1,0 +1,142 @@
+"""What a method's tests need: a step without a network, whose outputs are given.
+
+`check_method` and ``python -m cissl.testing NAME`` run the conformance suite.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cissl.algorithms import contract
+from cissl.algorithms.cards import find
+from cissl.algorithms.contract import Facts, Losses, Method, Outputs
+
+
+class CannedDraws:
+    """Random numbers that are given instead of drawn, in the order in which they are asked for.
+
+    Args:
+        values: arrays or tensors; whatever a method asks for, it gets the next one.
+    """
+
+    def __init__(self, values: Sequence[Any]):
+        self._values = list(values)
+
+    def _next(self, *_: Any) -> Tensor:
+        return torch.as_tensor(self._values.pop(0))
+
+    uniform = normal = beta = integers = permutation = _next
+
+
+class CannedStep(contract.Step):
+    """A step whose network outputs are given, for tests of a method against numbers.
+
+    Args:
+        method: made by `make_method`.
+        facts: see `make_facts`.
+        outputs: view → its outputs, or logits (n, C).
+        targets: labels of the labeled rows, (B,) int64.
+        state: the method's state; by default that of the start.
+        number: updates before this one.
+        stage, stage_number, stage_steps: see `cissl.algorithms.contract.Step`.
+        index, labels: see there.
+        draws: purpose → the numbers that `random(purpose)` gives, in order.
+        networks: outputs that `network` and `teacher` give, in the order of the calls.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        facts: Facts,
+        outputs: Mapping[str, Outputs | Tensor],
+        targets: Tensor,
+        *,
+        state: Mapping[str, Tensor] | None = None,
+        number: int = 0,
+        stage: int = 0,
+        stage_number: int | None = None,
+        stage_steps: int | None = None,
+        index: Mapping[str, Tensor] | None = None,
+        labels: Mapping[str, Tensor] | None = None,
+        draws: Mapping[str, Sequence[Any]] | None = None,
+        networks: Sequence[Outputs] = (),
+    ):
+        self.method, self.facts, self.targets = method, facts, targets
+        self.number, self.stage = number, stage
+        self.stage_number = number if stage_number is None else stage_number
+        self.stage_steps = facts.steps if stage_steps is None else stage_steps
+        self.index, self.labels = dict(index or {}), dict(labels or {})
+        self.state = method.state(facts) if state is None else state
+        self.next, self.shared, self.measured = {}, {}, {}
+        self._outputs = {name: out if isinstance(out, Outputs) else Outputs(out) for name, out in outputs.items()}
+        self._draws, self._networks = dict(draws or {}), list(networks)
+
+    def forward(self, *views: str) -> dict[str, Outputs]:
+        return {name: self._outputs[name] for name in views}
+
+    def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:
+        return self._networks.pop(0)
+
+    def teacher(self, images: Tensor, *, batch_statistics: bool = False) -> Outputs:
+        return self._networks.pop(0)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def share(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def random(self, purpose: str) -> CannedDraws:
+        return CannedDraws(self._draws[purpose])
+
+    def run(self) -> Losses:
+        """The method's losses of this step; the new state is `after`."""
+        return self.method.base.losses(self)
+
+    @property
+    def after(self) -> dict[str, Tensor]:
+        """The state after the step."""
+        return {**self.state, **{name: value.detach() for name, value in self.next.items()}}
+
+
+def make_method(algorithm: str, **settings: Any) -> Method:
+    """A recipe with these settings, by their keys (dots as in ``**{"darp.alpha": 2}``), and defaults elsewhere."""
+    recipe = find(algorithm)
+    unknown = settings.keys() - recipe.fields.keys()
+    if unknown:
+        raise ValueError(f"{algorithm} has no setting '{min(unknown)}'")
+    return Method(recipe, {key: settings.get(key, field.default) for key, field in recipe.fields.items()})
+
+
+def make_facts(
+    *,
+    classes: int,
+    labeled_counts: Sequence[int] | np.ndarray | None = None,
+    unlabeled: int = 1,
+    labeled_too: Tensor | None = None,
+    steps: int = 1,
+    batch: int = 64,
+    width: int = 1,
+    side: int = 8,
+    channels: int = 3,
+    dtype: torch.dtype = torch.float32,
+) -> Facts:
+    """Facts of a data set that is not there; labeled images stand class by class, by default one in each."""
+    counts = (
+        torch.ones(classes, dtype=torch.int64) if labeled_counts is None else torch.as_tensor(labeled_counts).long()
+    )
+    return Facts(
+        classes=classes,
+        side=side,
+        channels=channels,
+        width=width,
+        labeled_targets=torch.repeat_interleave(torch.arange(classes), counts),
+        unlabeled=unlabeled,
+        labeled_too=torch.zeros(unlabeled, dtype=torch.bool) if labeled_too is None else labeled_too,
+        steps=steps,
+        batch=batch,
+        dtype=dtype,
+    )
