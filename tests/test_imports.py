@@ -1,4 +1,4 @@
-"""Imports run one way: sweeps → tuning → training → config → leaf packages; and Ray stays at its seam."""
+"""Imports run one way: sweeps → tuning → training → config → leaf packages; Ray and torch stay at their seams."""
 
 import ast
 import subprocess
@@ -18,6 +18,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "train": {"training", "config", *LEAVES},
     "testing": {"training", "config", *LEAVES},
     "tuning": {"training", "config", *LEAVES},
+    "analysis": {"datasets", "algorithms"},
 }
 EVERYWHERE = ("errors", "settings", "plugins", "__version__")
 
@@ -60,10 +61,24 @@ def test_ray_stands_in_tuning_alone(path):
 
 
 @pytest.mark.parametrize("path", sources("analysis"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_analysis_reads_files_and_nothing_else(path):
-    assert not {"ray", "torch", "torchvision", "cissl", "sweeps"} & {dotted.split(".")[0] for dotted in imported(path)}
+def test_commands_of_the_analysis_only_call_it(path):
+    assert {dotted.split(".")[0] for dotted in imported(path)} <= {"cissl", "sys", "importlib", "sysconfig"}
 
 
 def test_training_a_trial_loads_no_ray():
     code = "import sys, cissl.train, cissl.training.trial; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_analysis_loads_neither_torch_nor_ray():
+    modules = ["cissl.analysis." + path.stem for path in sources("cissl/analysis") if path.stem != "__init__"]
+    code = f"import sys, {', '.join(modules)}; sys.exit(str({{'torch', 'torchvision', 'ray'}} & set(sys.modules) or 0))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "0\n"
+
+
+def test_a_command_called_statistics_leaves_python_its_own_module():
+    """The folder of a script that is run comes first on Python's path."""
+    code = "import sys; sys.path.insert(0, 'analysis'); import statistics; sys.exit(statistics.mean([1, 3]) != 2)"
+    assert {path.stem for path in sources("analysis")} & sys.stdlib_module_names == {"statistics"}
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

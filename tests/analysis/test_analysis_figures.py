@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic_records import write_trial
 
-from analysis.curves import series_by_setting
-from analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, VECTORS, NotOnRecord, draw
-from analysis.grid import METHODS, build
-from analysis.results import load
-from analysis.selection import SELECTIONS
+from cissl.analysis.curves import series_by_setting
+from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, VECTORS, NotOnRecord, draw
+from cissl.analysis.grid import METHODS, build
+from cissl.analysis.results import load
+from cissl.analysis.selection import SELECTIONS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "curves.py"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.figures import FIGURES, VECTORS, draw
-from analysis.results import load
-from analysis.tables import table, write
+from cissl.analysis.figures import FIGURES, VECTORS, draw
+from cissl.analysis.results import load
+from cissl.analysis.tables import table, write
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from analysis.results import load
-from analysis.search import search_tables
-from analysis.tables import table, write
+from cissl.analysis.results import load
+from cissl.analysis.search import search_tables
+from cissl.analysis.tables import table, write
 
 ENGINE = shutil.which("pdflatex")
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_records import write_trial
 
-from analysis.results import Records, load
-from analysis.tables import table
+from cissl.analysis.results import Records, load
+from cissl.analysis.tables import table
 
 figures = st.floats(0, 100, allow_nan=False, width=32)
 trials = st.tuples(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from synthetic_records import write_trial
 
-from analysis.errors import AnalysisError
-from analysis.results import load, parse_spec
+from cissl.analysis.results import load, parse_spec
+from cissl.errors import UserError
 
 
 def test_spec_is_taken_apart():
@@ -74,9 +74,9 @@ def test_vectors_are_read_on_request_with_nan_for_null(tmp_path):
 
 
 def test_nothing_found_says_where_and_what_was_expected(tmp_path):
-    with pytest.raises(AnalysisError, match=r"no trial below .*config\.json"):
+    with pytest.raises(UserError, match=r"no trial below .*config\.json"):
         load([tmp_path])
-    with pytest.raises(AnalysisError, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         load([tmp_path / "nowhere"])
 
 

@@ -3,11 +3,11 @@ import json
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from analysis import curves, report
-from analysis.errors import AnalysisError
-from analysis.figures import BEST, NotOnRecord, draw_search
-from analysis.results import load
-from analysis.search import search_tables, searches
+from cissl.analysis import curves, report
+from cissl.analysis.figures import BEST, NotOnRecord, draw_search
+from cissl.analysis.results import load
+from cissl.analysis.search import search_tables, searches
+from cissl.errors import UserError
 
 SEARCH = {"space": {"lr": {"loguniform": [0.001, 0.1]}}, "metric": "valid_accuracy"}
 
@@ -60,7 +60,7 @@ def test_a_search_is_known_by_its_candidates_too(tmp_path):
 
 def test_no_search_is_said(tmp_path):
     write_trial(tmp_path)
-    with pytest.raises(AnalysisError, match="none of these trials"):
+    with pytest.raises(UserError, match="none of these trials"):
         search_tables(load([tmp_path]))
 
 
@@ -103,11 +103,11 @@ def test_a_search_is_drawn_by_the_command_and_in_the_report(tmp_path):
     write(study, 0.01, 60.0, 62.0)
     write_sweep(study, [], SEARCH)
     words = [str(study), "--out", str(tmp_path / "figures"), "--format", "svg"]
-    assert curves.main(curves.parser().parse_args(words)) == 0
+    assert curves.main(words) == 0
     (drawn,) = (tmp_path / "figures").iterdir()
     assert drawn.name.startswith("search")
     page = tmp_path / "report.html"
-    assert report.main(report.parser().parse_args([str(study), "--out", str(page)])) == 0
+    assert report.main([str(study), "--out", str(page)]) == 0
     assert 'data-kind="search"' in page.read_text()
 
 

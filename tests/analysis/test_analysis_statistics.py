@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 from synthetic_records import write_trial
 
-from analysis.errors import AnalysisError
-from analysis.grid import build
-from analysis.results import load
-from analysis.selection import SELECTIONS
-from analysis.statistics import as_csv, as_text, compare, compare_rows, correct, find_baseline, summarize
+from cissl.analysis.grid import build
+from cissl.analysis.results import load
+from cissl.analysis.selection import SELECTIONS
+from cissl.analysis.statistics import as_csv, as_text, compare, compare_rows, correct, find_baseline, summarize
+from cissl.errors import UserError
 
 # Student's sleep data (1908): extra hours of sleep under two drugs, ten patients; t-test p = 0.002833 (R, t.test).
 SLEEP = list(
@@ -119,9 +119,9 @@ def test_settings_are_pooled_as_well(tmp_path):
 def test_a_baseline_must_be_one_row(tmp_path):
     write_trial(tmp_path, algorithm="cadr", cai_beta=0.5)
     write_trial(tmp_path, algorithm="cadr", cai_beta=1.0)
-    with pytest.raises(AnalysisError, match="can be one of: cadr"):
+    with pytest.raises(UserError, match="can be one of: cadr"):
         find_baseline(grid_of(tmp_path), "fixmatch")
-    with pytest.raises(AnalysisError, match=r"stands for 2 rows \(.*β = 0.5; .*β = 1.*--columns dataset,cai_beta"):
+    with pytest.raises(UserError, match=r"stands for 2 rows \(.*β = 0.5; .*β = 1.*--columns dataset,cai_beta"):
         find_baseline(grid_of(tmp_path), "cadr")
 
 
@@ -129,7 +129,7 @@ def test_the_way_out_of_several_baselines_is_one(tmp_path):
     write_trial(tmp_path, algorithm="fixmatch", train_kimg=6.0)
     write_trial(tmp_path, algorithm="fixmatch", train_kimg=15.0)
     records = load([tmp_path])
-    with pytest.raises(AnalysisError) as error:
+    with pytest.raises(UserError) as error:
         find_baseline(build(records, "accuracy", SELECTIONS["last10"]), "fixmatch")
     columns = str(error.value).rpartition("--columns ")[2].split(",")
     assert find_baseline(build(records, "accuracy", SELECTIONS["last10"], columns=columns), "fixmatch")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from analysis import cli, formats
-from analysis.errors import AnalysisError
-from analysis.grid import build
-from analysis.results import load
-from analysis.selection import SELECTIONS
-from analysis.tables import main, parser, table, write
+from cissl.analysis import formats
+from cissl.analysis.grid import build
+from cissl.analysis.results import load
+from cissl.analysis.selection import SELECTIONS
+from cissl.analysis.tables import main, table, write
+from cissl.errors import UserError
 
 TABLES = Path(__file__).resolve().parents[2] / "analysis" / "tables.py"
 
@@ -197,7 +197,7 @@ def test_rows_and_columns_can_be_chosen_and_never_mix(tmp_path):
     assert list(lines_of(made)) == ["γ = 10", "γ = 20"]
     mixed = table(load([tmp_path]), "accuracy", rows=["cai_beta"])  # the method has to be told apart all the same
     assert len(lines_of(mixed)) == 3
-    with pytest.raises(AnalysisError, match="cannot be 'colour'"):
+    with pytest.raises(UserError, match="cannot be 'colour'"):
         build(load([tmp_path]), "accuracy", SELECTIONS["last10"], rows=["colour"])
 
 
@@ -322,10 +322,9 @@ def test_command_line(tmp_path):
         (["RECORDS", "--standalone"], "does not go with markdown"),
     ],
 )
-def test_mistakes_end_with_one_message_and_code_2(tmp_path, arguments, message, monkeypatch, capsys):
+def test_mistakes_end_with_one_message_and_code_2(tmp_path, arguments, message, capsys):
     write_trial(tmp_path)
-    monkeypatch.setattr("sys.argv", ["tables.py", *(str(tmp_path) if a == "RECORDS" else a for a in arguments)])
-    assert cli.run(main, parser()) == 2
+    assert main([str(tmp_path) if a == "RECORDS" else a for a in arguments]) == 2
     shown = capsys.readouterr().err
     assert message in shown and shown.count("\n") == 1
 

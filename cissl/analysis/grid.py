@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.errors import AnalysisError
-from analysis.results import Records, Trial
-from analysis.selection import Selection
+from cissl.analysis.results import Records, Trial
+from cissl.analysis.selection import Selection
+from cissl.errors import UserError
 
 METHODS = {
     "supervised": "Supervised",
@@ -136,12 +136,12 @@ def build(
             ``imbalance_ratio``, ``labels``, ``unlabeled``, ``size``, ``valid``); ``dataset`` stands for all of them.
 
     Raises:
-        AnalysisError: rows or columns name something that no trial has.
+        UserError: rows or columns name something that no trial has.
     """
     searched = [trial for trial in records.trials if trial.searched]
     trials = [trial for trial in records.trials if not trial.searched]
     if not trials:
-        raise AnalysisError(
+        raise UserError(
             f"all {len(searched)} trials belong to a hyper-parameter search; see python analysis/tables.py --search"
             if searched
             else "no trial's settings could be read: " + "; ".join(map(str, records.problems))
@@ -304,7 +304,7 @@ def _expand(keys: Sequence[str], described: Iterable[dict]) -> tuple[str, ...]:
         key = ALIASES.get(key, key)
         if key not in known or key in REPLICATES:
             choices = ", ".join(sorted(known - set(REPLICATES)))
-            raise AnalysisError(f"rows and columns cannot be '{key}'; these trials have: {choices}")
+            raise UserError(f"rows and columns cannot be '{key}'; these trials have: {choices}")
         expanded += SETTING if key == "dataset" else (key,)
     return tuple(dict.fromkeys(expanded))
 

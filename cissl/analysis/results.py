@@ -22,8 +22,8 @@ import pyarrow as pa
 import yaml
 from pyarrow import json as json_reader
 
-from analysis.errors import AnalysisError
-from analysis.store import open_store
+from cissl.analysis.store import open_store
+from cissl.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
         vectors: history columns with one value per class to read too (``per_class``, ``class_prior``, ...).
 
     Raises:
-        AnalysisError: a root does not exist, or no trial at all lies below them.
+        UserError: a root does not exist, or no trial at all lies below them.
     """
     places = _find([open_store(str(root)) for root in roots or [DEFAULT_ROOT]])
     sweeps = {store.parent(folder): store for store, folder in places}
@@ -195,16 +195,14 @@ def _find(stores: list) -> list[tuple]:
     places: dict[str, tuple] = {}
     for store in stores:
         if not store.exists():
-            raise AnalysisError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
+            raise UserError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
         named = _is_smoke(store.uri)
         for folder in store.trial_folders():
             if named or not _is_smoke(store.parent(folder)):
                 places.setdefault(store.identity(folder), (store, folder))
     if not places:
         searched = ", ".join(store.uri for store in stores)
-        raise AnalysisError(
-            f"no trial below {searched}: a trial's folder holds config.json, status.json and history.jsonl"
-        )
+        raise UserError(f"no trial below {searched}: a trial's folder holds config.json, status.json and history.jsonl")
     return list(places.values())
 
 

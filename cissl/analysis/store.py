@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from analysis.errors import AnalysisError
+from cissl.errors import UserError
 
 MARKERS = {"status.json", "provenance.json", "history.jsonl"}  # config.json alone may be anybody's
 INSIDE_TRIALS = {"checkpoints", "tensorboard", "stats"}
@@ -60,7 +60,7 @@ class RemoteStore:
         try:
             self._fs, self._path = fs.FileSystem.from_uri(uri)
         except (pyarrow.ArrowException, OSError) as error:
-            raise AnalysisError(f"{uri.split('?')[0].rpartition('@')[2]} cannot be opened: {error}") from None
+            raise UserError(f"{uri.split('?')[0].rpartition('@')[2]} cannot be opened: {error}") from None
         self._scheme = uri.split("://")[0]
         self.uri = self.display(self._path)  # without keys that the URI may hold
         self._selector = fs.FileSelector(self._path, recursive=True, allow_not_found=True)

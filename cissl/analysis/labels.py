@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
-from analysis.selection import METRICS
+from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
+from cissl.analysis.selection import METRICS
 
 BOLD = "The best mean of each data setting is bold, unless trials are missing from it."
 WORDS = {"name": "data set", "valid": "validation size"}

@@ -1,14 +1,13 @@
 """What the commands have in common: which trials, how they are arranged, and how a command ends."""
 
 import argparse
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.errors import AnalysisError
-from analysis.results import Records
-from analysis.selection import SELECTIONS
+from cissl.analysis.results import Records
+from cissl.analysis.selection import SELECTIONS
+from cissl.errors import UserError, reader_has_gone
 
 
 def without_plots() -> None:
@@ -52,13 +51,14 @@ def name_problems(records: Records) -> int:
     return 1 if records.problems else 0
 
 
-def run(main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> int:
-    """Parse, run and turn a user's mistake into one message and exit code 2."""
+def run(
+    work: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> int:
+    """Parse the arguments (None: the command line's), work, and turn a user's mistake into one message and code 2."""
     try:
-        return main(parser.parse_args())
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (AnalysisError, OSError) as error:
+        return work(parser.parse_args(arguments))
+    except BrokenPipeError:
+        return reader_has_gone()
+    except (UserError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2

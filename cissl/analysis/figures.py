@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from analysis.grid import SYMBOLS
-from analysis.results import Trial
-from analysis.search import Candidate, Search
-from analysis.selection import METRICS
+from cissl.analysis.grid import SYMBOLS
+from cissl.analysis.results import Trial
+from cissl.analysis.search import Candidate, Search
+from cissl.analysis.selection import METRICS
 
 Series = dict[str, list[Trial]]
 COLUMN_WIDTH = 3.4  # inches

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.errors import AnalysisError
-from analysis.formats import Entry, Line, Table
-from analysis.grid import SYMBOLS, show
-from analysis.results import Records, Trial
+from cissl.analysis.formats import Entry, Line, Table
+from cissl.analysis.grid import SYMBOLS, show
+from cissl.analysis.results import Records, Trial
+from cissl.errors import UserError
 
 DEFAULT_METRIC = "valid_accuracy"
 WINDOW = 10  # evaluations
@@ -54,11 +54,11 @@ def search_tables(records: Records) -> list[Table]:
     """One table per search.
 
     Raises:
-        AnalysisError: none of the trials belongs to a search.
+        UserError: none of the trials belongs to a search.
     """
     found = searches(records)
     if not found:
-        raise AnalysisError("none of these trials belongs to a hyper-parameter search")
+        raise UserError("none of these trials belongs to a hyper-parameter search")
     return [_table(search) for search in found]
 
 

@@ -1,0 +1,352 @@
+"""One self-contained HTML file about a sweep: results, figures, failures, cost, provenance and every trial.
+
+python analysis/report.py ~/ray_results/digits_lt --out report.html
+"""
+
+import argparse
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from cissl.analysis.cli import add_choice_arguments, finish, run, without_plots
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    without_plots()
+
+from cissl.analysis import figures, formats, labels
+from cissl.analysis.curves import series_by_setting
+from cissl.analysis.figures import FIGURES, NotOnRecord
+from cissl.analysis.grid import BOOKKEEPING, METHODS, SETTING, Grid, build, dataset_name, method, order, show
+from cissl.analysis.results import STATES, Records, Trial, load
+from cissl.analysis.search import Search, search_tables, searches
+from cissl.analysis.selection import METRICS, SELECTIONS
+from cissl.analysis.statistics import ALL, compare_rows, comparison_cells, find_baseline
+from cissl.analysis.tables import table
+from cissl.errors import UserError
+
+TEMPLATE = Path(__file__).with_name("report_template.html")
+INK = "#0a0b0c"  # stands for the page's text colour in the figures, which is light in dark mode
+IDENTITY = ("dataset", "algorithm", "seed")
+
+
+def report(records: Records, select: str, rows: Sequence[str], columns: Sequence[str], baseline: str) -> str:
+    """The whole page; the same records always give the same page."""
+    searched_only = all(trial.searched for trial in records.trials)
+    grids = {} if searched_only else {m: build(records, m, SELECTIONS[select], rows, columns) for m in METRICS}
+    sweeps = sorted({str(trial.sweep) for trial in records.trials if trial.sweep}) or ["Trials"]
+    updated = max((t.status.get("updated") or "" for t in records.trials), default="") or "an unknown time"
+    updated = updated.replace("T", " ").replace("+00:00", " UTC")
+    parts = {
+        "title": escape(", ".join(sweeps)),
+        "subtitle": f"{len(records.trials)} trials; records as of {escape(updated)}",
+        "overview": _overview(records),
+        "results": _results(records, grids, select, rows, columns, baseline),
+        "figures": _figures(grids.get("accuracy"), searches(records)),
+        "unfinished": _unfinished(records),
+        "cost": _cost(records),
+        "provenance": _provenance(records),
+        "trials": _trials(records, select),
+    }
+    page = TEMPLATE.read_text(encoding="utf-8")
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
+
+
+def _overview(records: Records) -> str:
+    found = Counter(trial.state for trial in records.trials)
+    states = {state: found[state] for state in (*STATES, "unreadable")} | {"not started": len(records.waiting)}
+    cards = [
+        f'<div class="card"><b class="{state if state.isalpha() else "waiting"}">{count}</b>{state}</div>'
+        for state, count in states.items()
+        if count
+    ]
+    hours = sum(map(_device_hours, records.trials))
+    cards.append(f'<div class="card"><b>{_hours(hours)}</b>device time</div>')
+    settings = [_settings(trial) for trial in records.trials]
+    keys = list(dict.fromkeys(key for values in settings for key in values))
+    shared = {key: settings[0].get(key) for key in keys if len({repr(s.get(key)) for s in settings}) == 1}
+    others = [key for key in keys if key not in shared and key not in IDENTITY]
+    specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in records.trials}
+    what = {
+        "data": "; ".join(labels.headings_in_words(sorted(specs, key=order))),
+        "methods": ", ".join(method(a) for a in sorted({t.config["algorithm"] for t in records.trials}, key=_rank)),
+        "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in records.trials}))),
+        **{key: ", ".join(sorted({show(s.get(key)) for s in settings}, key=_natural)) for key in others},
+    }
+    common = _definitions({key: show(value) for key, value in shared.items() if key not in IDENTITY})
+    return (
+        f'<div class="cards">{"".join(cards)}</div>'
+        f"<h3>What was run</h3>{_definitions(what)}"
+        f"<details><summary>Settings that all trials share</summary>{common}</details>"
+    )
+
+
+def _rank(algorithm: str) -> tuple:
+    return (list(METHODS).index(algorithm), "") if algorithm in METHODS else (len(METHODS), algorithm)
+
+
+def _results(
+    records: Records, grids: dict[str, Grid], select: str, rows: Sequence[str], columns: Sequence[str], baseline: str
+) -> str:
+    parts = [f'<p class="notice">Skipped {escape(str(problem))}</p>' for problem in records.problems]
+    parts += [formats.as_html(table(records, metric, select, rows, columns)) for metric in grids]
+    parts += [_comparison(grid, baseline) for grid in grids.values()]
+    if any(trial.searched for trial in records.trials):
+        parts += [formats.as_html(made) for made in search_tables(records)]
+    return "".join(parts)
+
+
+def _comparison(grid: Grid, algorithm: str) -> str:
+    """Differences from the baseline; nothing where no single row is the baseline."""
+    try:
+        compared = compare_rows(grid, find_baseline(grid, algorithm))
+    except UserError:
+        return ""
+    if not compared:
+        return ""
+    heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
+    titles, lines = comparison_cells(compared, heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
+    name = f"{METRICS[grid.metric]}: differences from {method(algorithm)}"
+    return (
+        f"<details><summary>{escape(name[0].upper() + name[1:])}, paired by split and seed</summary>"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<p class="quiet">In percentage points; {ALL} treats settings as independent. '
+        "p: exact sign-flip test, corrected for all rows (Benjamini-Hochberg).</p></details>"
+    )
+
+
+def _figures(grid: Grid | None, searched: Sequence[Search]) -> str:
+    parts = [_search_figure(search) for search in searched]
+    for heading, series in series_by_setting(grid) if grid else ():
+        drawn = [
+            _figure(kind, heading, partial(figures.draw, kind, series, ""), FIGURES[kind].__doc__) for kind in FIGURES
+        ]
+        parts.append(
+            f"<details{'' if parts else ' open'}><summary><b>{escape(heading)}</b></summary>"
+            f'<div class="figures">{"".join(drawn)}</div></details>'
+        )
+    return "".join(parts) or "<p>There is nothing to draw yet.</p>"
+
+
+def _search_figure(search: Search) -> str:
+    caption = figures.draw_search.__doc__.splitlines()[0]
+    drawn = _figure("search", search.name, partial(figures.draw_search, search, ""), caption)
+    return f'<div class="figures">{drawn}</div>'
+
+
+def _figure(kind: str, heading: str, draw: Callable[[], Figure], caption: str) -> str:
+    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
+    style = inked | {"svg.fonttype": "none", "svg.hashsalt": f"{kind} {heading}"}  # none: text stays text
+    caption = escape(caption.strip())
+    try:
+        with matplotlib.rc_context(style):
+            drawing = draw()
+            image = io.StringIO()
+            drawing.savefig(image, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    except NotOnRecord as error:
+        return f"<figure><figcaption>{caption} Not drawn: {escape(str(error))} not on record.</figcaption></figure>"
+    svg = _inline(image.getvalue(), f"{kind}, {heading}")
+    return f'<figure data-kind="{kind}">{svg}<figcaption>{caption}</figcaption></figure>'
+
+
+def _inline(svg: str, label: str) -> str:
+    """Only the ``<svg>``, as wide as its place, in the page's colours, without ids that nothing refers to."""
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+
+
+def _unfinished(records: Records) -> str:
+    """Everything that has no result, with the reason; the text of an error can be unfolded."""
+    rows = []
+    for trial in records.trials:
+        if trial.complete:
+            continue
+        status = trial.status
+        error = str(status.get("error") or "").strip()
+        line = escape(error.splitlines()[-1]) if error else ""
+        text = f"<details><summary>{line}</summary><pre>{escape(error)}</pre></details>" if "\n" in error else line
+        step = f"{status.get('step', '–')} / {status.get('steps', '–')}"
+        rows.append((escape(trial.name), _state(trial.state), step, text))
+    rows += [(escape(trial.rpartition("-")[0]), _state("not started"), "", "") for trial in records.waiting]
+    if not rows:
+        return "<p>None: every trial is complete.</p>"
+    return _plain_table(("trial", "state", "step", "last message"), rows, left=(0, 1, 3))
+
+
+def _cost(records: Records) -> str:
+    groups: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    for trial in records.trials:
+        hardware = trial.provenance.get("hardware") or "unknown"
+        groups[method(trial.config["algorithm"]), trial.spec["name"], hardware].append(trial)
+    rows = []
+    for (name, dataset, hardware), trials in sorted(groups.items()):
+        times = [t.status["seconds"] for t in trials if t.complete and t.status.get("seconds")]
+        each = _duration(float(np.mean(times))) if times else "–"
+        hours = _hours(sum(map(_device_hours, trials)))
+        rows.append((escape(name), escape(dataset_name(dataset)), str(len(trials)), each, hours, escape(hardware)))
+    heads = ("method", "data", "trials", "time per complete trial", "device time", "hardware")
+    note = '<p class="quiet">Training time summed over resumptions, all trials whatever their state.</p>'
+    return _plain_table(heads, rows, left=(0, 1, 5)) + note
+
+
+def _provenance(records: Records) -> str:
+    known = [trial for trial in records.trials if trial.provenance]
+    if not known:
+        return "<p>Nothing is on record.</p>"
+    facts: dict[str, Counter] = {"commit": Counter(), "hardware": Counter()}
+    for trial in known:
+        dirty = " with uncommitted changes" if trial.provenance.get("dirty") else ""
+        facts["commit"][f"{trial.provenance.get('commit') or 'unknown'}{dirty}"] += 1
+        facts["hardware"][str(trial.provenance.get("hardware"))] += 1
+        for package, version in trial.provenance.get("versions", {}).items():
+            facts.setdefault(package, Counter())[str(version)] += 1
+    shown = {
+        name: ", ".join(v if len(counts) == 1 else f"{v} ({n} trials)" for v, n in counts.most_common())
+        for name, counts in facts.items()
+    }
+    splits = {(t.config["dataset"], t.provenance.get("split_hash")): t.provenance for t in known}
+    rows = [
+        (escape(dataset), f"<code>{escape(str(split))}</code>", *_split_facts(provenance))
+        for (dataset, split), provenance in sorted(splits.items(), key=lambda item: _natural(str(item[0])))
+    ]
+    heads = ("split", "hash", "labels", "unlabeled", "validation", "test", "labels per class")
+    return (
+        _definitions(shown)
+        + f"<details><summary>{len(rows)} splits</summary>{_plain_table(heads, rows, left=(0, 1, 6))}</details>"
+        + "<p class='quiet'>Settings of every trial: its folder's config.json.</p>"
+    )
+
+
+def _split_facts(provenance: dict) -> tuple[str, ...]:
+    counts = provenance.get("labeled_counts") or []
+    shown = " ".join(map(str, counts[:20])) + (" …" if len(counts) > 20 else "")
+    sizes = (str(provenance.get(f"{part}_size", "–")) for part in ("unlabeled", "valid", "test"))
+    return (str(sum(counts)), *sizes, shown)
+
+
+def _trials(records: Records, select: str) -> str:
+    """The list that can be sorted and filtered."""
+    settings = [_settings(trial) for trial in records.trials]
+    keys = dict.fromkeys(key for values in settings for key in values)
+    varied = [k for k in keys if k not in IDENTITY and len({repr(values.get(k)) for values in settings}) > 1]
+    heads = ["trial", "method", "data", "seed", *varied, "state", "step", *METRICS, "seconds", "folder"]
+    rows = []
+    for trial, values in zip(records.trials, settings, strict=True):
+        cells = [
+            _td(trial.name),
+            _td(method(trial.config["algorithm"])),
+            _td(trial.config["dataset"]),
+            _td(trial.config["seed"]),
+            *(_value_cell(values.get(key)) for key in varied),
+            f"<td>{_state(trial.state)}</td>",
+            _td(trial.status.get("step", "")),
+            *(_figure_cell(trial, metric, select) for metric in METRICS),
+            _td(trial.status.get("seconds", "")),
+            f'<td class="folder">{escape(trial.folder)}</td>',
+        ]
+        rows.append(f'<tr data-state="{trial.state}">{"".join(cells)}</tr>')
+    options = "".join(f"<option>{state}</option>" for state in sorted({t.state for t in records.trials}))
+    head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in heads)
+    return (
+        '<div class="filters"><label>Filter <input id="filter" type="search" placeholder="cadr LT_20 …"></label>'
+        f'<label>State <select id="state"><option value="">any</option>{options}</select></label>'
+        '<span id="count" aria-live="polite"></span></div>'
+        f'<div class="scroll"><table id="trials"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<p class="quiet">Accuracy and gmean: {SELECTIONS[select].caption}, complete trials only.</p>'
+    )
+
+
+def _figure_cell(trial: Trial, metric: str, select: str) -> str:
+    figure = SELECTIONS[select].figure(trial.history, metric) if trial.complete else np.nan
+    return '<td data-value="">–</td>' if np.isnan(figure) else f'<td data-value="{figure!r}">{figure:.2f}</td>'
+
+
+def _settings(trial: Trial) -> dict:
+    return {key: value for key, value in trial.config.items() if key not in BOOKKEEPING[1:]}
+
+
+def _value_cell(value) -> str:
+    """A setting, of a long float four digits; the record has the others."""
+    short = f"{value:.4g}" if isinstance(value, float) else show(value)
+    return f'<td title="{escape(show(value))}">{escape(short)}</td>'
+
+
+def _td(value) -> str:
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _state(state: str) -> str:
+    return f'<span class="state {state if state.isalpha() else "waiting"}">{escape(state)}</span>'
+
+
+def _plain_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: tuple[int, ...]) -> str:
+    """Cells are HTML already."""
+
+    def cells(tag: str, values: Sequence[str]) -> str:
+        return "".join(f"<{tag}{' class=left' if k in left else ''}>{v}</{tag}>" for k, v in enumerate(values))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{cells("th", heads)}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _definitions(values: dict[str, str]) -> str:
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in values.items())
+    return f"<dl>{items}</dl>" if items else ""
+
+
+def _device_hours(trial: Trial) -> float:
+    """Training time × workers, each of which holds one device."""
+    return (trial.status.get("seconds") or 0.0) / 3600 * (trial.provenance.get("workers") or 1)
+
+
+def _hours(hours: float) -> str:
+    return _duration(hours * 3600) if hours < 1 else f"{hours:,.1f} h"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def _natural(text: str) -> list:
+    """Sort key that puts 20 before 100."""
+    return [(0, float(part), "") if part.isdigit() else (1, 0.0, part) for part in re.split(r"(\d+)", text)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description="One self-contained HTML file about a sweep.", allow_abbrev=False)
+    add_choice_arguments(made)
+    made.set_defaults(out=Path("report.html"))
+    made.add_argument(
+        "--baseline", default="fixmatch", help="algorithm that the others are compared with [%(default)s]"
+    )
+    return made
+
+
+def write_report(arguments: argparse.Namespace) -> int:
+    """Write the page; the exit code is 1 where a record could not be read."""
+    records = load(arguments.results, vectors=figures.VECTORS)
+    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
+    return finish(report(records, arguments.select, rows, columns, arguments.baseline), arguments.out, records)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    return run(write_report, parser(), arguments)

@@ -1,0 +1,194 @@
+"""Tables of a sweep: methods in rows, data settings in columns, mean ± std over seeds in the cells.
+
+python analysis/tables.py ~/ray_results/digits_lt
+python analysis/tables.py results_a results_b --metric gmean --format latex --out table.tex
+"""
+
+import argparse
+import csv
+import string
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cissl.analysis import formats, labels
+from cissl.analysis.cli import add_choice_arguments, finish, run
+from cissl.analysis.formats import Entry, Line, Table
+from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, build, some
+from cissl.analysis.results import Records, load
+from cissl.analysis.search import search_tables
+from cissl.analysis.selection import METRICS, SELECTIONS
+from cissl.errors import UserError
+
+METRIC_TITLES = {"accuracy": "Accuracy", "gmean": "Geometric mean"}
+PUBLISHED = Path(__file__).with_name("published.csv")
+SUFFIXES = {".tex": "latex", ".md": "markdown", ".csv": "csv", ".html": "html"}
+
+
+def table(
+    records: Records,
+    metric: str,
+    select: str = "last10",
+    rows: Sequence[str] = ROWS,
+    columns: Sequence[str] = SETTING,
+    published: bool = False,
+) -> Table:
+    """The table of one metric, ready to be written in any format."""
+    grid = build(records, metric, SELECTIONS[select], rows, columns)
+    usual = Counter(cell.n for cell in grid.cells.values() if cell.n).most_common(1)
+    usual_n = usual[0][0] if usual else None
+    best, marks = grid.best(), _marks()
+    footnotes: list[tuple[str, str]] = []
+    ours = []
+    for row in grid.rows:
+        entries = []
+        for column in grid.columns:
+            cell = grid.cells.get((row, column))
+            entries.append(_entry(cell, usual_n, (row, column) in best, marks, footnotes) if cell else Entry())
+        identity = {"metric": metric, "selection": select, "source": "this sweep"}
+        ours.append(Line(labels.row_label(row), entries, identity | dict(row)))
+    notes = ([labels.BOLD] if best else []) + labels.size_notes(grid.columns) + grid.notes
+    sections = [ours]
+    if published:
+        lines, sources = _published(grid, metric)
+        sections += [lines] if lines else []
+        notes += sources
+    return Table(
+        title=METRIC_TITLES[metric],
+        caption=labels.caption(grid, usual_n),
+        headings=labels.column_headings(grid.columns),
+        sections=sections,
+        notes=notes,
+        footnotes=footnotes,
+        label=f"tab:{formats.slug(f'{metric} {select}')}",
+        columns=[dict(column) for column in grid.columns],
+    )
+
+
+def _marks() -> Iterator[str]:
+    """a, b, ..., z, aa, ab, ..."""
+    letters = string.ascii_lowercase
+    yield from letters
+    yield from (first + second for first in letters for second in letters)
+
+
+def _entry(cell: Cell, usual_n: int | None, best: bool, marks, footnotes: list[tuple[str, str]]) -> Entry:
+    text, mark = "", ""
+    if cell.incomplete:
+        mark = next(marks)
+        text = f"({cell.n}/{cell.total})"
+        footnotes.append((mark, _left_out(cell)))
+    elif cell.n != usual_n:
+        text = f"(n = {cell.n})"
+    return Entry(cell.mean, cell.std, cell.n, cell.total, text, mark, best)
+
+
+def _left_out(cell: Cell) -> str:
+    """Which trials have no figure, and why; trials with the same reason are named together."""
+    by_reason: dict[str, list[str]] = {}
+    for trial, reason in cell.left_out:
+        by_reason.setdefault(reason, []).append(trial.name)
+    if cell.waiting:
+        by_reason["not started"] = [some(cell.waiting)]
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
+
+
+def _published(grid: Grid, metric: str) -> tuple[list[Line], list[str]]:
+    """Published figures for the columns at hand, beside ours where the method is the same."""
+    with open(PUBLISHED, encoding="utf-8", newline="") as file:
+        figures = [figure for figure in csv.DictReader(file) if figure["metric"] == metric]
+    lines: dict[tuple, list[Entry]] = {}
+    for k, column in enumerate(grid.columns):
+        for figure in figures:
+            if _names_column(figure, dict(column)):
+                key = (figure["method"], figure["algorithm"], figure["source"])
+                entries = lines.setdefault(key, [Entry()] * len(grid.columns))
+                value = float(figure["value"])
+                own = _our_figure(grid, figure["algorithm"], column)
+                entries[k] = Entry(value, float(figure["std"] or np.nan), difference=own - value)
+    if not lines:
+        return [], ["No published figures of this metric are on file for these columns."]
+    sources = {source: k for k, source in enumerate(dict.fromkeys(key[2] for key in lines), start=1)}
+    made = [
+        Line(f"{name} [{sources[source]}]", entries, _published_identity(metric, algorithm or name, source))
+        for (name, algorithm, source), entries in lines.items()
+    ]
+    notes = [f"[{k}] {source}, {CITATIONS[source]}" for source, k in sources.items()]
+    return made, ["Published figures: in brackets, ours minus theirs.", *notes]
+
+
+def _published_identity(metric: str, algorithm: str, source: str) -> dict:
+    return {"metric": metric, "selection": "as published", "source": source, "algorithm": algorithm}
+
+
+CITATIONS = {
+    "Hu et al. 2022": "On Non-Random Missing Labels in Semi-Supervised Learning, ICLR, arXiv 2206.14923.",
+    "Duan et al. 2023": "Towards Semi-supervised Learning with Non-random Missing Labels, ICCV, arXiv 2308.08872.",
+}
+
+
+def _names_column(figure: dict, column: dict) -> bool:
+    """Does a published setting such as ``LT_20@20`` (or one of several spellings) stand for this column?"""
+    if "size" not in column or figure["dataset"] != column.get("name"):
+        return False
+    ratio = column.get("imbalance_ratio")
+    shape = column.get("labels") or ("" if ratio is None else f"LT_{ratio:g}")
+    return column.get("unlabeled") is None and f"{shape}@{column['size']}" in figure["setting"].split(" ")
+
+
+def _our_figure(grid: Grid, algorithm: str, column: Key) -> float:
+    """Our mean for this method in this column, NaN unless exactly one row has one."""
+    filled = [row for row in grid.rows if (row, column) in grid.cells]
+    rows = [row for row in filled if dict(row).get("algorithm") == algorithm]
+    return grid.cells[rows[0], column].mean if len(rows) == 1 else np.nan
+
+
+def write(tables: list[Table], form: str, standalone: bool = False) -> str:
+    """All tables as one text."""
+    if form == "csv":
+        return formats.as_csv(tables)
+    if form == "latex":
+        bodies = [formats.latex(t) for t in tables]
+        return formats.standalone(bodies) if standalone else "\n".join(bodies)
+    return "\n".join({"markdown": formats.markdown, "html": formats.as_html}[form](t) for t in tables)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description="Tables of a sweep, from its trials' records.", allow_abbrev=False)
+    add_choice_arguments(made)
+    made.add_argument("--metric", action="append", choices=METRICS, help="may be repeated [both, one after the other]")
+    made.add_argument(
+        "--published",
+        action="store_true",
+        help="add the published figures, with the difference (ours minus theirs)",
+    )
+    made.add_argument("--search", action="store_true", help="instead, the candidates of hyper-parameter searches")
+    made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
+    made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")
+    return made
+
+
+def write_tables(arguments: argparse.Namespace) -> int:
+    """Show or write the tables; the exit code is 1 where a record could not be read."""
+    form = arguments.format or SUFFIXES.get(arguments.out.suffix if arguments.out else ".md", "markdown")
+    if arguments.standalone and form != "latex":
+        raise UserError(f"--standalone makes a LaTeX document; it does not go with {form}")
+    records = load(arguments.results)
+    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
+    if arguments.search:
+        tables = search_tables(records)
+    else:
+        tables = [
+            table(records, metric, arguments.select, rows, columns, arguments.published)
+            for metric in arguments.metric or METRICS
+        ]
+    text = write(tables, form, arguments.standalone)
+    return finish(text, arguments.out, records)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    return run(write_tables, parser(), arguments)
