@@ -22,6 +22,7 @@ def setting(
     plain: bool = False,
     or_plugin: bool = False,
     added_later: bool = False,
+    other: Any = None,
 ) -> Any:
     """A field of a settings dataclass.
 
@@ -36,6 +37,8 @@ def setting(
         or_plugin: beside the choices, code of a user's own such as ``ours.py:Net`` is allowed.
         added_later: the setting is younger than trials that are to be found again: at its default it is left out of
             the hash.
+        other: another value, with which a trial of a dozen steps comes out differently; for tests. By default they
+            find one.
     """
     metadata = dict(
         help=help,
@@ -48,6 +51,7 @@ def setting(
         plain=plain,
         or_plugin=or_plugin,
         added_later=added_later,
+        other=other,
     )
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -50,6 +50,7 @@ class Card:
         reads: of an add-on: settings of the base that it uses.
         unlabeled: of a base: whether it trains on unlabeled images.
         differs: what is other than in the authors' protocol, and why.
+        short: settings, by their keys, with which a trial of a dozen steps shows every part of the method; for tests.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Card:
     reads: tuple[str, ...] = ()
     unlabeled: bool = True
     differs: str = ""
+    short: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -94,12 +96,17 @@ class Recipe:
     def name(self) -> str:
         """The canonical name: of all spellings the one that stands in configs and hashes."""
         names = tuple(part.name for part in self.parts)
+        if names[:4] == _CADR:
+            return "+".join(["cadr", *names[4:]])
         return _OLD_NAMES.get(names) or "+".join(names)
 
     @property
     def title(self) -> str:
         """As in tables: ``FixMatch + DARP``."""
-        return " + ".join(part.title for part in self.parts)
+        titles = [part.title for part in self.parts]
+        if tuple(part.name for part in self.parts[:4]) == _CADR:
+            titles[1:4] = ["CADR"]
+        return " + ".join(titles)
 
     @property
     def plugins(self) -> list[str]:
@@ -116,13 +123,13 @@ class Recipe:
         return part.settings(**{f.name: values[key] for key, f in part.fields.items()}) if part.settings else None
 
 
+_CADR = ("fixmatch", "cap", "dr", "cai")
 # The names of the first version stay canonical, so that trials of then are found again.
 _OLD_NAMES = {
     ("fixmatch", "cap"): "cap",
     ("fixmatch", "cai"): "cai",
     ("fixmatch", "cap", "cai"): "cap+cai",
     ("fixmatch", "cap", "dr"): "cap+cadr",
-    ("fixmatch", "cap", "dr", "cai"): "cadr",
 }
 DEFAULT_BASE = "fixmatch"
 

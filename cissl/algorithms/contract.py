@@ -195,8 +195,8 @@ class Facts:
 
     @cached_property
     def labeled_counts(self) -> Tensor:
-        """Labeled images of each class, (C,) int64, on the CPU."""
-        return torch.bincount(self.labeled_targets.cpu(), minlength=self.classes)
+        """Labeled images of each class, (C,) int64."""
+        return torch.bincount(self.labeled_targets, minlength=self.classes)
 
     @property
     def kimg_steps(self) -> float:
@@ -228,6 +228,9 @@ class Draws(Protocol):
 
     def permutation(self, size: int) -> Tensor:
         """int64 (size,): 0 to size − 1 in random order."""
+
+    def bernoulli(self, chances: Tensor) -> Tensor:
+        """bool, of the shape of `chances`: true with these chances."""
 
 
 class Step:
@@ -332,7 +335,10 @@ class Step:
         return pseudo
 
     def unlabeled_terms(self, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Further terms of the unlabeled loss, by name; one named ``"unlabeled"`` takes the place of the base's."""
+        """Further terms of the unlabeled loss, by name and with their weights.
+
+        One named ``"unlabeled"`` takes the place of the base's, and gets the base's weight.
+        """
         terms: dict[str, Tensor] = {}
         for part in self.method.add_ons:
             terms |= part.unlabeled_terms(self, out, pseudo)

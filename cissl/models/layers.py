@@ -168,7 +168,6 @@ class Classifier(nn.Module):
     """Features from `embed`, logits from one dense layer on them, and extra heads where a method has some."""
 
     dense: Dense
-    heads: nn.ModuleDict | None = None
 
     def embed(self, x: Tensor) -> Tensor:
         """Float images (N, C, H, W) → features (N, width) before the dense layer."""
@@ -186,8 +185,8 @@ class Classifier(nn.Module):
         features = self.embed(x)
         with torch.autocast(x.device.type, enabled=False):
             features = features.to(self.dense.weight.dtype)
-            heads = {name: head(features) for name, head in self.heads.items()} if self.heads else {}
-            return self.dense(features), features, heads
+            heads = self._modules.get("heads") or {}  # most methods have none
+            return self.dense(features), features, {name: head(features) for name, head in heads.items()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Float images (N, C, H, W) → logits (N, classes)."""

@@ -79,6 +79,10 @@ class StepDraws:
         """int64 (size,): 0 to size − 1 in random order."""
         return to_device(self._generator.permutation(size), self._device)
 
+    def bernoulli(self, chances: Tensor) -> Tensor:
+        """bool, of the shape of `chances`: true with these chances, which are compared in float64."""
+        return to_device(self._generator.random(tuple(chances.shape)), self._device) < chances
+
     def _floats(self, values: np.ndarray) -> Tensor:
         return to_device(np.asarray(values), self._device).to(self._dtype)
 

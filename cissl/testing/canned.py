@@ -1,7 +1,4 @@
-"""What a method's tests need: a step without a network, whose outputs are given.
-
-`check_method` and ``python -m cissl.testing NAME`` run the conformance suite.
-"""
+"""A step without a network, whose outputs are given: what a test of a method against numbers needs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +25,7 @@ class CannedDraws:
     def _next(self, *_: Any) -> Tensor:
         return torch.as_tensor(self._values.pop(0))
 
-    uniform = normal = beta = integers = permutation = _next
+    uniform = normal = beta = integers = permutation = bernoulli = _next
 
 
 class CannedStep(contract.Step):

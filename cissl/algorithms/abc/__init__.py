@@ -1,0 +1,1 @@
+"""ABC: a second head, trained on a randomly thinned and so balanced stream, makes the predictions."""

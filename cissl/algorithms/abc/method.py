@@ -1,0 +1,38 @@
+"""ABC: FixMatch trains the backbone, a second head on the same features sees a balanced stream (Lee et al., 2021)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cissl.algorithms.abc.balance import balanced_labeled_loss, balanced_unlabeled_loss, keep_rates, ramped
+from cissl.algorithms.contract import AddOn, Outputs, PseudoLabels, Step
+
+
+class ABC(AddOn):
+    """The auxiliary balanced classifier; its loss reaches the backbone too."""
+
+    def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        head = nn.Linear(width, classes)
+        nn.init.xavier_normal_(head.weight)
+        nn.init.zeros_(head.bias)
+        return {"abc": head}
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        settings = self.settings
+        weak = out["weak"].head("abc").detach().softmax(1)  # Q: soft, not sharpened
+        confident = weak.amax(1) >= settings.confidence
+
+        rates = keep_rates(step.facts.labeled_counts)
+        draws = step.random("abc")  # labeled rows first; as many draws whatever the masks say
+        kept_labeled = draws.bernoulli(rates[step.targets])
+        kept = draws.bernoulli(ramped(rates, step.progress)[weak.argmax(1)])
+
+        strong = torch.cat([out[name].head("abc") for name in step.method.base.strong_views])
+        step.measured["abc.mask_ratio"] = (confident & kept).double().mean()
+        labeled = balanced_labeled_loss(out["labeled"].head("abc"), step.targets, kept_labeled)
+        unlabeled = balanced_unlabeled_loss(strong, weak, confident & kept)
+        return {"abc.labeled": settings.weight * labeled, "abc.unlabeled": settings.weight * unlabeled}
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        return outputs.head("abc")

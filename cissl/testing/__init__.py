@@ -1,0 +1,11 @@
+"""For those who write a method: the conformance suite, and a step without a network.
+
+`check_method("ours.py:Ours")`, or ``python -m cissl.testing ours.py:Ours``, trains a method for some dozen steps in
+many ways and says what it does not hold to. `CannedStep` runs a method on outputs that are given, for tests of its
+numbers.
+"""
+
+from cissl.testing.canned import CannedDraws, CannedStep, make_facts, make_method
+from cissl.testing.conformance import Finding, check_method
+
+__all__ = ["CannedDraws", "CannedStep", "Finding", "check_method", "make_facts", "make_method"]

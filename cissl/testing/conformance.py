@@ -1,0 +1,335 @@
+"""What every method must hold to, whoever wrote it; see `CHECKS`.
+
+All checks train on the embedded digits with a small network, for a dozen steps each, on one CPU core.
+"""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cissl import datasets
+from cissl.algorithms.cards import find
+from cissl.config import TrialConfig, core_fields
+from cissl.datasets import Dataset
+from cissl.errors import UserError
+from cissl.testing.workers import train_together
+from cissl.training.trainer import Trainer
+
+STEPS = 12
+BATCH = 8
+SHORT: dict[str, Any] = {
+    "dataset": "digits_LT_10.1@40-20",
+    "seed": 2,
+    "filters": 4,
+    "repeat": 1,
+    "scales": 2,
+    "batch": BATCH,
+    "uratio": 2,
+    "lr": 0.1,
+    "confidence": 0.25,
+    "cap_ema_momentum": 0.9,
+    "bn_decay": 0.9,
+    "ema_decay": 0.9,
+    "train_kimg": STEPS * BATCH / 1024,
+    "report_kimg": BATCH / 1024,
+}
+WORKERS = 2
+EXACT = 1e-9  # of the largest value: what float64 leaves of a difference in the order of sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one check came to.
+
+    Attributes:
+        check: its name in `CHECKS`.
+        problem: what the method does not hold to, empty if all is well.
+    """
+
+    check: str
+    problem: str
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem
+
+
+def check_method(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> list[Finding]:
+    """Try a method in many ways.
+
+    Args:
+        name: a method or a sum; ``ours.py:Ours`` for a file of one's own in the current folder.
+        only: names of the checks to make; by default all of `CHECKS`.
+        settings: settings of the short trials, where the defaults do not show the method at work.
+
+    Returns:
+        What each check found.
+
+    Raises:
+        UserError: the name means nothing, or a setting is refused.
+    """
+    config = short_config(name, **settings)
+    return [Finding(check, _tried(CHECKS[check], config)) for check in only or CHECKS]
+
+
+def short_config(name: str, **settings: Any) -> TrialConfig:
+    """A trial of a dozen steps on the digits in which every part of the method acts."""
+    recipe = find(name)
+    taken = {**core_fields(), **recipe.fields}
+    values = {key: value for key, value in SHORT.items() if key in taken}
+    for card in recipe.parts:
+        values |= card.short
+    return TrialConfig(**{**values, **settings, "algorithm": name})
+
+
+def _tried(check: Callable[[TrialConfig], str], config: TrialConfig) -> str:
+    try:
+        with one_thread():
+            return check(config)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a method raises is a finding, told in one line
+        return f"{type(error).__name__}: {error}{_where(error)}"
+
+
+def check_training(config: TrialConfig) -> str:
+    """It trains, its losses are finite, and every named term is on record."""
+    trainer = _trainer(config)
+    rows = _train(trainer)
+    terms = rows[-1].get("terms", {})
+    wrong = [name for row in rows for name, value in row.get("terms", {}).items() if not math.isfinite(value)]
+    if wrong:
+        return f"the term '{wrong[0]}' is not finite"
+    if not terms or not math.isfinite(rows[-1]["loss"]):
+        return "the loss is not finite or has no named term"
+    return ""
+
+
+def check_resumption(config: TrialConfig) -> str:
+    """A trial that is interrupted at any step ends bit for bit as one that is not: all that changes is in the state."""
+    whole = _trainer(config)
+    rows = _train(whole)
+    for stop in (1, STEPS // 2, STEPS - 1):
+        first = _trainer(config)
+        _train(first, stop)
+        saved = io.BytesIO()
+        torch.save(first.state_dict(), saved)
+        saved.seek(0)
+        second = _trainer(config)
+        second.load_state_dict(torch.load(saved, weights_only=True))
+        if _train(second) != rows[stop:] or not _same(whole.learner.state_dict(), second.learner.state_dict()):
+            return f"interrupted at step {stop} it does not end as it does undisturbed; what changes must be in `state`"
+    return ""
+
+
+def check_workers(config: TrialConfig) -> str:
+    """Two workers train what one trains, up to the rounding of float64."""
+    with double_precision():
+        alone = _trainer(config)
+        rows = _train(alone)
+        state = alone.learner.state_dict()
+    together = train_together([config], WORKERS)[0]
+    for loss, other in zip([row["loss"] for row in rows], together["losses"], strict=True):
+        if not math.isclose(loss, other, rel_tol=1e-7, abs_tol=1e-9):
+            return f"the loss is {loss} with one worker and {other} with two; all of a step is of the global batch"
+    for name, value in _flat(state).items():
+        if not _close(value, _flat(together["learner"])[name]):
+            return f"'{name}' differs between one worker and two"
+    return ""
+
+
+def check_state(config: TrialConfig) -> str:
+    """A step writes new tensors and never changes the old state in place."""
+    trainer = _trainer(config)
+    for _ in range(STEPS):
+        before = trainer.learner.state
+        copies = {name: value.clone() for name, value in before.items()}
+        versions = {name: value._version for name, value in before.items()}
+        trainer.train_step()
+        for name, value in before.items():
+            if value._version != versions[name] or not torch.equal(value.nan_to_num(), copies[name].nan_to_num()):
+                return f"the state '{name}' was changed in place; write a new tensor to step.next['{name}']"
+    return ""
+
+
+def check_settings(config: TrialConfig) -> str:
+    """Every setting of the method's own changes a loss, the state or the weights."""
+    trainer = _trainer(config)
+    rows = _train(trainer)
+    for key, field in config.recipe.fields.items():
+        if not field.metadata["changes_result"]:
+            continue
+        value = _another(field, config.method[key])
+        changed = _trainer(dataclasses.replace(config, **{key: value}))
+        if _train(changed) == rows and _same(trainer.learner.state_dict(), changed.learner.state_dict()):
+            return f"'{key}: {value}' instead of {config.method[key]} changes nothing in {STEPS} steps"
+    return ""
+
+
+def check_hidden_labels(config: TrialConfig) -> str:
+    """The labels of unlabeled images change nothing that is learned."""
+    dataset = datasets.load(config.dataset)
+    labels = dataset.labels.copy()
+    hidden = [i for i in range(len(labels)) if i not in set(dataset.labeled) | set(dataset.valid)]
+    labels[hidden] = (labels[hidden] + 1) % dataset.classes
+    learned = []
+    for data in (dataset, dataclasses.replace(dataset, labels=labels)):
+        trainer = _trainer(config, data)
+        _train(trainer)
+        learned.append(trainer.learner.state_dict())
+    return "" if _same(*learned) else "the hidden labels of unlabeled images change what is learned"
+
+
+def check_waiting(config: TrialConfig) -> str:
+    """No step reads a value back from the device, unless a part says so in `waits`."""
+    trainer = _trainer(config)
+    if any(part.waits for part in trainer.learner.method.parts):
+        return ""
+    readings = _Readings()
+    for step in range(STEPS):
+        trainer._between_steps()
+        batch = trainer._batches.at(trainer.step)
+        views, _ = trainer._views(batch)
+        with readings if step else contextlib.nullcontext():
+            trainer.learner.losses(trainer._step(batch, views))
+        trainer.train_step()
+    if readings.seen:
+        return f"a step reads values back from the device ({readings.seen[0]}); say why in `waits`, or avoid it"
+    return ""
+
+
+def check_bf16(config: TrialConfig) -> str:
+    """It stays finite in bf16."""
+    rows = _train(_trainer(dataclasses.replace(config, precision="bf16")))
+    return "" if all(math.isfinite(row["loss"]) for row in rows) else "the loss is not finite with precision: bf16"
+
+
+def check_heads(config: TrialConfig) -> str:
+    """Every extra head learns, and is averaged."""
+    trainer = _trainer(config)
+    before = {name: value.clone() for name, value in trainer.learner.model.named_parameters() if "heads." in name}
+    _train(trainer)
+    after = dict(trainer.learner.model.named_parameters())
+    averaged = dict(trainer.learner.ema_model.named_parameters())
+    for name, value in before.items():
+        if torch.equal(value, after[name]) or torch.equal(value, averaged[name]):
+            return f"the weights '{name}' of a head are never trained"
+    return ""
+
+
+CHECKS: dict[str, Callable[[TrialConfig], str]] = {
+    "training": check_training,
+    "resumption": check_resumption,
+    "state": check_state,
+    "settings": check_settings,
+    "hidden labels": check_hidden_labels,
+    "heads": check_heads,
+    "waiting": check_waiting,
+    "bf16": check_bf16,
+    "workers": check_workers,
+}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, torch computes on one thread, so that sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Within, networks are built in float64."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+class _Readings(TorchDispatchMode):
+    """Notes the operations that make a host wait for a GPU: values read back, and shapes that depend on values."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "item", "eigh", "svd")
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.__name__.partition(".")[0]
+        by_mask = name in ("index", "index_put", "index_put_", "_unsafe_index") and any(
+            isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1] or ()
+        )
+        if by_mask or any(name.startswith(waiting) or name == f"_linalg_{waiting}" for waiting in self.WAITING):
+            self.seen.append(f"{name} with a mask" if by_mask else name)
+        return function(*args, **(kwargs or {}))
+
+
+def _trainer(config: TrialConfig, dataset: Dataset | None = None) -> Trainer:
+    return Trainer(config, dataset or datasets.load(config.dataset), torch.device("cpu"))
+
+
+def _train(trainer: Trainer, until: int = STEPS) -> list[dict[str, Any]]:
+    """History rows up to a step."""
+    rows = trainer.run()
+    return list(itertools.islice(rows, until - trainer.step))
+
+
+def _another(field: dataclasses.Field, value: Any) -> Any:
+    limits = field.metadata
+    if limits["other"] is not None:
+        return limits["other"]
+    if isinstance(value, bool):
+        return not value
+    if limits["choices"]:
+        return next(choice for choice in limits["choices"] if choice != value)
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return 0.5 * value if value else min(0.5, limits["at_most"] or 0.5)
+    return value
+
+
+def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            tensors |= _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, Tensor):
+            tensors[prefix + key] = value
+    return tensors
+
+
+def _same(state: dict, other: dict) -> bool:
+    first, second = _flat(state), _flat(other)
+    return first.keys() == second.keys() and all(
+        torch.equal(value.nan_to_num(), second[name].nan_to_num()) for name, value in first.items()
+    )
+
+
+def _close(value: Tensor, other: Tensor) -> bool:
+    value, other = value.double(), other.double()
+    largest = value.nan_to_num(posinf=0, neginf=0).abs().max().item() if value.numel() else 0.0
+    return torch.allclose(value, other, rtol=0, atol=EXACT * max(1.0, largest), equal_nan=True)
+
+
+def _where(error: BaseException) -> str:
+    """`` (file:line)`` of the place that an error came from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
