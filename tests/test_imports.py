@@ -18,7 +18,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "train": {"training", "config", *LEAVES},
     "testing": {"training", "config", *LEAVES},
     "tuning": {"training", "config", *LEAVES},
-    "analysis": {"datasets", "algorithms"},
+    "analysis": {"config", "datasets", "algorithms"},
 }
 EVERYWHERE = ("errors", "settings", "plugins", "__version__")
 

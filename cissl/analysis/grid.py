@@ -47,7 +47,6 @@ FEW_VALIDATION_IMAGES = 100
 NAMES_SHOWN = 3
 ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
-BOOKKEEPING = ("dataset", "save_kimg", "keep_ckpt")  # dataset is taken apart; the others change no result
 ALIASES = {"method": "algorithm", "γ": "imbalance_ratio", "data": "name"}
 Key = tuple[tuple[str, object], ...]  # (setting, value) pairs that identify a row or a column
 
@@ -118,8 +117,8 @@ class Grid:
 
 def attributes(trial: Trial) -> dict:
     """All that may distinguish a trial: settings, the parts of the data set's name, and the planned steps."""
-    settings = {k: _hashable(v) for k, v in trial.config.items() if k not in BOOKKEEPING}
-    return settings | trial.spec | {"steps": trial.status.get("steps")}
+    named = {key: _hashable(value) for key, value in trial.settings.items() if key != "dataset"}
+    return named | trial.spec | {"steps": trial.status.get("steps")}
 
 
 def build(
@@ -201,7 +200,7 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[str]
     """One trial per config: the furthest of several records, named beside the ones that were left aside."""
     groups: dict[tuple, list[Trial]] = defaultdict(list)
     for trial in trials:
-        config = tuple(sorted((k, repr(v)) for k, v in trial.config.items() if k not in BOOKKEEPING[1:]))
+        config = tuple(sorted((key, repr(value)) for key, value in trial.settings.items()))
         groups[config, trial.provenance.get("split_hash")].append(trial)
     kept, notes = [], []
     for group in groups.values():

@@ -7,6 +7,7 @@ from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
 from cissl.analysis.selection import METRICS
 
 BOLD = "The best mean of each data setting is bold, unless trials are missing from it."
+APART = {"DISJOINT": "disjoint", "HELDOUT": "held-out validation"}
 WORDS = {"name": "data set", "valid": "validation size"}
 
 
@@ -85,7 +86,7 @@ def _unlabeled_shape(value: str | None) -> str:
     for part in (value or "").split():
         shape, _, largest = part.partition("+")
         kind, _, ratio = shape.partition("_")
-        words += ["disjoint"] if kind == "DISJOINT" else [f"γᵤ = {ratio}{' reversed' if kind == 'UREV' else ''}"]
+        words += [APART[kind]] if kind in APART else [f"γᵤ = {ratio}{' reversed' if kind == 'UREV' else ''}"]
         words += [f"M₁ = {largest}"] if largest else []
     return ", ".join(words)
 

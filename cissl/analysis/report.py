@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 from cissl.analysis import figures, formats, labels
 from cissl.analysis.curves import series_by_setting
 from cissl.analysis.figures import FIGURES, NotOnRecord
-from cissl.analysis.grid import BOOKKEEPING, METHODS, SETTING, Grid, build, dataset_name, method, order, show
+from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, method, order, show
 from cissl.analysis.results import STATES, Records, Trial, load
 from cissl.analysis.search import Search, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
@@ -70,7 +70,7 @@ def _overview(records: Records) -> str:
     ]
     hours = sum(map(_device_hours, records.trials))
     cards.append(f'<div class="card"><b>{_hours(hours)}</b>device time</div>')
-    settings = [_settings(trial) for trial in records.trials]
+    settings = [trial.settings for trial in records.trials]
     keys = list(dict.fromkeys(key for values in settings for key in values))
     shared = {key: settings[0].get(key) for key in keys if len({repr(s.get(key)) for s in settings}) == 1}
     others = [key for key in keys if key not in shared and key not in IDENTITY]
@@ -241,7 +241,7 @@ def _split_facts(provenance: dict) -> tuple[str, ...]:
 
 def _trials(records: Records, select: str) -> str:
     """The list that can be sorted and filtered."""
-    settings = [_settings(trial) for trial in records.trials]
+    settings = [trial.settings for trial in records.trials]
     keys = dict.fromkeys(key for values in settings for key in values)
     varied = [k for k in keys if k not in IDENTITY and len({repr(values.get(k)) for values in settings}) > 1]
     heads = ["trial", "method", "data", "seed", *varied, "state", "step", *METRICS, "seconds", "folder"]
@@ -275,10 +275,6 @@ def _trials(records: Records, select: str) -> str:
 def _figure_cell(trial: Trial, metric: str, select: str) -> str:
     figure = SELECTIONS[select].figure(trial.history, metric) if trial.complete else np.nan
     return '<td data-value="">–</td>' if np.isnan(figure) else f'<td data-value="{figure!r}">{figure:.2f}</td>'
-
-
-def _settings(trial: Trial) -> dict:
-    return {key: value for key, value in trial.config.items() if key not in BOOKKEEPING[1:]}
 
 
 def _value_cell(value) -> str:

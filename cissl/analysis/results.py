@@ -9,10 +9,9 @@ Roots are local folders or URIs that pyarrow's file systems understand (``s3://b
 
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -22,8 +21,12 @@ import pyarrow as pa
 import yaml
 from pyarrow import json as json_reader
 
+from cissl.algorithms.cards import find
 from cissl.analysis.store import open_store
+from cissl.config import core_fields
+from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
+from cissl.plugins import is_plugin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,12 +47,6 @@ SCALARS = (
     "loss_labeled",
     "loss_unlabeled",
     "mask_ratio",
-)
-_SPEC = re.compile(
-    r"(?P<name>[a-z][a-z0-9_-]*)"
-    r"(?:_LT_(?P<ratio>\d+(?:\.\d+)?)|_(?P<labels>N1_\d+|RAND))?"
-    r"(?:_(?P<unlabeled>U(?:LT|REV)_\d+(?:\.\d+)?))?(?:_(?P<disjoint>DISJOINT))?"
-    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<largest>\d+))?-(?P<valid>\d+)"
 )
 
 
@@ -88,6 +85,13 @@ class Trial:
     def confusion(self) -> np.ndarray:
         """Counts on the test set, (evaluations, C, C): rows true class, columns predicted."""
         return np.load(io.BytesIO(self.read("confusion.npy")))
+
+    @property
+    def settings(self) -> dict:
+        """What decides the trial's result; a setting that is younger than the record has its default."""
+        fields = _fields(self.config["algorithm"])
+        complete = {key: field.default for key, field in fields.items()} | self.config
+        return {k: v for k, v in complete.items() if k not in fields or fields[k].metadata["changes_result"]}
 
     @property
     def state(self) -> str:
@@ -142,27 +146,38 @@ class Records:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, "folder"])
 
 
-def parse_spec(spec: str) -> dict:
-    """The parts of a data set's name.
+def _fields(algorithm: str) -> dict[str, Field]:
+    """Every setting that this program knows of an algorithm; of a user's own method only those that all trials have."""
+    try:
+        return {**core_fields(), **({} if is_plugin(algorithm) else find(algorithm).fields)}
+    except UserError:  # a method of another installation
+        return dict(core_fields())
+
+
+def split_parts(name: str) -> dict:
+    """What the name of a split says, in the words of tables.
 
     Returns:
-        ``name``; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the labels (``N1_10``,
-        ``RAND``) or None; ``unlabeled``: what shapes the unlabeled images (``ULT_50``, ``UREV_50+3000 DISJOINT``) or
-        None; ``split_seed``; ``size`` (labels) and ``valid`` (validation images).
+        ``name`` of the data set; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the
+        labels (``N1_10``, ``RAND``) or None; ``unlabeled``: what shapes the unlabeled and validation images
+        (``ULT_50``, ``UREV_50+3000 DISJOINT``, ``HELDOUT``) or None; ``split_seed``; ``size`` (labels) and ``valid``
+        (validation images).
+
+    Raises:
+        UserError: it is not the name of a split.
     """
-    match = _SPEC.fullmatch(spec)
-    if match is None:
-        raise ValueError(f"'{spec}' is not a data set name such as cifar10_LT_20.1@20-1")
-    largest = f"+{match['largest']}" if match["largest"] else ""
-    unlabeled = " ".join(part for part in ((match["unlabeled"] or "") + largest, match["disjoint"]) if part)
+    spec = parse_spec(name)
+    shape = f"U{'REV' if spec.unlabeled_reversed else 'LT'}_{spec.unlabeled_ratio:.12g}" if spec.unlabeled_ratio else ""
+    largest = f"+{spec.unlabeled_largest}" if spec.unlabeled_largest else ""
+    apart = "DISJOINT" if spec.disjoint else "HELDOUT" if spec.held_out else ""
     return {
-        "name": match["name"],
-        "imbalance_ratio": None if match["ratio"] is None else float(match["ratio"]),
-        "labels": match["labels"],
-        "unlabeled": unlabeled or None,
-        "split_seed": int(match["seed"]),
-        "size": int(match["size"]),
-        "valid": int(match["valid"]),
+        "name": spec.name,
+        "imbalance_ratio": spec.imbalance_ratio,
+        "labels": f"N1_{spec.largest}" if spec.largest else "RAND" if spec.random else None,
+        "unlabeled": f"{shape}{largest} {apart}".strip() or None,
+        "split_seed": spec.seed,
+        "size": spec.size,
+        "valid": spec.valid,
     }
 
 
@@ -265,7 +280,7 @@ def read_trial(
         name=record["name"],
         sweep=record.get("sweep"),
         config=config,
-        spec=parse_spec(config["dataset"]),
+        spec=split_parts(config["dataset"]),
         read=partial(store.read, folder),
         plan=sweep,
     )

@@ -341,3 +341,21 @@ def test_trials_of_several_programs_are_pointed_out(tmp_path):
     write_trial(tmp_path, seed=2, commit="b" * 40)
     (note,) = (note for note in table(load([tmp_path]), "accuracy").notes if "versions of the program" in note)
     assert "aaaaaaaaaaaa (1), bbbbbbbbbbbb (1)" in note
+
+
+@pytest.mark.parametrize(
+    "changed", [{"keep_training_state": True}, {"save_kimg": 4.0}, {"keep_ckpt": 9}, {"sync_bn": True}]
+)
+def test_a_setting_that_changes_no_result_splits_no_row(tmp_path, changed):
+    """Nor does one that a younger program records, at the value that it had for older trials."""
+    for seed in (1, 2):
+        write_trial(tmp_path, seed=seed)
+    write_trial(tmp_path, seed=3, **changed)
+    (line,) = table(load([tmp_path]), "accuracy").sections[0]
+    assert (line.label, line.entries[0].n) == ("FixMatch", 3)
+
+
+def test_a_setting_that_changes_the_result_keeps_rows_apart_though_it_is_younger_than_the_others(tmp_path):
+    write_trial(tmp_path, seed=1)
+    write_trial(tmp_path, seed=2, sync_bn=False)
+    assert [line.entries[0].n for line in table(load([tmp_path]), "accuracy").sections[0]] == [1, 1]
