@@ -63,6 +63,9 @@ class Stream:
 class Stage:
     """A part of the training. A method with one stage declares none.
 
+    What is trained from one fresh network on to the next is a *generation*, and to all parts of the method a whole
+    training: their counts of steps, their progress and their state begin again. Without fresh stages there is one.
+
     Attributes:
         share: of the trial's steps, in (0, 1]; the stages' shares add up to 1.
         fresh: whether the stage starts from a new network, optimizer and state; else it goes on with the old ones.
@@ -167,10 +170,11 @@ class Facts:
     Attributes:
         classes, side, channels: C, pixels along one side, colours.
         width: D, features before the classifier.
-        labeled_targets: classes of the labeled images, (labeled,) int64, in the order of their positions.
+        labeled_targets: classes of the labeled images, (labeled,) int64, in the order of their positions; those that
+            `Part.extra_labeled` adds come last.
         unlabeled: N.
-        labeled_too: which unlabeled images are labeled ones as well, (N,) bool, by position.
-        steps: optimizer updates of the whole training.
+        labeled_too: which unlabeled images are labeled ones in the split as well, (N,) bool, by position.
+        steps: optimizer updates of the whole training; in a step, of its generation.
         batch: B.
         kimg_steps: updates in 1024 labeled images, a float; for settings that count images.
         dtype, device: of the network's weights, and so of a state of floats.
@@ -237,7 +241,7 @@ class Step:
     """One training step as a method sees it; training makes it, or a test with outputs of its own.
 
     Attributes:
-        number: updates made before this one, over the whole training.
+        number: updates made before this one in the whole training, or in its generation where there are several.
         stage: number of the current stage.
         stage_number, stage_steps: updates made before this one in this stage, of how many.
         facts: see `Facts`.
@@ -317,10 +321,9 @@ class Step:
 
     def labeled_terms(self, out: dict[str, Outputs]) -> dict[str, Tensor]:
         """Further terms of the labeled loss, by name; one named ``"labeled"`` takes the place of the base's."""
-        terms: dict[str, Tensor] = {}
-        for part in self.method.add_ons:
-            terms |= part.labeled_terms(self, out)
-        return terms
+        return _merged(
+            self.method.recipe.name, "terms", [part.labeled_terms(self, out) for part in self.method.add_ons]
+        )
 
     def guess(self, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         """The probabilities (U, C) that pseudo-labels are made of, without gradient."""
@@ -339,17 +342,16 @@ class Step:
 
         One named ``"unlabeled"`` takes the place of the base's, and gets the base's weight.
         """
-        terms: dict[str, Tensor] = {}
-        for part in self.method.add_ons:
-            terms |= part.unlabeled_terms(self, out, pseudo)
-        return terms
+        return _merged(
+            self.method.recipe.name, "terms", [part.unlabeled_terms(self, out, pseudo) for part in self.method.add_ons]
+        )
 
 
 class Survey(Protocol):
     """A look at the whole data set between two steps.
 
     Attributes:
-        number: updates made so far.
+        number: updates made so far, in the generation.
         stage: number of the current stage; between two stages, of the one that has ended.
         facts: see `Facts`.
     """
@@ -417,7 +419,11 @@ class Part:
         return {}
 
     def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """Unlabeled images that this stage counts as labeled: positions (n,) and classes (n,), int64."""
+        """Unlabeled images that this stage counts as labeled: positions (n,) and classes (n,), int64.
+
+        Args:
+            state: at the beginning of the stage; of a fresh one, what `between` gave.
+        """
         return None
 
     def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:

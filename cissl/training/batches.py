@@ -69,6 +69,16 @@ class Batches:
             self._labels = np.concatenate([self._labels, classes])
         self._make_samplers()
 
+    @property
+    def sets(self) -> dict[str, np.ndarray]:
+        """``"labeled"``, as in this stage, and ``"unlabeled"`` → numbers of their images, by position, (n,) int64."""
+        return {LABELED: self._labeled, UNLABELED: self._dataset.unlabeled}
+
+    @property
+    def labeled_targets(self) -> Tensor:
+        """Classes of this stage's labeled images, by position, (n,) int64, on the device."""
+        return torch.from_numpy(np.ascontiguousarray(self._labels)).to(self._device)
+
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         images, index, labels = {}, {}, {}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cissl.algorithms.contract import Stage
 from cissl.config import TrialConfig
+from cissl.errors import UserError
 from cissl.training.optim import learning_rate
 
 
@@ -13,15 +14,21 @@ from cissl.training.optim import learning_rate
 class Position:
     """Where a step stands.
 
+    A *generation* is what is trained from one fresh network on to the next: one stage or several.
+
     Attributes:
         stage: number of its stage.
         number: updates of this stage before it.
         steps: updates of this stage in all.
+        generation_number: updates of this generation before it.
+        generation_steps: updates of this generation in all.
     """
 
     stage: int
     number: int
     steps: int
+    generation_number: int
+    generation_steps: int
 
 
 class Schedule:
@@ -30,6 +37,9 @@ class Schedule:
     Args:
         config: the trial's settings.
         stages: the method's.
+
+    Raises:
+        UserError: the trial is too short to have every stage.
     """
 
     def __init__(self, config: TrialConfig, stages: Sequence[Stage]):
@@ -38,19 +48,35 @@ class Schedule:
         ends = [sum(stage.share for stage in stages[: i + 1]) for i in range(len(stages))]
         self._ends = [min(config.steps, round(end * config.steps)) for end in ends[:-1]] + [config.steps]
         self._starts = [0, *self._ends[:-1]]
+        if any(start == end for start, end in zip(self._starts, self._ends, strict=True)):
+            raise UserError(
+                f"{config.algorithm} trains in {len(stages)} stages, and {config.steps} steps do not divide into as "
+                "many: train longer",
+                key="train_kimg",
+            )
 
     def at(self, step: int) -> Position:
         """The position of a step, which is counted from 0; of the last step's successor, that of the last stage."""
         stage = next((i for i, end in enumerate(self._ends) if step < end), len(self._ends) - 1)
-        return Position(stage, step - self._starts[stage], self._ends[stage] - self._starts[stage])
+        start, end = self.generation(stage)
+        return Position(
+            stage, step - self._starts[stage], self._ends[stage] - self._starts[stage], step - start, end - start
+        )
+
+    def generation(self, stage: int) -> tuple[int, int]:
+        """First step, and step after the last, of the generation that a stage belongs to."""
+        return self._span([i for i, stage in enumerate(self.stages) if stage.fresh], stage)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: the trial's schedule, over the stages from one restart to the next."""
         if not any(stage.restart_schedule for stage in self.stages[1:]):
             return learning_rate(self._config, step)
-        here = self.at(step).stage
-        begins = [i for i, stage in enumerate(self.stages) if i == 0 or stage.restart_schedule]
-        first = max(i for i in begins if i <= here)
-        following = min((i for i in begins if i > here), default=len(self.stages))
-        start, end = self._starts[first], self._ends[following - 1]
-        return self._config.lr * math.cos(7 * math.pi / 16 * (step - start) / max(end - start, 1))
+        restarts = [i for i, stage in enumerate(self.stages) if stage.restart_schedule]
+        start, end = self._span(restarts, self.at(step).stage)
+        return self._config.lr * math.cos(7 * math.pi / 16 * (step - start) / (end - start))
+
+    def _span(self, beginnings: Sequence[int], stage: int) -> tuple[int, int]:
+        """First step, and step after the last, of the stages around `stage` from one beginning to the next."""
+        first = max((i for i in beginnings if i <= stage), default=0)
+        last = min((i for i in beginnings if i > stage), default=len(self.stages)) - 1
+        return self._starts[first], self._ends[last]

@@ -21,12 +21,14 @@ class Step(contract.Step):
 
     Args:
         learner: gives the network, the method and its state.
-        number: updates made before, over the whole training.
+        number: see the contract.
         stage, stage_number, stage_steps: see the contract.
         views: this worker's images by the views' names, (rows, channels, H, W) float.
         targets: labels of the global labeled batch.
         index: positions of the global rows by stream.
         labels: labels of the global rows of further streams.
+        trial_step: updates made before, over all generations of the trial; random numbers depend on it. By default
+            `number`, as in the first generation.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Step(contract.Step):
         stage: int = 0,
         stage_number: int | None = None,
         stage_steps: int | None = None,
+        trial_step: int | None = None,
     ):
         self.number, self.stage = number, stage
         self.stage_number = number if stage_number is None else stage_number
@@ -50,6 +53,7 @@ class Step(contract.Step):
         self.state, self.next = learner.state, {}
         self.shared, self.measured = {}, {}
         self._learner, self._views = learner, views
+        self._trial_step = number if trial_step is None else trial_step
 
     def forward(self, *views: str) -> dict[str, Outputs]:
         parts = [self._views[name] for name in views]
@@ -79,7 +83,7 @@ class Step(contract.Step):
 
     def random(self, purpose: str) -> StepDraws:
         facts = self.facts
-        return StepDraws(self._learner.config.seed, purpose, self.number, dtype=facts.dtype, device=facts.device)
+        return StepDraws(self._learner.config.seed, purpose, self._trial_step, dtype=facts.dtype, device=facts.device)
 
 
 def _outputs(logits: Tensor, features: Tensor, heads: Mapping[str, Tensor]) -> Outputs:

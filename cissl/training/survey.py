@@ -1,12 +1,13 @@
 """A look at a whole set of images between two steps, as the contract promises it to methods."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Outputs
 from cissl.augment.policy import Augmentation
-from cissl.datasets import Dataset
 from cissl.training.device import Images
 from cissl.training.distributed import gather_rows, rank, world_size
 from cissl.training.learner import Learner
@@ -16,18 +17,35 @@ ROWS = 500  # images at a time
 
 
 class Survey:
-    """See `cissl.algorithms.contract.Survey`."""
+    """See `cissl.algorithms.contract.Survey`.
+
+    Args:
+        learner, augmentation: what the images are shown to, and how.
+        images: of the whole data set.
+        sets: ``"labeled"`` and ``"unlabeled"`` → numbers of their images, by position, (n,) int64.
+        number, stage: see the contract.
+        trial_step: updates of the trial so far, over all generations; random numbers depend on it.
+    """
 
     def __init__(
-        self, learner: Learner, augmentation: Augmentation, dataset: Dataset, images: Images, number: int, stage: int
+        self,
+        learner: Learner,
+        augmentation: Augmentation,
+        images: Images,
+        sets: Mapping[str, np.ndarray],
+        *,
+        number: int,
+        stage: int,
+        trial_step: int,
     ):
         self.number, self.stage, self.facts = number, stage, learner.facts
-        self._learner, self._augmentation, self._dataset, self._images = learner, augmentation, dataset, images
+        self._learner, self._augmentation, self._images, self._sets = learner, augmentation, images, sets
+        self._trial_step = trial_step
 
     @torch.no_grad()
     def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
         """See the contract; every worker scores a share."""
-        numbers = {"labeled": self._dataset.labeled, "unlabeled": self._dataset.unlabeled}[images]
+        numbers = self._sets[images]
         parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
         logits, features, heads = zip(*parts, strict=True)
         return Outputs(
@@ -45,7 +63,7 @@ class Survey:
         padded = np.pad(wanted, (0, rows - len(wanted)), mode="edge")
         own = slice(rank(), None, world_size())
         purpose = f"survey {images} {start}"
-        random = RowRandom(self._learner.config.seed, purpose, self.number, total=rows, rows=own)
+        random = RowRandom(self._learner.config.seed, purpose, self._trial_step, total=rows, rows=own)
         views = self._augmentation.view(augment, self._images.batch(padded[own]), random)
         raw = self._learner.average_forward(views) if network == "average" else self._learner.raw_forward(views)
         logits, features, heads = raw

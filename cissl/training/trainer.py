@@ -1,13 +1,14 @@
 """The training loop: batches in, updates, evaluations; the main flow is `run` → `train_step` → `evaluate`."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cissl.algorithms.contract import Facts
+from cissl.algorithms.contract import Facts, Method
 from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
@@ -53,24 +54,15 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.confusions: list[np.ndarray] = []
         network = self._fresh_network(stage=0)
-        self.learner = Learner(config, network, self._facts(network))
-        method, facts = self.learner.method, self.learner.facts
-        self.schedule = Schedule(config, method.stages(facts))
-        self.augmentation = Augmentation(
-            config.augment,
-            dataset=dataset.name,
-            mirror=dataset.mirror,
-            shift=dataset.shift,
-            side=dataset.side,
-            channels=dataset.channels,
-            depth=config.adepth,
-            threshold=config.ath,
-            decay=config.adecay,
-            device=device,
-        )
-        uratio = method.uratio()
+        whole = self._facts(network)
+        self.schedule = Schedule(config, Method(config.recipe, config.method).stages(whole))
+        start, end = self.schedule.generation(stage=0)
+        facts = dataclasses.replace(whole, steps=end - start)
+        self.learner = Learner(config, network, facts)
+        self.augmentation = self._fresh_augmentation()
+        uratio = self.learner.method.uratio()
         self._batches = Batches(dataset, seed=config.seed, batch=config.batch, uratio=uratio, device=device)
-        self._batches.add(method.streams(facts))
+        self._batches.add(self.learner.method.streams(facts))
         self._stage = 0
         self._interval = Interval(dataset.classes, device)
         self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
@@ -101,7 +93,7 @@ class Trainer:
         at = self.schedule.at(self.step)
         return Step(
             self.learner,
-            self.step,
+            at.generation_number,
             views,
             batch.targets,
             index=batch.index,
@@ -109,25 +101,51 @@ class Trainer:
             stage=at.stage,
             stage_number=at.number,
             stage_steps=at.steps,
+            trial_step=self.step,
         )
 
     def _between_steps(self) -> None:
         """What a method does from time to time: its survey of the data, and the beginning of a new stage."""
-        at, method, facts = self.schedule.at(self.step), self.learner.method, self.learner.facts
-        survey = Survey(self.learner, self.augmentation, self.dataset, self._images, self.step, at.stage)
-        if at.stage > self._stage:
-            survey.stage = self._stage
-            carried = method.between(survey, self.learner.state)
-            if self.schedule.stages[at.stage].fresh:
-                self.learner.restart(self._fresh_network(at.stage), at.stage)
-            self.learner.state = {**self.learner.state, **carried}
-            self._enter(at.stage)
-        changed = method.periodically(at.number, survey, self.learner.state, facts)
-        self.learner.state = {**self.learner.state, **changed}
+        if self.schedule.at(self.step).stage > self._stage:
+            self._next_stage()
+        at, learner = self.schedule.at(self.step), self.learner
+        survey = self._survey(at.generation_number)
+        changed = learner.method.periodically(at.number, survey, learner.state, learner.facts)
+        learner.state = {**learner.state, **changed}
 
-    def _enter(self, stage: int) -> None:
+    def _next_stage(self) -> None:
+        """Begin the next stage, with a network, a state and rates of its own where it is a fresh one."""
+        learner, stage = self.learner, self._stage + 1
+        fresh = self.schedule.stages[stage].fresh
+        survey = self._survey(self.schedule.at(self.step - 1).generation_number + 1)
+        carried = learner.method.between(survey, learner.state)
+        self._enter(stage, carried if fresh else {**learner.state, **carried})
+        if fresh:
+            learner.restart(self._fresh_network(stage), stage)
+            self.augmentation = self._fresh_augmentation()
+        learner.state = {**learner.state, **carried}
+
+    def _enter(self, stage: int, state: Mapping[str, Tensor]) -> None:
+        """The stage's labeled images, and the facts and streams that follow from them."""
+        learner = self.learner
         self._stage = stage
-        self._batches.set_labeled(self.learner.method.extra_labeled(self.learner.state), stage)
+        self._batches.set_labeled(learner.method.extra_labeled(state), stage)
+        start, end = self.schedule.generation(stage)
+        learner.facts = dataclasses.replace(
+            learner.facts, steps=end - start, labeled_targets=self._batches.labeled_targets
+        )
+        self._batches.add(learner.method.streams(learner.facts))
+
+    def _survey(self, number: int) -> Survey:
+        return Survey(
+            self.learner,
+            self.augmentation,
+            self._images,
+            self._batches.sets,
+            number=number,
+            stage=self._stage,
+            trial_step=self.step,
+        )
 
     def _views(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ProbePolicy] | None]:
         """This worker's views of a batch, by name, and CTAugment's probes where a strong view uses it."""
@@ -212,12 +230,29 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         self.augmentation.load_state_dict(state["augmentation"])
         self._interval.load_state_dict(state["interval"])
-        self._enter(state.get("stage", 0))  # the first version had no stages
+        self._stage = state.get("stage", 0)  # the first version had no stages
+        if self._stage:
+            self._enter(self._stage, self.learner.state)
         self.history = state["history"]
         self.confusions = list(state["confusions"].numpy()) if state["confusions"] is not None else []
 
     def _random(self, purpose: str, total: int) -> RowRandom:
         return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
+
+    def _fresh_augmentation(self) -> Augmentation:
+        config, dataset = self.config, self.dataset
+        return Augmentation(
+            config.augment,
+            dataset=dataset.name,
+            mirror=dataset.mirror,
+            shift=dataset.shift,
+            side=dataset.side,
+            channels=dataset.channels,
+            depth=config.adepth,
+            threshold=config.ath,
+            decay=config.adecay,
+            device=self.device,
+        )
 
     def _fresh_network(self, stage: int) -> Classifier:
         """A network with initial weights; every stage that needs one has its own."""
