@@ -1,5 +1,7 @@
 """A training in several stages: what a fresh one starts from, and what a method sees of it."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -83,7 +85,7 @@ def test_a_fresh_stage_is_a_training_of_its_own_to_the_method(trained):
 def test_its_learning_rate_starts_over(trained):
     _, _, rates, _ = trained
     assert rates[4] == rates[0] == short_trial.SETTINGS["lr"]
-    assert all(a > b for part in (rates[:4], rates[4:]) for a, b in zip(part, part[1:]))
+    assert all(a > b for part in (rates[:4], rates[4:]) for a, b in itertools.pairwise(part))
 
 
 def test_its_network_is_new(trained):
