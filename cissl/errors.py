@@ -1,9 +1,11 @@
-"""The one exception that stands for a user's mistake, and what commands do at an early end."""
+"""The one exception that stands for a user's mistake, and how commands deal with the world around them."""
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 
 class UserError(ValueError):
@@ -33,3 +35,16 @@ def reader_has_gone() -> int:
     """What a command returns after BrokenPipeError: its reader, such as head, has seen enough, which is no failure."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds back
     return 0
+
+
+def accept_any_text(*streams: TextIO) -> None:
+    """Let streams replace characters that their encoding lacks by ``?``, so that none ends the program.
+
+    Terminals and logs that are not UTF-8 are common: ``γ`` in a table or a folder's name must not stop a sweep.
+
+    Args:
+        streams: by default stdout and stderr.
+    """
+    for stream in streams or (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -16,7 +16,7 @@ from typing import Any
 from cissl import plugins
 from cissl.algorithms.cards import Recipe, find, from_switches
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken
-from cissl.errors import UserError, nearest
+from cissl.errors import UserError, accept_any_text, nearest
 from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
 from cissl.training.trial import run_trial
@@ -31,6 +31,7 @@ SWITCHES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 complete, 1 diverged, 2 a user's mistake, 3 interrupted."""
+    accept_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

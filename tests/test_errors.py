@@ -1,10 +1,14 @@
 """What every command does at a mistake or at an early end."""
 
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cissl.tuning.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,3 +27,30 @@ def test_a_reader_that_has_seen_enough_is_no_failure(command):
     )
     process.stdout.close()
     assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "cissl.train", "--help"],
+        ["-m", "cissl.datasets", "list"],
+        ["-m", "cissl.algorithms", "cadr"],
+        [ROOT / "sweeps" / "run.py", ROOT / "sweeps" / "cifar100_lt.yaml", "--dry-run"],
+        [ROOT / "sweeps" / "run.py", ROOT / "sweeps" / "cifar100_lt.yaml", "--dry-run", "--set", "lr=γ"],
+        [ROOT / "analysis" / "tables.py", ROOT / "tests" / "analysis" / "golden" / "tiny_lt"],
+    ],
+    ids=["train", "datasets", "algorithms", "sweep", "mistake", "tables"],
+)
+def test_no_character_that_a_terminal_lacks_ends_a_command(command):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, *command], capture_output=True, cwd=ROOT, env=environment)
+    assert done.returncode == (2 if "lr=γ" in command else 0), done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"?" in done.stdout + done.stderr
+
+
+def test_the_progress_of_a_sweep_is_shown_on_any_stream():
+    raw = io.BytesIO()
+    progress = Progress(1, (1, "CPU"), stream=io.TextIOWrapper(raw, encoding="ascii"))
+    progress.say("γ = 20")
+    assert raw.getvalue() == b"? = 20\n"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from cissl import plugins
 from cissl.algorithms.cards import ADD_ON, BASE, Card, find, known
-from cissl.errors import UserError, reader_has_gone
+from cissl.errors import UserError, accept_any_text, reader_has_gone
 
 WIDTH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 2 for a name that means nothing."""
+    accept_any_text()
     parser = argparse.ArgumentParser(prog="python -m cissl.algorithms", description=__doc__)
     parser.add_argument("name", nargs="?", help="a method or a sum, such as fixmatch+darp, or ours.py:Ours")
     name = parser.parse_args(arguments).name

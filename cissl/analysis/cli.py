@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cissl.analysis.results import Records
 from cissl.analysis.selection import SELECTIONS
-from cissl.errors import UserError, reader_has_gone
+from cissl.errors import UserError, accept_any_text, reader_has_gone
 
 
 def without_plots() -> None:
@@ -55,6 +55,7 @@ def run(
     work: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 ) -> int:
     """Parse the arguments (None: the command line's), work, and turn a user's mistake into one message and code 2."""
+    accept_any_text()
     try:
         return work(parser.parse_args(arguments))
     except BrokenPipeError:

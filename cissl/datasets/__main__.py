@@ -9,7 +9,7 @@ from pathlib import Path
 from cissl.datasets import inspection, prepare, store, writing
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import load
-from cissl.errors import UserError, nearest, reader_has_gone
+from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
 """Choice on the command line → whether weak augmentation mirrors, and whether it shifts."""
@@ -17,6 +17,7 @@ WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (T
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 after a mistake of the user."""
+    accept_any_text()
     logging.basicConfig(format="%(message)s")
     options = _parser().parse_args(arguments)
     try:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cissl.errors import UserError, reader_has_gone
+from cissl.errors import UserError, accept_any_text, reader_has_gone
 from cissl.tuning import plan, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
@@ -18,6 +18,7 @@ Exit codes: 0 all trials complete, 1 some failed, 2 a mistake in the command or 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sweep file; returns the exit code."""
+    accept_any_text()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from cissl.config import TrialConfig
+from cissl.errors import accept_any_text
 
 REDRAW_S = 0.2  # terminal
 LOG_EVERY_S, LOG_AT_MOST_EVERY_S = 10.0, 300.0  # job log: from the one to the other as the sweep gets older
@@ -71,6 +72,7 @@ class Progress:
         self.total = total
         self.devices = devices
         self.stream = stream or sys.stdout
+        accept_any_text(self.stream)
         self.clock = clock
         self.live = self.stream.isatty() and os.environ.get("TERM", "") != "dumb"
         self.trials: dict[str, TrialProgress] = {}
