@@ -147,17 +147,19 @@ def _execute(source: Source) -> ModuleType:
         exec(compile(source.text, source.path, "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"{_line_of(error, source)}: {type(error).__name__}: {error}") from error
+        raise UserError(f"{place_of(error) or source.path}: {type(error).__name__}: {error}") from error
     return module
 
 
-def _line_of(error: BaseException, source: Source) -> str:
-    """``file:line`` of the last line of the user's file that an error passed through."""
-    if isinstance(error, SyntaxError) and error.filename == source.path:
-        return f"{source.path}:{error.lineno}"
-    line, trace = None, error.__traceback__
+def place_of(error: BaseException) -> str | None:
+    """``file:line`` of the last line of a user's own file that an error passed through, or None."""
+    places = {source.path for source in _sources.values()}
+    if isinstance(error, SyntaxError) and error.filename in places:
+        return f"{error.filename}:{error.lineno}"
+    place, trace = None, error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == source.path:
-            line = trace.tb_lineno
+        file = trace.tb_frame.f_code.co_filename
+        if file in places:
+            place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return source.path if line is None else f"{source.path}:{line}"
+    return place

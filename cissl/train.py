@@ -47,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     except TrialDiverged as error:
         print(f"diverged: {error}; try a smaller --lr", file=sys.stderr)
         return EXIT_FAILED
+    except Exception as error:
+        place = plugins.place_of(error)
+        if place is None:
+            raise
+        print(f"error: {place}: {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command continues from the last checkpoint, if there is one yet", file=sys.stderr)
         return EXIT_INTERRUPTED

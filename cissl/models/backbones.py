@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
+from cissl import plugins
 from cissl.models.cnn13 import CNN13
 from cissl.models.layers import Classifier
+from cissl.models.own import build_own
 from cissl.models.names import check_sizes, default_scales
 from cissl.models.resnet18 import ResNet18
 from cissl.models.wide_resnet import WideResNet
@@ -27,7 +29,7 @@ def build(
     `model(x)` gives logits (N, classes), `model.embed(x)` the features (N, width) before them.
 
     Args:
-        arch: one of `ARCHS`.
+        arch: one of `ARCHS`, or a class of a user's own such as ``ours.py:Net``, see `build_own`.
         classes: number of logits.
         side: pixels along one side of the (square) images.
         channels: of the images, 1 or 3.
@@ -40,6 +42,9 @@ def build(
     Raises:
         UserError: for an unknown `arch`, a size below 1, or images too small for the network.
     """
+    if plugins.is_plugin(arch):
+        own = {"filters": filters, "repeat": repeat, "scales": scales, "bn_decay": bn_decay}
+        return build_own(arch, side=side, channels=channels, classes=classes, seed=seed, sizes=own)
     check_sizes(arch, side=side, filters=filters, repeat=repeat, scales=scales)
     sizes = {"classes": classes, "channels": channels, "filters": filters, "bn_decay": bn_decay}
     if arch == "wrn":

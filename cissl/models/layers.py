@@ -122,19 +122,49 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
 
     def _joint_forward(self, x: Tensor, ranks: _Ranks) -> Tensor:
-        # The joint variance of equal shares is the mean of their variances plus the variance of their means
-        # (Chan et al. 1979): as accurate as two passes over the joint batch, with one exchange each way.
-        shares = ranks.gather(torch.stack(torch.var_mean(x, dim=(0, 2, 3), correction=0)))
-        variances, means = shares.unbind(dim=1)  # (ranks, C) each
-        mean = means.mean(dim=0)
-        var = variances.mean(dim=0) + means.var(dim=0, correction=0)
-        self._average(mean, var, len(shares) * x.numel() // x.shape[1])
+        mean, var, count = _joint_moments(x, ranks)
+        self._average(mean, var, count)
         scale = self.weight * torch.rsqrt(var + self.eps)
         return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
 
 
+class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """What `synchronise` makes of torch's own BatchNorm layers; parameters and buffers stay as they are."""
+
+    ranks: _Ranks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.running_mean is not None:
+            moving = self.running_mean, self.running_var
+            return F.batch_norm(x, *moving, self.weight, self.bias, False, 0.0, self.eps)
+        mean, var, count = _joint_moments(x, self.ranks)
+        if self.training and self.running_mean is not None:
+            self._average(mean.detach(), var.detach(), count)
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        x = (x - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
+        return x if self.weight is None else x * self.weight.view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _average(self, mean: Tensor, var: Tensor, count: int) -> None:
+        self.num_batches_tracked += 1
+        momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(var * (count / (count - 1)), momentum)
+
+
+def _joint_moments(x: Tensor, ranks: _Ranks) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance (C,) of each channel over all ranks' equal shares, and how many values that are."""
+    # The joint variance of equal shares is the mean of their variances plus the variance of their means
+    # (Chan et al. 1979): as accurate as two passes over the joint batch, with one exchange each way.
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    shares = ranks.gather(torch.stack(torch.var_mean(x, dim=dims, correction=0)))
+    variances, means = shares.unbind(dim=1)  # (ranks, C) each
+    var = variances.mean(dim=0) + means.var(dim=0, correction=0)
+    return means.mean(dim=0), var, len(shares) * x.numel() // x.shape[1]
+
+
 def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
-    """Let every BatchNorm2d of `model` normalise, in training mode, over the joint batch of all ranks.
+    """Let every BatchNorm of `model`, torch's own too, normalise in training mode over the joint batch of all ranks.
 
     Outputs, moving averages and gradients then equal those of one process that sees all images; parameter
     gradients do once they are summed over the ranks. CPU tensors (gloo) are welcome, which torch's own
@@ -148,6 +178,8 @@ def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> Non
     for module in model.modules():
         if isinstance(module, BatchNorm2d):
             module.ranks = ranks
+        elif type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            module.__class__, module.ranks = JointBatchNorm, ranks
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Which backbones there are and which sizes they take; needs no torch."""
 
 from cissl.errors import UserError, nearest
+from cissl.plugins import is_plugin
 
 ARCHS: tuple[str, ...] = ("wrn", "res18", "cnn13")
 # Below these a pooling or an unpadded convolution would have no pixel left.
@@ -18,6 +19,8 @@ def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int 
     Raises:
         UserError: for an unknown `arch`, a size below 1, or images too small for the network.
     """
+    if is_plugin(arch):
+        return  # seen when it is built
     if arch not in ARCHS:
         raise UserError(f"arch '{arch}' does not exist{nearest(arch, ARCHS)}", key="arch")
     for key, value in (("filters", filters), ("repeat", repeat)):

@@ -1,6 +1,7 @@
 """A trial's folder: the records that tables, curves and reports are made of.
 
-    config.json       the settings and their hash            written once
+    config.json       settings, their hash, the method       written once
+    code/             the user's own files that it runs      written once
     provenance.json   split, versions, commit, hardware      written at every start
     status.json       state, step, seconds, error            written at every evaluation
     history.jsonl     one row per evaluation                 rewritten at every evaluation
@@ -23,21 +24,31 @@ from typing import Any
 
 import numpy as np
 
+from cissl import plugins
 from cissl.config import TrialConfig
 from cissl.training.files import atomic_write, read_json, write_json, write_text
 from cissl.training.metrics import window_summaries
 
 
 def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
-    """Record the settings."""
+    """Record the settings, what the algorithm is, and the user's own code that it runs."""
+    sources = plugins.sources(config.plugins)
     values = {
         "trial_id": config.trial_id,
         "name": config.name,
         "sweep": sweep,
         "config_hash": config.hash,
         "config": config.to_dict(),
+        "title": config.recipe.title,
+        "parts": [
+            {"name": card.name, "title": card.title, "paper": card.paper, "venue": card.venue}
+            for card in config.recipe.parts
+        ],
+        "code": {source.name: source.sha256 for source in sources},
     }
     write_json(folder / "config.json", values)
+    for source in sources:
+        write_text(folder / "code" / source.name, source.text)
 
 
 def write_status(

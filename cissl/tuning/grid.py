@@ -66,6 +66,7 @@ def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialC
 def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> TrialConfig:
     """The trial with these settings; the split's keys become its `dataset`."""
     try:
+        register_plugins(source, str(values.get("algorithm", "")), str(values.get("arch", "")))
         others = not_taken(values)
         settings = {key: value for key, value in values.items() if key not in SPLIT_KEYS and key not in others}
         return TrialConfig.from_mapping(settings | {"dataset": compose_dataset(values)})
@@ -107,12 +108,18 @@ def recipes(source: Document) -> list[Recipe]:
     found = []
     for text in _named(source, "algorithm") or [TrialConfig.algorithm]:
         try:
-            for part in filter(plugins.is_plugin, text.split("+")):
-                plugins.register(part.strip(), source.folder)
+            register_plugins(source, text)
             found.append(find(text))
         except UserError:
             continue
     return found
+
+
+def register_plugins(source: Document, *texts: str) -> None:
+    """Read the files of a user's own that algorithms or backbones name, relative to the sweep file's folder."""
+    for part in (part.strip() for text in texts for part in text.split("+")):
+        if plugins.is_plugin(part):
+            plugins.register(part, source.folder)
 
 
 def known_keys(source: Document) -> dict[str, None]:

@@ -26,6 +26,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
+from cissl import plugins
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training.files import write_text
@@ -114,6 +115,7 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
         cpus=resources.cpus,
         gpus=resources.gpus,
         workers=resources.workers,
+        sources=tuple(plugins.sources(name for config in sweep.trials for name in config.plugins)),
     )
     run_trial = partial(train, job=job)
     run_trial.__name__ = sweep.name  # what the dashboard calls the processes, each of which runs many trials

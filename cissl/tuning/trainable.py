@@ -11,6 +11,7 @@ from typing import Any
 
 from ray import tune
 
+from cissl import plugins
 from cissl.config import TrialConfig
 from cissl.training.records import now, read_status
 from cissl.tuning.remote import trial_folder
@@ -41,6 +42,8 @@ class Job:
     gpus: float
     """of each worker"""
     workers: int
+    sources: tuple[plugins.Source, ...] = ()
+    """the user's own code that the trials run, which no other machine has"""
 
 
 def tune_config(config: TrialConfig) -> dict[str, str]:
@@ -60,12 +63,19 @@ def train(config: dict[str, str], job: Job) -> None:
     An exception makes Tune try again in a fresh process, which goes on from the last checkpoint. A trial that
     diverged would only diverge again, so it just ends; its record says what happened.
     """
-    trial = trial_config(config["trial"])
+    trial = _received(config["trial"], job)
     print(f"{now()}  {trial.trial_id}", flush=True)  # into this process's log, which Ray's dashboard shows
     if job.workers > 1:
         _train_with_workers(trial, job)
     else:
         _train_here(trial, job, "cuda" if job.gpus else "cpu", _report)
+
+
+def _received(settings: str, job: Job) -> TrialConfig:
+    """A trial's settings in the process that trains it, which may not have seen the user's own code yet."""
+    for source in job.sources:
+        plugins.add_source(source)
+    return trial_config(settings)
 
 
 def _train_here(
@@ -111,7 +121,7 @@ def _train_with_workers(trial: TrialConfig, job: Job) -> None:
     rows = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"trial": trial, "job": job, "rows": rows},
+        train_loop_config={**tune_config(trial), "job": job, "rows": rows},
         scaling_config=ScalingConfig(
             num_workers=job.workers,
             use_gpu=job.gpus > 0,
@@ -154,5 +164,5 @@ def _worker(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    rank = get_context().get_world_rank()
-    _train_here(config["trial"], config["job"], str(get_device()), config["rows"].put, rank)
+    rank, job = get_context().get_world_rank(), config["job"]
+    _train_here(_received(config["trial"], job), job, str(get_device()), config["rows"].put, rank)

@@ -1,0 +1,88 @@
+"""A backbone of a user's own: any `nn.Module` whose last dense layer gives the logits."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cissl import plugins
+from cissl.errors import UserError
+from cissl.models.layers import Classifier
+
+
+class OwnBackbone(Classifier):
+    """A user's network, taken apart into features and the dense layer that makes the logits.
+
+    Args:
+        network: maps images (N, channels, H, W) to logits (N, classes) by a last `nn.Linear`.
+        name: for messages.
+        classes: number of logits.
+
+    Raises:
+        UserError: it has no `nn.Linear` with that many outputs.
+    """
+
+    def __init__(self, network: nn.Module, name: str, classes: int):
+        super().__init__()
+        found = [(path, m) for path, m in network.named_modules() if isinstance(m, nn.Linear)]
+        found = [(path, layer) for path, layer in found if layer.out_features == classes]
+        if not found:
+            raise UserError(
+                f"arch '{name}' has no nn.Linear with {classes} outputs to make the logits of {classes} classes; "
+                "take the number from the argument 'classes'",
+                key="arch",
+            )
+        path, self.dense = found[-1]
+        parent = network.get_submodule(path.rpartition(".")[0])
+        setattr(parent, path.rpartition(".")[2], nn.Identity())
+        self.network = network
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+def build_own(name: str, *, side: int, channels: int, classes: int, seed: int, sizes: Mapping[str, Any]) -> Classifier:
+    """A network of the class that a name such as ``ours.py:Net`` stands for, tried on two images.
+
+    Its constructor gets those of the arguments ``classes``, ``channels``, ``side``, ``filters``, ``repeat``,
+    ``scales`` and ``bn_decay`` that it names. The global random state is seeded for the call, and then as before.
+
+    Raises:
+        UserError: the class cannot be made, or does not give logits of these images; with file and line.
+    """
+    plugin = plugins.load(name)
+    arguments = {"classes": classes, "channels": channels, "side": side, **sizes}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = plugin(**_named(plugin, arguments))
+            if not isinstance(network, nn.Module):
+                raise TypeError(f"{name} is no torch.nn.Module")
+            model = OwnBackbone(network, name, classes)
+            _try(model, name, torch.zeros(2, channels, side, side), classes)
+    except UserError:
+        raise
+    except Exception as error:
+        place = plugins.place_of(error) or name
+        raise UserError(f"arch: {place}: {type(error).__name__}: {error}", key="arch") from error
+    return model.train()
+
+
+def _named(plugin: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(plugin).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(arguments)
+    return {key: value for key, value in arguments.items() if key in parameters}
+
+
+@torch.no_grad()
+def _try(model: Classifier, name: str, images: Tensor, classes: int) -> None:
+    logits, features, _ = model.eval().outputs(images.to(model.dense.weight.dtype))
+    if logits.shape != (len(images), classes) or features.ndim != 2:
+        raise UserError(
+            f"arch '{name}': images of shape {tuple(images.shape)} give features of shape {tuple(features.shape)} "
+            f"before the last nn.Linear; they must be ({len(images)}, width)",
+            key="arch",
+        )
