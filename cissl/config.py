@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from cissl import plugins
 from cissl.algorithms.cards import Recipe, built_in, find
@@ -83,6 +83,8 @@ class TrialConfig:
 
     method: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     """the settings of the algorithm's parts, by their keys"""
+    code: ClassVar[Mapping[str, str]] = {}
+    """the user's own files that the trial runs, as they were when it was made: name → SHA-256"""
 
     def __init__(self, *, method: Mapping[str, Any] | None = None, **values: Any):
         values = {**(method or {}), **values}
@@ -98,6 +100,7 @@ class TrialConfig:
             object.__setattr__(self, key, settings[key])
         object.__setattr__(self, "method", {key: settings[key] for key in recipe.fields})
         parse_triple(self.augment, self.spec.name)
+        object.__setattr__(self, "code", {source.name: source.sha256 for source in plugins.sources(self.plugins)})
 
     def __getattr__(self, name: str) -> Any:
         """A setting of the algorithm's parts."""
@@ -133,8 +136,7 @@ class TrialConfig:
     @cached_property
     def hash(self) -> str:
         """8 hex digits of the SHA-256 of every setting that changes a result, and of the user's own code."""
-        values = {key: value for key, value in self.to_dict().items() if self._is_hashed(key, value)}
-        values |= {source.name: source.sha256 for source in plugins.sources(self.plugins)}
+        values = {key: value for key, value in self.to_dict().items() if self._is_hashed(key, value)} | self.code
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

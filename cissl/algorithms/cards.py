@@ -193,8 +193,12 @@ def from_switches(*, cap: bool, cai: bool, cadr: bool) -> Recipe:
     return find("+".join([DEFAULT_BASE, *(name for name, on in switches.items() if on)]))
 
 
-def card_of(plugin: type, name: str) -> Card:
-    """The card of a user's own method: what its class says in ``card``, completed by what can be read off it.
+def card_of(plugin: Any, name: str) -> Card:
+    """The card of a user's own method, read off its class.
+
+    The class may have a ``Settings`` dataclass, and ``title``, ``paper``, ``venue`` and ``differs`` in plain text. A
+    method that extends one of the package has the slots and the settings of that one; an add-on acts at the slots
+    whose functions it overrides.
 
     Args:
         plugin: a subclass of `cissl.algorithms.contract.Base` or `AddOn`.
@@ -204,19 +208,38 @@ def card_of(plugin: type, name: str) -> Card:
         UserError: the class is no method.
     """
     kind = getattr(plugin, "kind", None)
-    if kind not in (BASE, ADD_ON):
+    if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
         raise UserError(f"{name} is no method: derive the class from Base, AddOn or a method of cissl.algorithms")
-    inherited = getattr(plugin, "card", None)
-    own = vars(plugin).get("card")
-    given = own or inherited
-    changes: dict[str, Any] = {"name": name, "method": name}
-    if own is None:  # the parent's title and paper are not this method's
-        changes |= {"title": vars(plugin).get("title", plugin.__name__), "paper": "", "venue": "", "differs": ""}
-    if "Settings" in vars(plugin):
-        changes["settings"] = plugin.Settings
-    if given is None:
-        return Card(kind=kind, slots=SLOTS if kind == BASE else (), **changes)
-    return dataclasses.replace(given, **changes)
+    parent = _parent(plugin)
+    texts = {key: str(vars(plugin).get(key, "")) for key in ("paper", "venue", "differs")}
+    return Card(
+        name=name,
+        method=name,
+        kind=kind,
+        title=str(vars(plugin).get("title", plugin.__name__)),
+        settings=getattr(plugin, "Settings", parent.settings if parent else None),
+        slots=getattr(plugin, "slots", parent.slots if parent else SLOTS) if kind == BASE else (),
+        fills=_overridden(plugin) if kind == ADD_ON else (),
+        needs=tuple(getattr(plugin, "needs", ())),
+        reads=tuple(getattr(plugin, "reads", ())),
+        unlabeled=parent.unlabeled if parent else True,
+        short=dict(getattr(plugin, "short", {})),
+        **texts,
+    )
+
+
+def _parent(plugin: type) -> Card | None:
+    """The card of the package's method that a class extends."""
+    cards = {card.method: card for card in built_in().values()}
+    classes = (f"{parent.__module__}:{parent.__qualname__}" for parent in plugin.__mro__[1:])
+    return next((cards[name] for name in classes if name in cards), None)
+
+
+def _overridden(plugin: type) -> tuple[str, ...]:
+    """The slots whose functions an add-on has of its own."""
+    functions = {"labeled": "labeled_terms", "unlabeled": "unlabeled_terms"}
+    ours = [parent for parent in plugin.__mro__ if parent.__module__ != "cissl.algorithms.contract"]
+    return tuple(slot for slot in SLOTS if any(functions.get(slot, slot) in vars(parent) for parent in ours))
 
 
 def _parts(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from cissl import datasets
+from cissl import datasets, plugins
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import parameter_count
@@ -75,9 +75,11 @@ def run_trial(
     except TrialDiverged as error:
         run.record("diverged", str(error))
         raise
-    except Exception:
+    except Exception as error:
         with contextlib.suppress(OSError):  # of a full disk the error itself shall be heard
-            run.record("failed", traceback.format_exc())
+            place = plugins.place_of(error)
+            lines = [f"{place}: {type(error).__name__}: {error}"] if place else []
+            run.record("failed", "\n".join([traceback.format_exc().rstrip(), *lines]))
         raise
     except BaseException:  # an interruption, not an error
         run.record("stopped")

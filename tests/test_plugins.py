@@ -1,0 +1,181 @@
+"""Methods and backbones of a user's own, from the page that teaches them; without Ray."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from cissl import plugins, train
+from cissl.algorithms.cards import find
+from cissl.config import TrialConfig
+from cissl.errors import UserError
+from cissl.models.backbones import build
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
+METHOD, BACKBONE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+SHORT = (
+    "--dataset digits_LT_10.1@40-20 --filters 4 --repeat 1 --scales 2 --batch 8 --uratio 2 --bn_decay 0.9 "
+    "--ema_decay 0.9 --train_kimg 0.0625 --report_kimg 0.03125 --quiet"
+).split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder, with a function that writes a file of the user's own into it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plugins, "_sources", {})
+
+    def write(name, text):
+        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+        plugins.register(f"{name}:_", tmp_path)
+        return tmp_path / name
+
+    return write
+
+
+def run(*arguments):
+    return train.main([*SHORT, *arguments])
+
+
+def test_the_pages_method_passes_the_conformance_suite(here):
+    here("soft.py", METHOD)
+    command = [sys.executable, "-m", "cissl.testing", "soft.py:SoftFixMatch"]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("holds") == 9
+
+
+def test_the_pages_method_and_backbone_train_from_the_command_line(here, tmp_path, capsys):
+    here("soft.py", METHOD + "\n\n" + BACKBONE)
+    arguments = ["--algorithm", "soft.py:SoftFixMatch", "--arch", "soft.py:Net", "--power", "3"]
+    assert run(*arguments, "--train-dir", str(tmp_path / "out")) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    record = json.loads((folder / "config.json").read_text())
+    assert folder.name.startswith("SoftFixMatch-digits_LT_10@40-s1-")
+    assert (record["title"], record["config"]["power"]) == ("Soft FixMatch", 3.0)
+    assert record["config"]["algorithm"] == "soft.py:SoftFixMatch" and record["config"]["arch"] == "soft.py:Net"
+    assert (folder / "code" / "soft.py").read_text() == (tmp_path / "soft.py").read_text()
+    row = json.loads((folder / "history.jsonl").read_text().splitlines()[-1])
+    assert 0 < row["measured"]["weight"] < 1 and row["measured"]["weight"] == pytest.approx(row["mask_ratio"])
+
+
+def test_help_shows_the_settings_of_ones_own_method(here, capsys):
+    here("soft.py", METHOD)
+    with pytest.raises(SystemExit):
+        train.main(["--algorithm", "soft.py:SoftFixMatch", "--help"])
+    text = capsys.readouterr().out
+    assert "--power V" in text and "--confidence" not in text
+
+
+def test_a_change_of_the_file_makes_other_trials_and_touches_no_others(here):
+    here("soft.py", METHOD)
+    before = TrialConfig(algorithm="soft.py:SoftFixMatch")
+    here("soft.py", METHOD + "\n# a change\n")
+    after = TrialConfig(algorithm="soft.py:SoftFixMatch")
+    assert before.name == after.name and before.hash != after.hash
+    assert TrialConfig().hash == TrialConfig(algorithm="fixmatch").hash
+
+
+ADD_ON = """
+    from cissl.algorithms.cards import setting
+    from cissl.algorithms.contract import AddOn
+    import dataclasses
+
+    class Smooth(AddOn):
+        @dataclasses.dataclass(frozen=True, kw_only=True)
+        class Settings:
+            share: float = setting(0.1, "share of the uniform distribution", at_least=0, at_most=1)
+
+        def guess(self, step, out, probabilities):
+            share = self.settings.share
+            return (1 - share) * probabilities + share / probabilities.shape[1]
+"""
+
+
+def test_an_add_on_of_ones_own_acts_where_it_overrides(here):
+    here("mine.py", ADD_ON)
+    recipe = find("fixmatch+mine.py:Smooth")
+    assert recipe.add_ons[0].fills == ("guess",)
+    config = TrialConfig(algorithm="cap+mine.py:Smooth", **{"smooth.share": 0.2})
+    assert config.name.startswith("fixmatch_cap_Smooth-")
+    with pytest.raises(UserError, match="Supervised and Smooth do not combine"):
+        find("supervised+mine.py:Smooth")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("def broken(:", "mine.py:1: SyntaxError"),
+        ("import torch\n\n1 / 0", "mine.py:3: ZeroDivisionError"),
+        ("class Other: pass", "mine.py has no class 'Mine'"),
+        ("class Mine: pass", "mine.py:Mine is no method"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_its_line(here, tmp_path, capsys, text, message):
+    here("mine.py", text)
+    assert run("--algorithm", "mine.py:Mine", "--train-dir", str(tmp_path / "out")) == train.EXIT_USER
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_while_training_is_told_with_file_and_line(here, tmp_path, capsys):
+    path = here("mine.py", METHOD.replace("confidence**self", "confidence**step.nothing**self"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "step.nothing" in text)
+    arguments = ["--algorithm", "mine.py:SoftFixMatch", "--train-dir", str(tmp_path / "out")]
+    assert run(*arguments) == train.EXIT_FAILED
+    output = capsys.readouterr().err
+    assert f"mine.py:{line}: AttributeError" in output and "Traceback" not in output
+    (folder,) = (tmp_path / "out").iterdir()
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "failed" and "step.nothing" in status["error"]
+
+
+def test_files_and_names_that_are_not_there_are_named(here, tmp_path, capsys):
+    here("mine.py", "")
+    for name, message in (
+        ("mne.py:Mine", "mne.py: there is no such file; did you mean 'mine.py'?"),
+        ("nowhere.at.all:Mine", "cannot import nowhere.at.all"),
+        ("mine.py:", "write file.py:Name"),
+    ):
+        assert run("--algorithm", name) == train.EXIT_USER
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (BACKBONE.replace("nn.Linear(filters, classes)", "nn.Linear(filters, 7)"), "no nn.Linear with 10 outputs"),
+        (BACKBONE.replace("nn.Linear(filters,", "nn.Linear(2 * filters,"), "RuntimeError"),
+        (BACKBONE.replace("super().__init__()", "super().__init__()\n        1 / 0"), "net.py:7: ZeroDivisionError"),
+        ("class Net:\n    pass", "is no torch.nn.Module"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_refused(here, text, message):
+    here("net.py", text)
+    with pytest.raises(UserError) as error:
+        build("net.py:Net", classes=10, side=8, channels=1)
+    assert message in str(error.value) and error.value.key == "arch"
+
+
+def test_a_backbones_weights_are_a_function_of_the_seed(here):
+    here("net.py", BACKBONE)
+    torch.manual_seed(123)
+    first = build("net.py:Net", classes=10, side=8, channels=1, seed=1)
+    drawn = torch.rand(1)
+    torch.manual_seed(123)
+    assert torch.equal(drawn, torch.rand(1))  # building left the global state as it was
+    second, other = (build("net.py:Net", classes=10, side=8, channels=1, seed=seed) for seed in (1, 2))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    assert not torch.equal(first.dense.weight, other.dense.weight)
+
+
+def _environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
