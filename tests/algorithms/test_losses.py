@@ -179,3 +179,18 @@ def test_plain_threshold_keeps_equality_and_class_aware_threshold_does_not():
     for name, kept in (("fixmatch", [True, True]), ("cai", [False, True])):
         losses, _ = compute(name, weak, weak, weak, targets, prior, confidence=0.5, cai_beta=0.0)
         assert losses.pseudo.weights.tolist() == kept
+
+
+def test_of_several_strong_views_the_unlabeled_loss_is_the_mean():
+    random = torch.Generator().manual_seed(0)
+    first, second, weak = (3 * torch.randn(9, 4, generator=random) for _ in range(3))
+    method = make_method("fixmatch", confidence=0.6)
+    facts = make_facts(classes=4)
+    alone = []
+    for names, strong in ((("strong",), first), (("strong",), second), (("strong", "strong2"), first)):
+        method.base.strong_views = names
+        outputs = {"labeled": weak[:2], "weak": weak, "strong": strong, "strong2": second}
+        method.base.views = dict.fromkeys(["labeled", "weak", *names])
+        alone.append(CannedStep(method, facts, outputs, torch.tensor([0, 1])).run().unlabeled["unlabeled"])
+    assert alone[2].item() == pytest.approx((alone[0] + alone[1]).item() / 2, rel=1e-6)
+    assert alone[0] > 0 and alone[1] > 0

@@ -24,7 +24,7 @@ def unlabeled_loss(strong: Tensor, pseudo_labels: Tensor, mask: Tensor) -> Tenso
     Args:
         strong: logits of the strong views, (U, C).
         pseudo_labels: argmax of P, (U,) int64.
-        mask: pseudo-labels kept, bool (U,).
+        mask: pseudo-labels kept, bool (U,), or how much each counts, float (U,).
     """
     return torch.mean(F.cross_entropy(strong, pseudo_labels, reduction="none") * mask)
 

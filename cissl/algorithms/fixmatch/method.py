@@ -38,4 +38,5 @@ class FixMatch(Base):
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
-        return unlabeled_loss(step.strong_logits(out), pseudo.classes, pseudo.weights)
+        views = len(self.strong_views)
+        return unlabeled_loss(step.strong_logits(out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
