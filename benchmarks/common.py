@@ -58,6 +58,7 @@ def random_dataset(side: int = 32, classes: int = 10, images: int = 50_000) -> D
         test_labels=np.arange(10_000) % classes,
         mirror=True,
         shift=4,
+        content_hash="noise",
     )
 
 

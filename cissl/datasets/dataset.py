@@ -42,6 +42,9 @@ class Dataset:
     """Weak augmentation mirrors half of the images."""
     shift: int
     """Weak augmentation shifts by up to this many pixels."""
+    content_hash: str
+    """12 hexadecimal digits that stand for all images, labels, class names and the weak augmentation: a data set that
+    was prepared or imported again with other content has another one."""
 
     @property
     def classes(self) -> int:
@@ -146,6 +149,7 @@ def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
         valid=valid,
         test_images=images.test_images,
         test_labels=np.asarray(images.test_labels),
+        content_hash=images.content_hash,
     )
 
 

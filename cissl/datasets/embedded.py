@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.store import Images
+from cissl.datasets.store import Images, content_hash, npy_sha256
 
 TEST_PERCENT = 30
 
@@ -23,15 +23,15 @@ def digits() -> Images:
     images = np.round(scans[:, :64].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     labels = scans[:, 64]
     is_test = _last_of_each_class(labels, TEST_PERCENT)
-    return Images(
-        class_names=[str(digit) for digit in range(10)],
-        mirror=False,
-        shift=1,
-        train_images=images[~is_test],
-        train_labels=labels[~is_test],
-        test_images=images[is_test],
-        test_labels=labels[is_test],
-    )
+    arrays = {
+        "train_images": images[~is_test],
+        "train_labels": labels[~is_test],
+        "test_images": images[is_test],
+        "test_labels": labels[is_test],
+    }
+    seen = {"class_names": [str(digit) for digit in range(10)], "mirror": False, "shift": 1}
+    sha256_of = {name: npy_sha256(array) for name, array in arrays.items()}
+    return Images(**seen, **arrays, content_hash=content_hash(sha256_of=sha256_of, **seen))
 
 
 @functools.cache

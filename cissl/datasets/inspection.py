@@ -22,7 +22,7 @@ def report(data: Dataset) -> str:
         [
             f"{data.spec}: {data.classes} classes, {data.side}×{data.side} pixels, {data.channels} channel"
             f"{'s' if data.channels > 1 else ''}; weak augmentation {weak}",
-            f"split hash {data.split_hash}",
+            f"split hash {data.split_hash}, content hash {data.content_hash}",
             "",
             _counts_table(data),
             "",

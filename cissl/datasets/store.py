@@ -7,14 +7,19 @@
                       test_labels.npy      int64 (M,)
                       folds.npy            int64 (folds, size), only where the data set defines labeled splits
 
+The content hash of a data set stands for all that training and figures see of it. It follows from what
+``meta.json`` says, so that it is known without reading an image, and is the same for the same images prepared twice.
+
 Arrays are opened with ``mmap``: opening takes milliseconds whatever the size, and all trials of a node share
 one copy through the page cache. `cissl.datasets.writing` makes these folders.
 """
 
+import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +30,15 @@ from cissl.errors import UserError
 
 META = "meta.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "folds")
+_NEEDED = {
+    "class_names": lambda names: isinstance(names, list) and all(isinstance(name, str) for name in names),
+    "mirror": lambda mirror: isinstance(mirror, bool),
+    "shift": lambda shift: isinstance(shift, int),
+    "files": lambda files: (
+        isinstance(files, dict) and all(isinstance(facts, dict) and "sha256" in facts for facts in files.values())
+    ),
+}
+"""Key of ``meta.json`` → whether its value is one that the rest can use."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,8 @@ class Images:
     """int64 (M,)"""
     folds: np.ndarray | None = None
     """int64 (folds, size): labeled splits that the data set itself defines"""
+    content_hash: str | None = None
+    """See `content_hash`; None before the images are written"""
 
 
 def data_directory(data_dir: Path | str | None = None) -> Path:
@@ -80,14 +96,14 @@ def read_meta(name: str, data_dir: Path) -> dict:
     """What ``meta.json`` says of a prepared data set.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or lacks a part.
     """
     try:
-        meta = json.loads((data_dir / name / META).read_text())
-    except (OSError, ValueError) as error:
+        meta = json.loads((data_dir / name / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(name, data_dir, error) from error
-    if missing := {"class_names", "mirror", "shift", "files"}.difference(meta):
-        raise _damaged(name, data_dir, f"{META} has no {', '.join(sorted(missing))}")
+    if missing := [key for key, holds in _NEEDED.items() if not isinstance(meta, dict) or not holds(meta.get(key))]:
+        raise _damaged(name, data_dir, f"{META} has no sound {', '.join(missing)}")
     return meta
 
 
@@ -95,19 +111,45 @@ def open_images(name: str, data_dir: Path) -> Images:
     """A prepared data set, its arrays mapped into memory and not read.
 
     Raises:
-        UserError: its files are damaged.
+        UserError: its files are damaged, or others than those that were prepared.
     """
     meta = read_meta(name, data_dir)
-    folder = data_dir / name
+    described = {file.removesuffix(".npy"): facts for file, facts in meta["files"].items()}
     try:
         arrays = {
-            array: np.load(folder / f"{array}.npy", mmap_mode="r")
+            array: np.load(data_dir / name / f"{array}.npy", mmap_mode="r")
             for array in ARRAYS
-            if array != "folds" or (folder / "folds.npy").exists()
+            if array != "folds" or "folds" in described
         }
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(name, data_dir, error) from error
-    return Images(class_names=meta["class_names"], mirror=meta["mirror"], shift=meta["shift"], **arrays)
+    for array, found in arrays.items():
+        wanted = described.get(array, {})
+        if [*found.shape] != wanted.get("shape") or found.dtype.name != wanted.get("dtype"):
+            raise _damaged(name, data_dir, f"{array}.npy is not the array that {META} describes")
+    seen = {setting: meta[setting] for setting in ("class_names", "mirror", "shift")}
+    sha256_of = {array: described[array]["sha256"] for array in arrays}
+    return Images(**seen, **arrays, content_hash=content_hash(sha256_of=sha256_of, **seen))
+
+
+def content_hash(*, sha256_of: Mapping[str, str], class_names: list[str], mirror: bool, shift: int) -> str:
+    """12 hexadecimal digits that stand for all that training and figures see of a data set.
+
+    Args:
+        sha256_of: SHA-256 of the ``.npy`` file of each array.
+        class_names: what the labels mean.
+        mirror: whether weak augmentation mirrors.
+        shift: pixels by which weak augmentation shifts.
+    """
+    seen = {"arrays": dict(sha256_of), "class_names": class_names, "mirror": mirror, "shift": shift}
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def npy_sha256(array: np.ndarray) -> str:
+    """SHA-256 of the ``.npy`` file that the array would be written to."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return hashlib.sha256(file.getbuffer()).hexdigest()
 
 
 def _damaged(name: str, data_dir: Path, error: Exception | str) -> UserError:

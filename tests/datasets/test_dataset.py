@@ -1,12 +1,13 @@
 """Loading: the embedded digits, prepared folders, folds, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from cissl.datasets import load, store, writing
+from cissl.datasets import embedded, load, store, writing
 from cissl.errors import UserError
 
 
@@ -89,6 +90,34 @@ def test_the_hash_follows_the_indices():
     assert load(names[0]).split_hash == hashes[0] and len(hashes[0]) == 12
 
 
+def test_the_content_hash_follows_everything_that_training_sees(tmp_path):
+    def hash_of(name, **changes):
+        (tmp_path / name).mkdir()
+        writing.write(tmp_path / name, replace(tiny(), **changes), {"source": name})
+        return load(f"{name}.1@6-3", tmp_path).content_hash
+
+    first = hash_of("first")
+    assert len(first) == 12 and hash_of("again") == first and load("first.2@9-1", tmp_path).content_hash == first
+    one_pixel, one_label = tiny().train_images, tiny().test_labels
+    one_pixel[7, 3, 2, 1] ^= 1
+    one_label[0] = 1
+    others = [
+        hash_of("pixel", train_images=one_pixel),
+        hash_of("label", test_labels=one_label),
+        hash_of("names", class_names=["a", "b", "c"]),
+        hash_of("mirror", mirror=False),
+        hash_of("shift", shift=3),
+        hash_of("folds", folds=np.array([[5, 1, 0]])),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+
+
+def test_embedded_and_prepared_data_of_one_content_have_one_hash(tmp_path):
+    (tmp_path / "copy").mkdir()
+    writing.write(tmp_path / "copy", embedded.digits(), {})
+    assert load("copy.1@40-1", tmp_path).content_hash == load("digits.1@40-1").content_hash
+
+
 def test_prepared_images_are_mapped_and_found_by_argument_or_environment(prepared, monkeypatch):
     data = load("tiny.1@6-3", prepared)
     assert isinstance(data.images, np.memmap)
@@ -128,6 +157,11 @@ def test_a_split_that_the_data_cannot_fill_names_spec_and_class(prepared):
         load("tiny_LT_2.1@21-1", prepared)
 
 
+def _with_meta(folder, **changes):
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps({**meta, **changes}))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -135,6 +169,15 @@ def test_a_split_that_the_data_cannot_fill_names_spec_and_class(prepared):
         lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUMPY"),
         lambda folder: (folder / "meta.json").write_text("{"),
         lambda folder: (folder / "meta.json").write_text(json.dumps({})),
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        lambda folder: (folder / "meta.json").write_bytes(b"\xff\xfe{"),
+        lambda folder: (folder / "meta.json").write_text("[" * 100_000),
+        lambda folder: _with_meta(folder, files={}),
+        lambda folder: _with_meta(folder, files={"train_images.npy": 3}),
+        lambda folder: _with_meta(folder, class_names=3),
+        lambda folder: np.save(folder / "test_images.npy", np.zeros((3, 8, 8, 1), np.uint8)),
+        lambda folder: np.save(folder / "test_labels.npy", np.zeros(3)),
+        lambda folder: (folder / "train_labels.npy").write_bytes(b""),
     ],
 )
 def test_damaged_folders_are_refused_with_the_mend(prepared, damage):
