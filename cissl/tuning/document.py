@@ -1,6 +1,8 @@
 """A YAML file whose every value knows the line that it stands in."""
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,15 @@ from typing import Any
 import yaml
 
 from cissl.errors import UserError
+from cissl.tuning import scalars
+from cissl.tuning.mistakes import Mistakes
 
 At = tuple[str | int, ...]
 """Where a value stands: the keys and list positions that lead to it."""
 
 SHOWN = 60  # characters of a value that an error message repeats
+MOST_VALUES = 100_000
+MERGE = "<<"
 
 
 @dataclass
@@ -73,7 +79,8 @@ def read(path: Path) -> Document:
     """The file's values.
 
     Raises:
-        UserError: it cannot be read, is not YAML, is not a mapping, or gives a key twice.
+        UserError: it cannot be read, is not YAML, is not a mapping, gives a key twice, or has a word that YAML reads in
+            a way of its own.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -87,56 +94,139 @@ def read(path: Path) -> Document:
         return _document(text, path)
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(path, text, error) from None
-    except yaml.YAMLError as error:  # an unprintable character: it has a position, but no line
-        raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path}:{line}: not YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise UserError(f"{path}: nested too deeply") from None
 
 
 def parse_value(text: str, place: str) -> Any:
-    """A YAML value that was given on the command line."""
+    """A value as a file would have it, from the command line.
+
+    Raises:
+        UserError: it is not YAML, or YAML reads something in it in a way of its own.
+    """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"{place}: '{text}' is not a YAML value") from None
+        with _loader(text) as loader:
+            root = loader.get_single_node()
+            return None if root is None else _Values(lambda node: place, {}).of(root)
+    except (yaml.YAMLError, RecursionError):
+        raise UserError(f"{place}: '{_shown(text)}' is not a YAML value") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Gives every word without quotes one tag, so that its meaning is decided in `scalars` alone."""
+
+    yaml_implicit_resolvers: dict = {}
+
+
+WORD = "!word"
+TEXT, LIST, MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+_Loader.add_implicit_resolver(WORD, re.compile(""), None)
+
+
+@contextlib.contextmanager
+def _loader(text: str) -> Iterator[_Loader]:
+    loader = _Loader(text)
+    try:
+        yield loader
+    finally:
+        loader.dispose()
 
 
 def _document(text: str, path: Path) -> Document:
-    loader = yaml.SafeLoader(text)
-    try:
+    with _loader(text) as loader:
         root = loader.get_single_node()
         if root is None:
             raise UserError(f"{path}: the file is empty")
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path}:{_line(root)}: a sweep file is a mapping of keys such as 'settings:' and 'grid:'")
         places: dict[At, str] = {(): str(path)}
-        return Document(_plain(loader, root, (), path, places), places, path.parent)
-    finally:
-        loader.dispose()
+        return Document(_Values(lambda node: f"{path}:{_line(node)}", places).of(root), places, path.parent)
 
 
-def _plain(loader: yaml.SafeLoader, node: yaml.Node, at: At, file: Path, places: dict[At, str]) -> Any:
-    """The node as plain Python, with the line of everything in it noted in `places`."""
-    if at:
-        places[at] = f"{file}:{_line(node)}"
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(loader, child, (*at, i), file, places) for i, child in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    values: dict[str, Any] = {}
-    for key_node, child in node.value:
-        key = key_node.value
-        where = f"{file}:{_line(key_node)}"
-        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-            shown = key if isinstance(key, str) else "a list or mapping"
-            raise UserError(f"{where}: {shown}: a key must be plain text")
-        if key in values:
-            raise UserError(
-                f"{where}: {key}: given twice, first in line {places[(*at, key)].rpartition(':')[2]}", key=key
-            )
-        values[key] = _plain(loader, child, (*at, key), file, places)
-        places[(*at, key)] = where  # a block's own mark is its first line below the key
-    return values
+class _Values:
+    """YAML's nodes as plain Python.
+
+    Args:
+        where: what a message calls a node's place.
+        places: gets the place of every value.
+    """
+
+    def __init__(self, where: Callable[[yaml.Node], str], places: dict[At, str]):
+        self.where, self.places = where, places
+        self._mistakes = Mistakes()
+        self._count = 0
+
+    def of(self, root: yaml.Node) -> Any:
+        """The root's value.
+
+        Raises:
+            UserError: the mistakes in it.
+        """
+        value = self._value(root, ())
+        self._mistakes.tell()
+        return value
+
+    def _value(self, node: yaml.Node, at: At) -> Any:
+        if at:
+            self.places[at] = self.where(node)
+        self._count += 1
+        if self._count > MOST_VALUES:  # aliases of aliases make billions out of ten lines
+            raise UserError(f"{self.where(node)}: more than {MOST_VALUES} values")
+        if node.tag not in (WORD, TEXT, LIST, MAPPING):
+            self._note(node, at, f"the tag {_shown_tag(node.tag)} has no meaning here; leave it out")
+        elif isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*at, i)) for i, child in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at)
+        elif node.tag == TEXT:
+            return node.value
+        else:
+            try:
+                return scalars.read(node.value)
+            except ValueError as error:
+                self._note(node, at, error)
+        return None
+
+    def _mapping(self, node: yaml.MappingNode, at: At) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key_node, child in node.value:
+            key = self._key(key_node)
+            if key is None:
+                continue
+            if key in values:
+                first = self.places[(*at, key)].rpartition(":")[2]
+                self._mistakes.add(
+                    UserError(f"{self.where(key_node)}: {key}: given twice, first in line {first}", key=key)
+                )
+                continue
+            values[key] = self._value(child, (*at, key))
+            self.places[(*at, key)] = self.where(key_node)  # a block's own mark is its first line below the key
+        return values
+
+    def _key(self, node: yaml.Node) -> str | None:
+        shown, key = "a list or mapping", None
+        if isinstance(node, yaml.ScalarNode):
+            shown, key = node.value, node.value
+            if node.tag != TEXT:
+                try:
+                    key = scalars.read(node.value)
+                except ValueError:
+                    key = None
+        if key == MERGE and node.tag == WORD:
+            self._mistakes.add(UserError(f"{self.where(node)}: {MERGE}: nothing is merged here; write the keys out"))
+        elif not isinstance(key, str) or node.tag not in (WORD, TEXT):
+            self._mistakes.add(UserError(f"{self.where(node)}: {_shown(shown)}: a key must be plain text"))
+        else:
+            return key
+        return None
+
+    def _note(self, node: yaml.Node, at: At, message: object) -> None:
+        key = next((step for step in reversed(at) if isinstance(step, str)), None)
+        shown = f"'{key}: {_shown(node.value)}': " if key and isinstance(node.value, str) else f"{key}: " if key else ""
+        self._mistakes.add(UserError(f"{self.where(node)}: {shown}{message}", key=key))
 
 
 def _line(node: yaml.Node) -> int:
@@ -149,6 +239,10 @@ def _syntax_error(path: Path, text: str, error: yaml.MarkedYAMLError) -> UserErr
     hint = "; indent with spaces, YAML allows no tabs" if "\t" in line[: mark.column + 1] else ""
     shown = f": '{line.strip()[:SHOWN]}'" if line.strip() else ""
     return UserError(f"{path}:{mark.line + 1}{shown}: not YAML: {error.problem}{hint}")
+
+
+def _shown_tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!")
 
 
 def _others(path: Path) -> str:

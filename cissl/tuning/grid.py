@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cissl import plugins
@@ -11,8 +11,10 @@ from cissl.algorithms.cards import Recipe, find
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken, unknown_setting
 from cissl.errors import UserError, nearest
 from cissl.tuning.document import At, Document
+from cissl.tuning.mistakes import Mistakes
 
 SPLIT_KEYS = ("imbalance_ratio", "labeled_size", "valid_size")
+DECISIVE = ("dataset", "algorithm")  # whether another setting is right depends on these
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 Origin = dict[str, At]
@@ -31,15 +33,17 @@ class Axis:
         return dict.fromkeys(self.keys, (*self.at, row))
 
 
-def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialConfig, Origin]]:
+def expand(source: Document, params: Mapping[str, Any]) -> list[tuple[TrialConfig, Origin]]:
     """Every combination of the grid, the last axis fastest, with `params` of a search beside it.
 
     Raises:
-        UserError: a mistake in settings or grid, with its line; or two combinations that are the same trial.
+        UserError: mistakes in settings or grid, each with its line; or two combinations that are the same trial.
     """
-    settings = _settings(source)
-    axes = read_axes(source)
+    mistakes = Mistakes()
+    settings, axes = mistakes.attempt(read_settings, source), mistakes.attempt(read_axes, source)
+    mistakes.tell()
     _require_once(source, [settings, *({key: axis.at for key in axis.keys} for axis in axes), _searched(source)])
+    trials: list[tuple[TrialConfig, Origin]] = []
     seen: dict[str, dict[str, Any]] = {}
     for rows in itertools.product(*(range(len(axis.rows)) for axis in axes)):
         values = {key: source.get(at) for key, at in settings.items()} | dict(params)
@@ -48,34 +52,62 @@ def expand(source: Document, params: Mapping[str, Any]) -> Iterator[tuple[TrialC
         for axis, row in zip(axes, rows, strict=True):
             chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
             origin |= axis.origin(row)
-        config = make_trial(source, values | chosen, origin)
+        config = mistakes.attempt(make_trial, source, values | chosen, origin)
+        if config is None:
+            continue
         # Points of an axis that differ in settings of other algorithms alone are one trial of this algorithm.
         others = not_taken(values | chosen)
         chosen = {key: value for key, value in chosen.items() if key not in others}
         if others and seen.get(config.trial_id) == chosen:
             continue
         if config.trial_id in seen:
-            raise source.error(
-                axes[-1].at if axes else ("grid",),
-                f"{_words(chosen)} is the same trial as {_words(seen[config.trial_id])}; every trial must be another",
+            message = (
+                f"{_words(chosen)} is the same trial as {_words(seen[config.trial_id])}; every trial must be another"
             )
+            mistakes.add(source.error(axes[-1].at if axes else ("grid",), message))
+            continue
         seen[config.trial_id] = chosen
-        yield config, origin
+        trials.append((config, origin))
+    mistakes.tell()
+    return trials
 
 
 def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> TrialConfig:
-    """The trial with these settings; the split's keys become its `dataset`."""
+    """The trial with these settings; the split's keys become its `dataset`.
+
+    Raises:
+        UserError: each setting that is wrong, with its line.
+    """
     try:
         register_plugins(source, str(values.get("algorithm", "")), str(values.get("arch", "")))
         others = not_taken(values)
-        settings = {key: value for key, value in values.items() if key not in SPLIT_KEYS and key not in others}
-        return TrialConfig.from_mapping(settings | {"dataset": compose_dataset(values)})
     except UserError as error:
         raise source.error(blamed(error.key, origin), error) from None
+    settings = {key: value for key, value in values.items() if key not in (*SPLIT_KEYS, "dataset", *others)}
+    mistakes = Mistakes()
+    try:
+        settings["dataset"] = compose_dataset(values, held_out="search" in source.values)
+    except UserError as error:
+        mistakes.add(source.error(blamed(error.key, origin), error))
+    while True:
+        try:
+            config = TrialConfig.from_mapping(settings)
+            break
+        except UserError as error:
+            mistakes.add(source.error(blamed(error.key, origin), error))
+            if error.key not in settings or error.key in DECISIVE:
+                break
+            del settings[error.key]  # its default stands in, to see whether the others are right
+    mistakes.tell()
+    return config
 
 
-def compose_dataset(values: Mapping[str, Any]) -> str:
+def compose_dataset(values: Mapping[str, Any], *, held_out: bool) -> str:
     """The split's full name: `dataset` with its placeholders filled, or made of a data set's name and the split's keys.
+
+    Args:
+        values: the trial's settings.
+        held_out: settings are chosen by validation images: a split that is made here has none that is labeled.
 
     Raises:
         UserError: a key is missing, has a value without meaning, or would have no effect.
@@ -96,7 +128,7 @@ def compose_dataset(values: Mapping[str, Any]) -> str:
             key="dataset",
         )
     ratio = parts.get("imbalance_ratio")
-    tail = "" if ratio is None else "_LT_{imbalance_ratio}"
+    tail = ("" if ratio is None else "_LT_{imbalance_ratio}") + ("_HELDOUT" if held_out else "")
     return _fill(dataset + tail + ".{seed}@{labeled_size}-{valid_size}", parts, given=[])
 
 
@@ -170,7 +202,10 @@ def read_axes(source: Document) -> list[Axis]:
     grid = source.values.get("grid", {})
     if not isinstance(grid, dict):
         raise source.error(("grid",), "the grid is a mapping from settings to lists of values")
-    return [_axis(source, name, rows) for name, rows in grid.items()]
+    mistakes = Mistakes()
+    axes = [mistakes.attempt(_axis, source, name, rows) for name, rows in grid.items()]
+    mistakes.tell()
+    return axes
 
 
 def blamed(key: str | None, origin: Origin) -> At:
@@ -186,6 +221,8 @@ def _axis(source: Document, name: str, rows: Any) -> Axis:
     keys = tuple(key.strip() for key in name.split(","))
     for key in keys:
         require_setting(source, at, key)
+        if keys.count(key) > 1:
+            raise source.error(at, f"'{key}' stands twice in one axis; name it once")
     if not isinstance(rows, list):
         raise source.error(at, f"the values of an axis are a list, such as [{rows}]")
     if not rows:
@@ -200,12 +237,15 @@ def _axis(source: Document, name: str, rows: Any) -> Axis:
     return Axis(at, keys, tuple(map(tuple, rows)))
 
 
-def _settings(source: Document) -> Origin:
+def read_settings(source: Document) -> Origin:
+    """Where each fixed setting stands."""
     settings = source.values.get("settings", {})
     if not isinstance(settings, dict):
         raise source.error(("settings",), "the settings are a mapping from names to values")
+    mistakes = Mistakes()
     for key in settings:
-        require_setting(source, ("settings", key), key)
+        mistakes.attempt(require_setting, source, ("settings", key), key)
+    mistakes.tell()
     return {key: ("settings", key) for key in settings}
 
 
@@ -233,7 +273,7 @@ def _check_parts(parts: Mapping[str, Any]) -> None:
         )
     for key, least in (("labeled_size", 1), ("valid_size", 1), ("seed", 0)):
         value = parts.get(key, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
             raise UserError(f"{key} must be a whole number of at least {least}", key=key)
 
 

@@ -13,6 +13,7 @@ from cissl.datasets.dataset import EMBEDDED
 from cissl.datasets.store import data_directory, is_prepared
 from cissl.errors import UserError
 from cissl.models.names import check_sizes
+from cissl.tuning.mistakes import Mistakes
 from cissl.tuning.sweep_file import Sweep
 
 STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving average, momentum
@@ -32,6 +33,8 @@ class DataFacts:
     side: int
     channels: int
     prepared: bool
+    valid_labeled: int
+    """validation images that are labeled too; not known, hence 0, where the data are not prepared"""
 
 
 def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = True) -> dict[str, DataFacts]:
@@ -41,16 +44,32 @@ def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = Tru
         need_prepared: False counts labels from the catalog where a known data set is not prepared yet.
 
     Raises:
-        UserError: a data set is unknown or missing, or a class cannot fill the split; with the line in the sweep file.
+        UserError: a data set is unknown or missing, a class cannot fill the split, or a search would choose by images
+            that its trials are trained on; with the line in the sweep file.
     """
-    facts: dict[str, DataFacts] = {}
+    mistakes = Mistakes()
+    facts: dict[str, DataFacts | None] = {}
     for config in sweep.trials:
         if config.dataset not in facts:
+            facts[config.dataset] = None
             try:
                 facts[config.dataset] = _facts(config.spec, data_dir, need_prepared)
+                if sweep.search:
+                    _require_held_out(config.spec, facts[config.dataset].valid_labeled)
             except UserError as error:
-                raise sweep.error(config, error) from None
+                mistakes.add(sweep.error(config, error))
+    mistakes.tell()
     return facts
+
+
+def _require_held_out(spec: DatasetSpec, valid_labeled: int) -> None:
+    if valid_labeled:
+        held_out = dataclasses.replace(spec, held_out=True)
+        raise UserError(
+            f"{valid_labeled} of the {spec.valid} validation images of {spec} are labeled, so a search would choose by "
+            f"images that it trains on; write _HELDOUT before the split's seed, as in {held_out}",
+            key="dataset",
+        )
 
 
 def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
@@ -59,11 +78,13 @@ def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
     Raises:
         UserError: a network that the images are too small for; with the line in the sweep file.
     """
-    for config in sweep.trials:
+    mistakes = Mistakes()
+    for config, _ in sweep.checked:
         try:
             check_sizes(config.arch, side=facts[config.dataset].side, **_sizes(config))
         except UserError as error:
-            raise sweep.error(config, error) from None
+            mistakes.add(sweep.error(config, error))
+    mistakes.tell()
 
 
 def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
@@ -178,7 +199,7 @@ def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> Dat
         data = load(spec, data_dir)
     except UserError as error:
         raise UserError(str(error), key=_at_fault(spec, data_dir) if there else "dataset") from None
-    return DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True)
+    return DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True, data.valid_labeled)
 
 
 def _at_fault(spec: DatasetSpec, data_dir: Path | None) -> str:
@@ -206,7 +227,7 @@ def _from_catalog(spec: DatasetSpec) -> DataFacts:
     except UserError as error:
         raise UserError(f"{spec}: {error}", key="labeled_size") from None
     counts = splits.class_counts(labels[labeled], known.classes).tolist()
-    return DataFacts(counts, known.classes, known.side, CHANNELS, False)
+    return DataFacts(counts, known.classes, known.side, CHANNELS, False, 0)
 
 
 def _shown(counts: Sequence[int]) -> str:

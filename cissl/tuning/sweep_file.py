@@ -8,16 +8,18 @@ settings:                             # what all trials share: any setting of a 
   valid_size: 1                       #   default 1
   seed: 1                             #   of the split and of training; default 1
                                       # or is written whole: dataset: "cifar10_LT_20.{seed}@20-1"
+                                      # with a search, validation images are taken from those without a label (_HELDOUT)
 grid:                                 # every combination; settings joined by commas move together
   algorithm: [fixmatch, cadr]
   imbalance_ratio, labeled_size: [[20, 20], [50, 50]]
   seed: [1, 2, 3]
 search:                               # instead of a grid, or around it: every candidate runs the whole grid
-  space: {lr: {loguniform: [0.01, 0.1]}, confidence: {choice: [0.9, 0.95]}, adepth: {int: [1, 3]}}
+  space: {lr: {loguniform: [0.01, 0.1]}, confidence: {choice: [0.9, 0.95]}, batch: {int: [8, 64, 8]}}
   metric: valid_accuracy              #   and is judged by its trials' mean (or valid_gmean)
   trials: 20                          #   candidates
   sampler: tpe                        #   or random
   seed: 0
+                                      #   int: [lowest, highest], or [lowest, highest, step]
   asha: {grace_kimg: 4, reduction_factor: 3}   # optional: weak trials end early (learning rates follow the full length)
 resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
 concurrency: 2                        # trials at a time; default: as many as fit
@@ -25,17 +27,20 @@ data_dir: /shared/data                # prepared data sets; default: $ML_DATA, e
 """
 
 import dataclasses
+import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cissl.config import KIMG, TrialConfig
+from cissl.config import KIMG, TrialConfig, core_fields
 from cissl.errors import UserError, nearest
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
-from cissl.tuning.grid import Origin, blamed, expand, known_keys, read_axes, require_setting
+from cissl.tuning.grid import SPLIT_KEYS, Origin, blamed, expand, known_keys, read_axes, require_setting
+from cissl.tuning.mistakes import Mistakes
 
 TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir")
 RESOURCES = ("cpus", "gpus", "workers")
@@ -44,8 +49,12 @@ ASHA_KEYS = ("grace_kimg", "reduction_factor")
 METRICS = ("valid_accuracy", "valid_gmean")
 SAMPLERS = ("tpe", "random")
 RANGES = ("uniform", "loguniform", "int", "choice")
+CONTINUOUS = ("uniform", "loguniform")
 FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
 SMOKE_STEPS = 3
+MOST_CHECKED = 2000  # trials at the corners of a search's space
+LONGEST_NAME = 100  # of a sweep, in bytes; file systems allow 255 for a folder's
+ASKED = ("dataset", "seed", *SPLIT_KEYS)  # what a search is about, not what it may change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +73,8 @@ class Dimension:
 
     kind: str
     values: tuple[Any, ...]
+    step: int = 1
+    """between the whole numbers of an ``int`` range"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +118,8 @@ class Sweep:
     search: Search | None
     planned: list[tuple[TrialConfig, Origin]]
     """the grid's trials; with a search, those of some candidates at its corners, which stand for all"""
+    checked: list[tuple[TrialConfig, Origin]]
+    """the same; with a search, those at all of its corners, if they are not too many"""
 
     @property
     def trials(self) -> list[TrialConfig]:
@@ -118,12 +131,19 @@ class Sweep:
         return math.prod(len(axis.rows) for axis in read_axes(self.source))
 
     def candidate(self, params: dict[str, Any]) -> list[TrialConfig]:
-        """The trials of one candidate of the search: the grid with these settings."""
-        return [config for config, _ in expand(self.source, params)]
+        """The trials of one candidate of the search: the grid with these settings.
+
+        Raises:
+            UserError: they cannot be, although the corners of the space can.
+        """
+        trials = expand(self.source, params)
+        for config, _ in trials:
+            _check_trial(self, config)
+        return [config for config, _ in trials]
 
     def error(self, config: TrialConfig, error: UserError) -> UserError:
         """A mistake that came up for one of the trials, with the line that is to blame."""
-        origin = next(origin for planned, origin in self.planned if planned == config)
+        origin = next(origin for known, origin in self.checked if known == config)
         return self.source.error(blamed(error.key, origin), error)
 
 
@@ -134,27 +154,42 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         overrides: texts ``key=value`` that replace what the file says; a list makes a grid axis.
 
     Raises:
-        UserError: any mistake in the file or the overrides, with file, line, key, value and the mend.
+        UserError: the mistakes in the file and the overrides, each with its file, line, key, value and the way out.
     """
     source = document.read(path)
+    mistakes = Mistakes()
     for override in overrides:
-        _override(source, override)
-    _require_known(source, (), TOP_KEYS)
-    search = _search(source)
-    corners = [{}] if search is None else _corners(search.space)
-    sweep = Sweep(
-        name=_name(source, path),
-        path=path,
-        source=source,
-        resources=_resources(source),
-        concurrency=_number(source, ("concurrency",), None, whole=True, at_least=1),
-        data_dir=_data_dir(source),
-        search=search,
-        planned=[trial for params in corners for trial in expand(source, params)],
+        mistakes.attempt(_override, source, override)
+    mistakes.attempt(_require_known, source, (), TOP_KEYS)
+    mistakes.tell()
+    search = mistakes.attempt(_search, source)
+    settings = dict(
+        name=mistakes.attempt(_name, source, path),
+        resources=mistakes.attempt(_resources, source),
+        concurrency=mistakes.attempt(_concurrency, source),
+        data_dir=mistakes.attempt(_data_dir, source),
     )
-    for config, origin in sweep.planned:
-        _check_trial(sweep, config, origin)
+    planned, checked = mistakes.attempt(_trials, source, search) or ([], [])
+    mistakes.tell()
+    sweep = Sweep(path=path, source=source, search=search, planned=planned, checked=checked, **settings)
+    for config, _ in checked:
+        mistakes.attempt(_check_trial, sweep, config)
+    mistakes.attempt(_check_space, sweep)
+    mistakes.tell()
     return sweep
+
+
+def _trials(source: Document, search: Search | None) -> tuple[list, list]:
+    """See `Sweep.planned` and `Sweep.checked`."""
+    if search is None:
+        planned = expand(source, {})
+        return planned, planned
+    planned = [trial for params in _some_corners(search.space) for trial in expand(source, params)]
+    grid_size = math.prod(len(axis.rows) for axis in read_axes(source))
+    corners = math.prod(len(dimension.values) for dimension in search.space.values())
+    if grid_size * corners > MOST_CHECKED:
+        return planned, planned
+    return planned, [trial for params in _all_corners(search.space) for trial in expand(source, params)]
 
 
 def smoke(sweep: Sweep) -> Sweep:
@@ -164,10 +199,11 @@ def smoke(sweep: Sweep) -> Sweep:
         kimg = SMOKE_STEPS * config.batch / KIMG
         short = dataclasses.replace(config, train_kimg=kimg, report_kimg=kimg, save_kimg=kimg)
         first.setdefault((config.algorithm, config.spec.name), (short, origin))
-    return dataclasses.replace(sweep, name=f"{sweep.name}-smoke", search=None, planned=list(first.values()))
+    trials = list(first.values())
+    return dataclasses.replace(sweep, name=f"{sweep.name}-smoke", search=None, planned=trials, checked=trials)
 
 
-def _check_trial(sweep: Sweep, config: TrialConfig, origin: Origin) -> None:
+def _check_trial(sweep: Sweep, config: TrialConfig) -> None:
     workers = sweep.resources.workers
     if config.batch % workers:
         raise sweep.source.error(
@@ -185,13 +221,53 @@ def _check_trial(sweep: Sweep, config: TrialConfig, origin: Origin) -> None:
         )
 
 
+def _check_space(sweep: Sweep) -> None:
+    """See that what lies between the bounds of a range can be, where the bounds themselves can.
+
+    A setting's own limits are an interval, so that only whole numbers and what several workers share are left to see.
+    """
+    mistakes = Mistakes()
+    for key, dimension in sweep.search.space.items() if sweep.search else ():
+        at = ("search", "space", key)
+        low, high = dimension.values[0], dimension.values[-1]
+        if dimension.kind in CONTINUOUS and isinstance(_taken(sweep, key), int):
+            message = f"{key} is a whole number, and {dimension.kind} gives fractions; write int: [{low:g}, {high:g}]"
+            mistakes.add(sweep.source.error(at, message))
+        if key == "batch" and dimension.kind == "int" and dimension.step % sweep.resources.workers:
+            mistakes.add(sweep.source.error(at, _batches_to_share(dimension, sweep.resources.workers)))
+    mistakes.tell()
+
+
+def _taken(sweep: Sweep, key: str) -> Any:
+    """A setting's value as a trial has it."""
+    settings = (config.to_dict() for config in sweep.trials)
+    return next((values[key] for values in settings if key in values), None)
+
+
+def _batches_to_share(batches: Dimension, workers: int) -> str:
+    step = math.lcm(batches.step, workers)
+    low, high = batches.values
+    low = -(-low // workers) * workers
+    high = low + (high - low) // step * step
+    way_out = f"write int: [{low}, {high}, {step}]" if high > low else "write choice: […]"
+    return f"the range has batches that {workers} workers cannot share evenly; {way_out}"
+
+
 def _name(source: Document, path: Path) -> str:
     name = source.values.get("name", path.stem)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.+-]*", name):
+    if not isinstance(name, str):
+        raise source.error(("name",), "the name of a sweep is text; put it in quotes")
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise source.error(
             ("name",), "the name of a sweep is the name of a folder: letters, digits, '_', '-', '.' and '+'"
         )
+    if len(name.encode()) > LONGEST_NAME:
+        raise source.error(("name",), f"the name of a sweep is the name of a folder, of at most {LONGEST_NAME} letters")
     return name
+
+
+def _concurrency(source: Document) -> int | None:
+    return _number(source, ("concurrency",), None, whole=True, at_least=1)
 
 
 def _data_dir(source: Document) -> Path | None:
@@ -225,14 +301,17 @@ def _search(source: Document) -> Search | None:
     space = source.values["search"].get("space")
     if not isinstance(space, dict) or not space:
         raise source.error(("search",), "a search needs a space, such as space: {lr: {loguniform: [0.01, 0.1]}}")
-    return Search(
-        space={key: _dimension(source, key) for key in space},
-        metric=_metric(source),
-        trials=_number(source, ("search", "trials"), 20, whole=True, at_least=1),
-        sampler=_choice(source, ("search", "sampler"), SAMPLERS),
-        seed=_number(source, ("search", "seed"), 0, whole=True, at_least=0),
-        asha=_asha(source),
+    mistakes = Mistakes()
+    settings = dict(
+        space={key: mistakes.attempt(_dimension, source, key) for key in space},
+        metric=mistakes.attempt(_metric, source),
+        trials=mistakes.attempt(partial(_number, whole=True, at_least=1), source, ("search", "trials"), 20),
+        sampler=mistakes.attempt(_choice, source, ("search", "sampler"), SAMPLERS),
+        seed=mistakes.attempt(partial(_number, whole=True, at_least=0), source, ("search", "seed"), 0),
+        asha=mistakes.attempt(_asha, source),
     )
+    mistakes.tell()
+    return Search(**settings)
 
 
 def _asha(source: Document) -> Asha | None:
@@ -253,6 +332,8 @@ def _asha(source: Document) -> Asha | None:
 def _dimension(source: Document, key: str) -> Dimension:
     at = ("search", "space", key)
     require_setting(source, at, key)
+    if reason := _not_searchable(key):
+        raise source.error(at, reason)
     given = source.get(at)
     if not isinstance(given, dict) or len(given) != 1:
         raise source.error(
@@ -263,35 +344,71 @@ def _dimension(source: Document, key: str) -> Dimension:
     if kind not in RANGES:
         raise source.error(at, f"unknown range '{kind}'{nearest(kind, RANGES)}")
     if kind == "choice":
-        if not isinstance(values, list) or not values:
-            raise source.error(at, "the choices are a list of at least one value")
-        return Dimension(kind, tuple(values))
-    return Dimension(kind, _bounds(source, at, kind, values))
+        return Dimension(kind, _choices(source, at, values))
+    return _range(source, at, kind, values)
 
 
-def _bounds(source: Document, at: At, kind: str, values: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(value) for value in values)  # float: YAML reads 1e-4 as text
-    except (TypeError, ValueError):
-        raise source.error(at, "a range is a list of two numbers, [lowest, highest]") from None
+def _not_searchable(key: str) -> str | None:
+    """Why candidates that differ in this setting could not be compared; None where they can."""
+    if key in ASKED:
+        return (
+            f"candidates with another {key} would be trained and judged on other images, so that their figures could "
+            "not be compared; make it an axis of the grid, which every candidate runs"
+        )
+    if key == "report_kimg":
+        return "candidates with another report_kimg would be judged at other moments; give it under 'settings'"
+    if key in core_fields() and not core_fields()[key].metadata["changes_result"]:
+        return f"{key} changes no result, so there is nothing to search; give it under 'settings'"
+    return None
+
+
+def _choices(source: Document, at: At, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, list) or not values:
+        raise source.error(at, "the choices are a list of at least one value")
+    for number, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise source.error((*at, number), "a choice is a single value")
+        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:number]):
+            raise source.error((*at, number), "the choice stands here twice; every choice must be another")
+    return tuple(values)
+
+
+def _range(source: Document, at: At, kind: str, values: Any) -> Dimension:
+    form = "[lowest, highest]" + (" or [lowest, highest, step]" if kind == "int" else "")
+    if not (
+        isinstance(values, list)
+        and len(values) in ((2, 3) if kind == "int" else (2,))
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    ):
+        raise source.error(at, f"a range is a list of two numbers, {form}")
+    low, high = values[:2]
     if not low < high:
         raise source.error(at, "the first bound must be below the second")
     if kind == "loguniform" and low <= 0:
         raise source.error(at, "a logarithmic range needs bounds above 0")
-    if kind == "int":
-        if low != int(low) or high != int(high):
-            raise source.error(at, "the bounds of an int range are whole numbers")
-        return int(low), int(high)
-    return low, high
+    if kind in CONTINUOUS:
+        return Dimension(kind, (float(low), float(high)))
+    if any(value != int(value) for value in values):
+        raise source.error(at, "an int range is made of whole numbers")
+    low, high, step = (int(value) for value in (*values, 1)[:3])
+    if step < 1 or (high - low) % step:
+        raise source.error(at, f"a step of {step} does not lead from {low} to {high}")
+    return Dimension(kind, (low, high), step)
 
 
-def _corners(space: dict[str, Dimension]) -> list[dict[str, Any]]:
+def _some_corners(space: dict[str, Dimension]) -> list[dict[str, Any]]:
     """Candidates that together try every bound and every choice once."""
     length = max(len(dimension.values) for dimension in space.values())
     return [
         {key: dimension.values[min(i, len(dimension.values) - 1)] for key, dimension in space.items()}
         for i in range(length)
     ]
+
+
+def _all_corners(space: dict[str, Dimension]) -> Iterator[dict[str, Any]]:
+    """Candidates with every combination of bounds and choices."""
+    for values in itertools.product(*(dimension.values for dimension in space.values())):
+        yield dict(zip(space, values, strict=True))
 
 
 def _metric(source: Document) -> str:
@@ -325,8 +442,9 @@ def _number(
         return default
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and value != int(value)):
         raise source.error(at, f"{at[-1]} must be a {'whole ' if whole else ''}number")
+    value = int(value) if whole else value
     if at_least is not None and not value >= at_least:
         raise source.error(at, f"{at[-1]} must be at least {at_least}")
     if above is not None and not value > above:
@@ -342,14 +460,13 @@ def _require_group(source: Document, at: At, known: tuple[str, ...]) -> None:
 
 
 def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
+    mistakes = Mistakes()
     for key in source.get(at):
         if key not in known:
-            hint = (
-                "; it belongs under 'settings' or 'grid'"
-                if not at and key in known_keys(source)
-                else nearest(key, known)
-            )
-            raise source.error((*at, key), f"unknown key '{key}'{hint}")
+            misplaced = not at and key in known_keys(source)
+            hint = "; it belongs under 'settings' or 'grid'" if misplaced else nearest(key, known)
+            mistakes.add(source.error((*at, key), f"unknown key '{key}'{hint}"))
+    mistakes.tell()
 
 
 def _override(source: Document, text: str) -> None:

@@ -1,13 +1,15 @@
 """What a sweep file may say, and what each mistake in one is answered with."""
 
+import re
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from cissl import datasets
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.tuning import cli, sweep_file
+from cissl.tuning import cli, scalars, sweep_file
 
 GOOD = """\
 settings:
@@ -130,6 +132,8 @@ def test_smoke_takes_each_algorithm_on_each_data_set_for_three_steps(load):
 
 SEARCH = "settings: {dataset: digits, labeled_size: 40, valid_size: 50}\nsearch:\n  space:\n    lr: "
 
+RUNS = "\nsettings: {dataset: digits.1@40-1}"  # what a file needs that is right but for one thing
+
 MISTAKES = {
     "unknown top key": (
         "setting:\n  lr: 0.1",
@@ -225,11 +229,17 @@ MISTAKES = {
         "settings: {dataset: digits.1@40-1}\ngrid:\n  algorithm: [cadr, cap+cai+cadr]",
         "algorithm cap+cai+cadr is the same trial as algorithm cadr",
     ),
-    "unknown resource": ("resources: {cpu: 1}", "study.yaml:1: 'cpu: 1': unknown key 'cpu'; did you mean 'cpus'?"),
-    "data folder": ("data_dir: [a]", "study.yaml:1: 'data_dir: ['a']': data_dir is the path of a folder"),
-    "negative resource": ("resources: {cpus: -1}", "study.yaml:1: 'cpus: -1': cpus must be above 0"),
-    "fractional CPUs": ("resources: {cpus: 1.5}", "cpus above 1 must be whole"),
-    "workers that share a GPU": ("resources: {gpus: 0.5, workers: 2}", "workers of one trial cannot share a GPU"),
+    "unknown resource": (
+        "resources: {cpu: 1}" + RUNS,
+        "study.yaml:1: 'cpu: 1': unknown key 'cpu'; did you mean 'cpus'?",
+    ),
+    "data folder": ("data_dir: [a]" + RUNS, "study.yaml:1: 'data_dir: ['a']': data_dir is the path of a folder"),
+    "negative resource": ("resources: {cpus: -1}" + RUNS, "study.yaml:1: 'cpus: -1': cpus must be above 0"),
+    "fractional CPUs": ("resources: {cpus: 1.5}" + RUNS, "cpus above 1 must be whole"),
+    "workers that share a GPU": (
+        "resources: {gpus: 0.5, workers: 2}" + RUNS,
+        "workers of one trial cannot share a GPU",
+    ),
     "uneven workers": (
         "settings: {dataset: digits.1@40-1, batch: 16}\nresources:\n  workers: 3",
         "study.yaml:3: 'workers: 3': a batch of 16 cannot be divided evenly among 3 workers",
@@ -242,9 +252,12 @@ MISTAKES = {
         "settings: {dataset: digits.1@40-1}\nresources: {cpus: 4096}",
         "study.yaml:2: 'resources: …': a trial wants 1 × (4096 CPUs and",
     ),
-    "concurrency of nothing": ("concurrency: 0", "study.yaml:1: 'concurrency: 0': concurrency must be at least 1"),
-    "name with a slash": ("name: a/b", "study.yaml:1: 'name: a/b': the name of a sweep is the name of a folder"),
-    "search without space": ("search: {trials: 3}", "a search needs a space"),
+    "concurrency of nothing": (
+        "concurrency: 0" + RUNS,
+        "study.yaml:1: 'concurrency: 0': concurrency must be at least 1",
+    ),
+    "name with a slash": ("name: a/b" + RUNS, "study.yaml:1: 'name: a/b': the name of a sweep is the name of a folder"),
+    "search without space": ("search: {trials: 3}" + RUNS, "a search needs a space"),
     "unknown range": (
         SEARCH + "{logunifrm: [1, 2]}",
         "study.yaml:4: 'logunifrm: [1, 2]': unknown range 'logunifrm'; did you",
@@ -258,7 +271,7 @@ MISTAKES = {
     ),
     "too little validation data": (
         "settings: {dataset: digits, labeled_size: 40}\nsearch:\n  metric: valid_gmean\n  space: {lr: {choice: [0.1]}}",
-        "study.yaml:3: 'metric: valid_gmean': digits.1@40-1 has 1 validation images, too few",
+        "study.yaml:3: 'metric: valid_gmean': digits_HELDOUT.1@40-1 has 1 validation images, too few",
     ),
     "tab": ("settings:\n\tlr: 0.1", "study.yaml:2: 'lr: 0.1': not YAML: found character '\\t'"),
     "open bracket": ("grid:\n  seed: [1, 2\nsettings: {}", "study.yaml:3: 'settings: {}': not YAML: "),
@@ -267,8 +280,86 @@ MISTAKES = {
     "key that is a number": ("settings:\n  3: 4", "study.yaml:2: 3: a key must be plain text"),
     "code": ("name: !!python/object/apply:os.system ['true']", "study.yaml:1"),
     "endless": ("grid: &a [*a]", "study.yaml: nested too deeply"),
+    "aliases of aliases": (
+        "a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+        "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+        "e: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]",
+        "study.yaml:1: more than 100000 values",
+    ),
+    "unknown tag on a list": (
+        "settings: {dataset: digits.1@40-1}\ngrid:\n  seed: !range [1, 5]",
+        "study.yaml:3: seed: the tag !range has no meaning here",
+    ),
+    "unknown tag on a mapping": ("grid: !include {seed: [1]}", "study.yaml:1: grid: the tag !include has no meaning"),
+    "known tag on text": (
+        "settings:\n  lr: !!int fast",
+        "study.yaml:2: 'lr: fast': the tag !!int has no meaning here; leave it out",
+    ),
+    "merge key": ("settings: &a {lr: 0.1}\ngrid:\n  <<: *a", "study.yaml:3: <<: nothing is merged here"),
+    "octal": ("settings:\n  seed: 010", "study.yaml:2: 'seed: 010': 010 is a number that begins with 0"),
+    "base 60": ("grid:\n  lr: [1:30]", "study.yaml:2: 'lr: 1:30': 1:30 is a number to the base 60"),
+    "hexadecimal": ("settings:\n  seed: 0x1F", "study.yaml:2: 'seed: 0x1F': 0x1F is a number that is not decimal"),
+    "infinite": (
+        "search: {space: {batch: {int: [8, .inf]}}}",
+        "study.yaml:1: 'int: .inf': .inf is not a finite number",
+    ),
+    "yes": ("settings:\n  cap_ema: yes", "study.yaml:2: 'cap_ema: yes': YAML reads yes as true; write true, or 'yes'"),
+    "no as a key": ("settings:\n  no: 1", "study.yaml:2: no: a key must be plain text"),
+    "a date that is none": (
+        "settings:\n  dataset: digits.1@40-1\n  batch: 2024-13-45",
+        "study.yaml:3: 'batch: 2024-13-45': batch must be a whole number, not '2024-13-45'",
+    ),
+    "too large": ("settings:\n  seed: 1" + 5000 * "0", "the number is too large; the largest is 9223372036854775807"),
+    "joined key twice": (
+        "settings: {dataset: digits.1@40-1}\ngrid:\n  'lr, lr': [[0.1, 0.01]]",
+        "study.yaml:3: 'lr, lr: [[0.1, 0.01]]': 'lr' stands twice in one axis",
+    ),
+    "name that no folder can have": ("name: " + 300 * "a" + RUNS, "a folder, of at most 100 letters"),
+    "name that is a number": (
+        "name: 2024" + RUNS,
+        "study.yaml:1: 'name: 2024': the name of a sweep is text; put it in",
+    ),
+    "choice twice": (SEARCH + "{choice: [0.1, 1e-1]}", "study.yaml:4: 'choice: 0.1': the choice stands here twice"),
+    "fractions of a whole number": (
+        SEARCH + "{choice: [0.1]}\n    batch: {uniform: [8, 64]}",
+        "study.yaml:5: 'batch: …': batch is a whole number, and uniform gives fractions; write int: [8, 64]",
+    ),
+    "batches that workers cannot share": (
+        SEARCH + "{choice: [0.1]}\n    batch: {choice: [8, 65]}\nresources: {workers: 2}",
+        "a batch of 65 cannot be divided evenly among 2 workers",
+    ),
+    "batches between that workers cannot share": (
+        SEARCH + "{choice: [0.1]}\n    batch: {int: [8, 64]}\nresources: {workers: 2}",
+        "study.yaml:5: 'batch: …': the range has batches that 2 workers cannot share evenly; write int: [8, 64, 2]",
+    ),
+    "a step that leads nowhere": (
+        SEARCH + "{choice: [0.1]}\n    batch: {int: [8, 64, 3]}",
+        "study.yaml:5: 'int: [8, 64, 3]': a step of 3 does not lead from 8 to 64",
+    ),
+    "networks that exist at some corners alone": (
+        SEARCH + "{choice: [0.1, 0.2]}\n    scales: {choice: [9, 2]}\n    arch: {choice: [res18, wrn]}",
+        "study.yaml:5: 'scales: …': scales is 9; images of 8 pixels",
+    ),
+    "a search for the best seed": (
+        "settings: {dataset: digits, labeled_size: 40, valid_size: 50}\nsearch:\n  space:\n    seed: {int: [1, 9]}",
+        "study.yaml:4: 'seed: …': candidates with another seed would be trained and judged on other images",
+    ),
+    "a search for the best moment": (
+        SEARCH + "{choice: [0.1]}\n    report_kimg: {uniform: [1, 2]}",
+        "study.yaml:5: 'report_kimg: …': candidates with another report_kimg would be judged at other moments",
+    ),
+    "a search that changes nothing": (
+        SEARCH + "{choice: [0.1]}\n    keep_ckpt: {int: [1, 3]}",
+        "study.yaml:5: 'keep_ckpt: …': keep_ckpt changes no result",
+    ),
+    "validation images that are labeled": (
+        "settings:\n  dataset: digits_LT_20.1@21-200\nsearch: {space: {lr: {choice: [0.1]}}}",
+        "study.yaml:2: 'dataset: digits_LT_20.1@21-200': 12 of the 200 validation images of digits_LT_20.1@21-200 are "
+        "labeled, so a search would choose by images that it trains on; write _HELDOUT before the split's seed, as in "
+        "digits_LT_20_HELDOUT.1@21-200",
+    ),
     "not text": (b"\xff\xfe\x00", "study.yaml: not UTF-8 text"),
-    "control character": ("name: a\x07b", "study.yaml: not YAML: unacceptable character"),
+    "control character": ("name: a\x07b", "study.yaml:1: not YAML: unacceptable character"),
 }
 
 
@@ -283,6 +374,101 @@ def test_a_mistake_is_one_message_with_exit_code_2(mistake, tmp_path, monkeypatc
     assert message in err
     assert len(err.splitlines()) == 1 and "Traceback" not in err
     assert not (tmp_path / "results").exists()
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(load):
+    with pytest.raises(UserError) as error:
+        load(
+            """
+            resources: {cpu: 1}
+            concurrency: 0
+            settings:
+              dataset: digits
+              labeled_size: 40
+              lr: -1
+              batch: many
+            grid:
+              algorithm: [fixmach, cadr, cad]
+            """
+        )
+    lines = str(error.value).splitlines()
+    assert sorted(int(line.partition("study.yaml:")[2].partition(":")[0]) for line in lines) == [2, 3, 7, 8, 10, 10]
+    with pytest.raises(UserError) as error:
+        load("settings:\n  lr: 010\n  wd: 1:30\n  lr: 1\n  5: 1\ngrid: !x [1]")
+    assert len(str(error.value).splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("5e-4", 5e-4), ("1e1", 10.0), ("+1E-3", 1e-3), (".5", 0.5), ("-2.", -2.0), ("7", 7), ("-3", -3), ("0", 0),
+        ("1_000", 1000), ("00.5", 0.5), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("2024-01-31", "2024-01-31"), ("12:30:45.1.2", "12:30:45.1.2"), ("2024_01", "2024_01"), ("=", "="), ("y", "y"),
+        ("1e", "1e"), (".", "."), ("1.2.3", "1.2.3"), ("d.d.d", "d.d.d"), ("1,5", "1,5"),
+    ],
+)  # fmt: skip
+def test_a_word_means_what_a_person_reads(text, value):
+    read = scalars.read(text)
+    assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    "010 -07 0_8 0o17 0x1F 0b11 1:30 190:20:30 1:30.5 yes No ON off .inf -.INF .nan 1e400 1e-400 "
+    "9223372036854775808".split(),
+)
+def test_a_word_that_yaml_reads_otherwise_is_refused(text):
+    with pytest.raises(ValueError, match="YAML|decimal|number|small"):
+        scalars.read(text)
+
+
+def test_quotes_make_text_of_any_word(load):
+    assert load("name: 'no'" + RUNS).name == "no"
+    assert load("name: !!str 010" + RUNS).name == "010"
+    assert load("name: 2024-01-31" + RUNS).name == "2024-01-31"
+
+
+@pytest.mark.parametrize("override", ["lr=010", "seed=[1:30]", "seed=2024-02-31", "lr=!x 1", "lr={a: 1, a: 2}", "lr=["])
+def test_an_override_is_read_as_the_file_is(load, override):
+    with pytest.raises(UserError, match=f"^--set {re.escape(override)}: "):
+        load(GOOD.replace("  lr: 5e-2\n", ""), override)
+
+
+def test_the_same_number_is_right_wherever_a_number_is(load):
+    sweep = load(
+        """
+        settings: {dataset: digits, labeled_size: 4e1, valid_size: 5e1, imbalance_ratio: 1e1}
+        grid: {seed: [1e0]}
+        search:
+          space: {lr: {loguniform: [1e-3, 1e-1]}, batch: {int: [8e0, 16]}}
+          trials: 1e1
+          asha: {grace_kimg: 1e-1}
+        resources: {gpus: 5e-1, workers: 1e0}
+        concurrency: 2e0
+        """
+    )
+    assert sweep.trials[0].dataset == "digits_LT_10_HELDOUT.1@40-50"
+    assert (sweep.search.trials, sweep.search.asha.grace_kimg, sweep.search.space["batch"].values) == (10, 0.1, (8, 16))
+    assert (sweep.resources, sweep.concurrency) == (sweep_file.Resources(None, 0.5, 1), 2)
+
+
+def test_a_search_has_validation_images_without_a_label(load):
+    text = "settings: {dataset: digits, labeled_size: 40, valid_size: 50, imbalance_ratio: 20}"
+    assert load(text).trials[0].dataset == "digits_LT_20.1@40-50"
+    search = load(text + "\nsearch: {space: {lr: {choice: [0.1]}}}")
+    (candidate,) = search.candidate({"lr": 0.1})
+    assert search.trials[0].dataset == candidate.dataset == "digits_LT_20_HELDOUT.1@40-50"
+    assert datasets.load(candidate.dataset).valid_labeled == 0
+
+
+def test_a_candidate_that_cannot_be_is_refused_even_if_the_corners_can(load):
+    sweep = load(
+        "settings: {dataset: digits, labeled_size: 40, valid_size: 50}\n"
+        "search: {space: {batch: {int: [8, 64, 2]}}}\nresources: {workers: 2}"
+    )
+    assert sweep.candidate({"batch": 10})[0].batch == 10
+    with pytest.raises(UserError, match="a batch of 9 cannot be divided"):
+        sweep.candidate({"batch": 9})
 
 
 def test_a_file_that_is_not_there_suggests_those_that_are(tmp_path, capsys):
