@@ -206,6 +206,10 @@ class Facts:
     def kimg_steps(self) -> float:
         return 1024 / self.batch
 
+    def steps_of(self, length: float) -> int:
+        """A length in steps, which is given in steps, or below 1 as a share of the training."""
+        return round(length * self.steps if length < 1 else length)
+
     def full(self, shape: Sequence[int], value: float) -> Tensor:
         """A float tensor for a state."""
         return torch.full(tuple(shape), value, dtype=self.dtype, device=self.device)

@@ -1,0 +1,79 @@
+"""DARP: Distribution Aligning Refinery of Pseudo-labels (Kim et al., NeurIPS 2020)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import AddOn, Facts, Outputs, Step
+from cissl.algorithms.darp.refinery import filtered, solve, target_counts
+from cissl.algorithms.maths.tables import put_rows
+from cissl.errors import UserError
+
+
+class DARP(AddOn):
+    """Pseudo-labels come from a table over all unlabeled images, refined so that the classes have assumed counts.
+
+    State:
+        darp.table: the latest prediction of every unlabeled image, (N, C).
+        darp.refined: the table as it was last refined, (N, C).
+    """
+
+    waits = "the solver asks whether its roots are found"
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        self._check(facts)
+        uniform = facts.full((facts.unlabeled, facts.classes), 1 / facts.classes)
+        return {"darp.table": uniform, "darp.refined": uniform}
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        settings, index = self.settings, step.index["unlabeled"]
+        table = step.next["darp.table"] = put_rows(step.state["darp.table"], index, probabilities)
+        length = max(1, step.facts.steps_of(settings.epoch))
+        epoch, batch = divmod(step.number, length)
+        if epoch <= step.facts.steps_of(settings.warm) // length:
+            return probabilities
+        refined = step.state["darp.refined"]
+        if batch % settings.num_iter == 0:
+            counts = self._target_counts(step.facts)
+            confident = filtered(table, counts, settings.alpha)
+            refined, unsolved = solve(confident, counts, rounds=settings.iter_t, tolerance=settings.tol)
+            step.next["darp.refined"] = refined
+            step.measured["darp.unsolved"] = unsolved
+        return refined[index]
+
+    def _target_counts(self, facts: Facts) -> Tensor:
+        """q, (C,) float32."""
+        shares = self.settings.shares
+        known = facts.labeled_counts if shares == "labeled" else torch.tensor(_numbers(shares), device=facts.device)
+        return target_counts(known, facts.unlabeled)
+
+    def _check(self, facts: Facts) -> None:
+        """Refuse class counts that cannot be reached, before training."""
+        shares = self.settings.shares
+        if shares != "labeled" and len(_numbers(shares)) != facts.classes:
+            raise UserError(
+                f"darp.shares has {len(_numbers(shares))} numbers for {facts.classes} classes: give one for each",
+                key="darp.shares",
+            )
+        counts = self._target_counts(facts).tolist()
+        if min(counts) <= 0:
+            raise UserError(
+                f"DARP needs a share above 0 for every class, and class {counts.index(min(counts))} has no labeled "
+                "image: use a split that has some of each, or say in darp.shares how frequent the classes are",
+                key="darp.shares",
+            )
+
+
+def _numbers(shares: str) -> list[float]:
+    try:
+        numbers = [float(number) for number in shares.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise UserError(
+            "darp.shares must be 'labeled' or numbers above 0 with commas between, such as 0.5,0.3,0.2, "
+            f"not '{shares}'",
+            key="darp.shares",
+        )
+    return numbers
