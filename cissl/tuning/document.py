@@ -19,6 +19,7 @@ At = tuple[str | int, ...]
 SHOWN = 60  # characters of a value that an error message repeats
 MOST_VALUES = 100_000
 MERGE = "<<"
+FLAG = "--set "  # how the place of a value begins that does not come from the file
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Document:
     """path → ``file.yaml:12``, or ``--set key=value``"""
     folder: Path = Path()
     """the file's own: what other files' names in it are relative to"""
+    written: str = ""
+    """the file's text"""
 
     def place(self, path: At) -> str:
         """Where the value at `path` was written, or else the innermost thing around it."""
@@ -62,11 +65,19 @@ class Document:
         if isinstance(group, dict):
             group.pop(path[-1], None)
 
+    def text(self) -> str:
+        """The file as it was written; with values that were put into it, as YAML that reads back the same."""
+        changes = [place for place in dict.fromkeys(self.places.values()) if place.startswith(FLAG)]
+        if not changes:
+            return self.written
+        values = yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True, width=120)
+        return f"# {self.places[()]} with {' '.join(changes)}\n\n{values}"
+
     def error(self, path: At, message: object) -> UserError:
         """The mistake at `path`, with its file, line, key and value."""
         place = self.place(path)
         keys = [step for step in path if isinstance(step, str)]
-        if not keys or place.startswith("--set"):  # that place shows key and value itself
+        if not keys or place.startswith(FLAG):  # that place shows key and value itself
             return UserError(f"{place}: {message}")
         try:
             value = self.get(path)
@@ -143,7 +154,7 @@ def _document(text: str, path: Path) -> Document:
         if not isinstance(root, yaml.MappingNode):
             raise UserError(f"{path}:{_line(root)}: a sweep file is a mapping of keys such as 'settings:' and 'grid:'")
         places: dict[At, str] = {(): str(path)}
-        return Document(_Values(lambda node: f"{path}:{_line(node)}", places).of(root), places, path.parent)
+        return Document(_Values(lambda node: f"{path}:{_line(node)}", places).of(root), places, path.parent, text)
 
 
 class _Values:

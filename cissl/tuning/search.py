@@ -3,10 +3,13 @@
 A candidate's value is the mean, over its trials, of the metric's mean over the last ten evaluations. Candidates are
 kept in ``search.json``, their values come from the trials' own records, and what Optuna draws is a function of the
 seed, the candidate's number and what was known by then. So a search that is run again goes on with the same candidates.
+Those that lie outside a space that was changed stay in the file, and come back when the space holds them again.
 """
 
 import collections
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,9 +17,12 @@ from typing import Any
 import optuna
 
 from cissl.config import TrialConfig
-from cissl.training.files import read_json, write_json
+from cissl.errors import UserError
+from cissl.training.files import write_json
 from cissl.training.records import read_history, read_status
-from cissl.tuning.sweep_file import Dimension, Sweep
+from cissl.tuning import scalars
+from cissl.tuning.halving import Halving
+from cissl.tuning.sweep_file import Dimension, Sweep, same_value
 
 FILE = "search.json"
 WINDOW = 10  # evaluations, as in the tables
@@ -43,14 +49,50 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
         return optuna.distributions.CategoricalDistribution(dimension.values)
     low, high = dimension.values
     if dimension.kind == "int":
-        return optuna.distributions.IntDistribution(low, high)
+        return optuna.distributions.IntDistribution(low, high, step=dimension.step)
     return optuna.distributions.FloatDistribution(low, high, log=dimension.kind == "loguniform")
 
 
 def _lies_in(dimension: Dimension, value: Any) -> bool:
     if dimension.kind == "choice":
-        return value in dimension.values
-    return isinstance(value, int | float) and dimension.values[0] <= value <= dimension.values[1]
+        return any(same_value(value, choice) for choice in dimension.values)
+    low, high = dimension.values
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        return False
+    return dimension.kind != "int" or (value - low) % dimension.step == 0
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The candidates of earlier runs; none where there is no file.
+
+    Raises:
+        UserError: the file is damaged. To begin with an empty one instead would lose the candidates for good.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(rows, list):
+        raise _damaged(path, "it is not a list of candidates")
+    for number, row in enumerate(rows):
+        if not (
+            isinstance(row, dict)
+            and isinstance(row.get("params"), dict)
+            and isinstance(row.get("number"), int)
+            and isinstance(row.get("state"), str)
+            and isinstance(row.get("stopped"), str | None)
+        ):
+            raise _damaged(path, f"candidate {number} has no number, params or state")
+    return rows
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    return UserError(
+        f"{path}: the candidates of this search cannot be read: {reason}; put a whole copy of the file in its place, "
+        "or move it away to begin the search anew (trials that are complete are not trained again)"
+    )
 
 
 class Study:
@@ -65,14 +107,16 @@ class Study:
         assert sweep.search is not None
         self.sweep, self.folder, self.search = sweep, folder, sweep.search
         self.candidates: list[Candidate] = []
-        self.forgotten = 0
-        """candidates of earlier runs that lie outside the space as it is now"""
+        self.aside: list[dict[str, Any]] = []
+        """rows of earlier candidates that lie outside the space as it is now"""
+        self._point = sweep.point()
+        self._halving = Halving(sweep.rungs, self.search.asha.reduction_factor) if self.search.asha else None
         self._space = {key: _distribution(dimension) for key, dimension in self.search.space.items()}
         self._open: dict[str, TrialConfig] = {}  # trials that are to run or running, by id
         self._waiting: collections.deque[TrialConfig] = collections.deque()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(direction="maximize")
-        for row in read_json(folder / FILE) or []:
+        for row in _read(folder / FILE):
             self._recall(row)
 
     @property
@@ -104,9 +148,20 @@ class Study:
     def next_trial(self) -> TrialConfig | None:
         """A trial that is to run next; None when all have been handed out."""
         while not self._waiting and len(self.candidates) < self.search.trials:
-            self._add(self._proposal(len(self.candidates)))
+            number = 1 + max((row["number"] for row in self._rows()), default=-1)
+            asked = self._proposal(number)
+            self._add(number, asked, self.sweep.candidate(asked.params))
             self._keep()
         return self._waiting.popleft() if self._waiting else None
+
+    def evaluated(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Note an evaluation of a trial; whether it should end here, because others are better."""
+        config = self._open.get(trial_id)
+        return self._halving is not None and config is not None and self._compare(config, row)
+
+    def _compare(self, config: TrialConfig, row: dict[str, Any]) -> bool:
+        fraction = row["step"] / config.steps
+        return self._halving.falls_behind(self._point(config), config.trial_id, fraction, row[self.search.metric])
 
     def ended(self, trial_id: str, *, early: bool = False) -> None:
         """Note that a trial has ended, `early` if that was the search's own decision."""
@@ -124,9 +179,9 @@ class Study:
             self._study.sampler = optuna.samplers.RandomSampler(seed=seed)
         return self._study.ask(self._space)
 
-    def _add(self, asked: optuna.trial.Trial) -> Candidate:
+    def _add(self, number: int, asked: optuna.trial.Trial, trials: list[TrialConfig]) -> Candidate:
         """Take up a candidate; trials that another one has as well run once."""
-        candidate = Candidate(len(self.candidates), dict(asked.params), self.sweep.candidate(asked.params), asked)
+        candidate = Candidate(number, dict(asked.params), trials, asked)
         given_up = {config.trial_id for config in self.given_up}
         self.candidates.append(candidate)
         for config in candidate.trials:
@@ -141,15 +196,40 @@ class Study:
         return candidate
 
     def _recall(self, row: dict[str, Any]) -> None:
-        """Take up a candidate of an earlier run."""
-        space, params = self.search.space, row["params"]
-        if params.keys() != space.keys() or not all(_lies_in(space[key], params[key]) for key in space):
-            self.forgotten += 1
+        """Take up a candidate of an earlier run, or lay it aside if the space no longer holds it."""
+        params = self._as_in_the_space(row["params"])
+        try:
+            trials = self.sweep.candidate(params) if params else None
+        except UserError:  # such a trial cannot be any more, as when the number of workers has changed
+            trials = None
+        if trials is None:
+            self.aside.append(row)
             return
         self._study.enqueue_trial(params)
-        candidate = self._add(self._study.ask(self._space))
-        if row["state"] == "pruned" and candidate.state == "open":
+        candidate = self._add(row["number"], self._study.ask(self._space), trials)
+        if row["state"] == "pruned" and candidate.state == "open" and row["stopped"] in [t.trial_id for t in trials]:
             self._prune(candidate, row["stopped"])
+        if self._halving:
+            for config in trials:
+                for evaluation in read_history(self.folder / config.trial_id):
+                    self._compare(config, evaluation)
+
+    def _as_in_the_space(self, params: dict[str, Any]) -> dict[str, Any] | None:
+        """The same settings as the space spells them; None if they lie outside of it."""
+        space = self.search.space
+        if params.keys() != space.keys():
+            return None
+        found = {}
+        for key, dimension in space.items():
+            spellings = [params[key]]
+            if isinstance(params[key], str):  # files of before hold 1e-2 as text
+                with contextlib.suppress(ValueError):
+                    spellings.append(scalars.read(params[key]))
+            inside = [value for value in spellings if _lies_in(dimension, value)]
+            if not inside:
+                return None
+            found[key] = inside[0]
+        return found
 
     def _judge(self, candidate: Candidate) -> None:
         if any(config.trial_id in self._open for config in candidate.trials):
@@ -186,6 +266,10 @@ class Study:
         return (read_status(self.folder / config.trial_id) or {}).get("state")
 
     def _keep(self) -> None:
+        write_json(self.folder / FILE, self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """All candidates as the file has them, those that are laid aside in their places."""
         kept = ("number", "params", "state", "value", "stopped")
         rows = [{key: getattr(candidate, key) for key in kept} for candidate in self.candidates]
-        write_json(self.folder / FILE, rows)
+        return sorted(rows + self.aside, key=lambda row: row["number"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from cissl.config import TrialConfig
 from cissl.training.records import read_status, write_status
-from cissl.tuning.search import Study
+from cissl.tuning.search import FILE, Study
 
 NOT_REPEATED = ("complete", "diverged")  # running such a trial again would change nothing
 STEPS_SHOWN = 3
@@ -77,8 +77,11 @@ def describe_search(study: Study) -> str:
     states = [candidate.state for candidate in study.candidates]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "open"))
     lines = [f"{len(states)} of {study.search.trials} candidates: {counts}"]
-    if study.forgotten:
-        lines.append(f"{study.forgotten} candidates of earlier runs lie outside the space and are left aside")
+    pruned = [str(candidate.number) for candidate in study.candidates if candidate.state == "pruned"]
+    if pruned:
+        lines.append(f"pruned, since one of their trials fell behind and was stopped early: {', '.join(pruned)}")
+    if study.aside:
+        lines.append(f"{len(study.aside)} candidates of earlier runs lie outside the space; {FILE} keeps them")
     if study.best:
         params = ", ".join(f"{key} {_plain(value)}" for key, value in study.best.params.items())
         lines.append(f"best {study.search.metric}: {study.best.value:.2f} with {params}")

@@ -6,7 +6,6 @@ Running it again goes on where it stopped: the trials' own records decide what i
 import contextlib
 import datetime
 import json
-import math
 import shlex
 import signal
 import sys
@@ -23,7 +22,7 @@ from cissl.tuning import cluster  # isort: skip  (sets the environment that Ray 
 import filelock
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cissl import plugins
@@ -147,19 +146,7 @@ def _grid(work: Grid) -> dict[str, Any]:
 
 
 def _search(study: Study, place: Place) -> dict[str, Any]:
-    search = study.search
-    options: dict[str, Any] = {"search_alg": Suggestions(study, place), "num_samples": -1}
-    if search.asha:
-        config = study.sweep.trials[0]
-        options["scheduler"] = ASHAScheduler(
-            time_attr="step",
-            metric=search.metric,
-            mode="max",
-            max_t=config.steps + 1,  # at max_t itself it would stop trials that are about to be complete
-            grace_period=math.ceil(config.steps * min(1.0, search.asha.grace_kimg / config.train_kimg)),
-            reduction_factor=search.asha.reduction_factor,
-        )
-    return options
+    return {"search_alg": Suggestions(study, place), "scheduler": EarlyStopping(study), "num_samples": -1}
 
 
 class NotSaved:
@@ -196,6 +183,17 @@ class Suggestions(NotSaved, Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Never called: a search goes on from its own records."""
+
+
+class EarlyStopping(NotSaved, FIFOScheduler):
+    """Stops a trial where the study says so."""
+
+    def __init__(self, study: Study):
+        super().__init__()
+        self.study = study
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict) -> str:
+        return self.STOP if self.study.evaluated(trial_id(trial), result) else self.CONTINUE
 
 
 def trial_id(trial: Any) -> str:
@@ -332,15 +330,14 @@ def _conclude(work: Work, place: Place) -> int:
 
 
 def _keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
-    """Keep the sweep file, and one line for each time that it was run."""
+    """Keep what was run, as a sweep file, and one line for each time that it was."""
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
         "arguments": list(arguments),
         "trials": [config.trial_id for config in work.trials],
     }
-    text = sweep.path.read_text(encoding="utf-8")
     with _writing(place.folder):
-        write_text(place.folder / "sweep.yaml", text)
+        write_text(place.folder / "sweep.yaml", sweep.source.text())
         with open(place.folder / "runs.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
     place.publish()

@@ -30,7 +30,7 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from cissl.errors import UserError, nearest
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
 from cissl.tuning.grid import SPLIT_KEYS, Origin, blamed, expand, known_keys, read_axes, require_setting
+from cissl.tuning.halving import rungs
 from cissl.tuning.mistakes import Mistakes
 
 TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir")
@@ -79,7 +80,7 @@ class Dimension:
 
 @dataclasses.dataclass(frozen=True)
 class Asha:
-    """Early stopping by asynchronous successive halving (Li et al., MLSys 2020).
+    """Early stopping, see `halving`.
 
     The learning rate falls along a cosine over the whole of `train_kimg`, and a trial that is stopped early was judged
     before it fell. Settings that pay off late, such as more weight decay, lose by this: choose `grace_kimg` large.
@@ -129,6 +130,27 @@ class Sweep:
     def grid_size(self) -> int:
         """Combinations of the grid: the trials of each candidate."""
         return math.prod(len(axis.rows) for axis in read_axes(self.source))
+
+    @property
+    def rungs(self) -> list[float]:
+        """The fractions of its training at which a searched trial may be stopped; none without ASHA.
+
+        The shortest trial of the space decides, so that no trial is stopped before `grace_kimg`.
+        """
+        if self.search is None or self.search.asha is None:
+            return []
+        asha, shortest = self.search.asha, min(config.train_kimg for config, _ in self.checked)
+        return rungs(asha.grace_kimg / shortest, asha.reduction_factor)
+
+    def point(self) -> Callable[[TrialConfig], Hashable]:
+        """What tells a trial's point of the grid: its split, and its values on the axes."""
+        keys = [key for axis in read_axes(self.source) for key in axis.keys if key not in SPLIT_KEYS]
+
+        def point(config: TrialConfig) -> Hashable:
+            settings = config.to_dict()
+            return config.dataset, *(settings.get(key) for key in keys)
+
+        return point
 
     def candidate(self, params: dict[str, Any]) -> list[TrialConfig]:
         """The trials of one candidate of the search: the grid with these settings.
@@ -368,9 +390,14 @@ def _choices(source: Document, at: At, values: Any) -> tuple[Any, ...]:
     for number, value in enumerate(values):
         if isinstance(value, list | dict):
             raise source.error((*at, number), "a choice is a single value")
-        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:number]):
+        if any(same_value(value, other) for other in values[:number]):
             raise source.error((*at, number), "the choice stands here twice; every choice must be another")
     return tuple(values)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are the same to a person: 64 and 64.0 are, 1 and true are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _range(source: Document, at: At, kind: str, values: Any) -> Dimension:

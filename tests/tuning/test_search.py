@@ -6,9 +6,11 @@ import os
 import numpy as np
 import pytest
 
+from cissl.errors import UserError
 from cissl.training import records
 from cissl.tuning import sweep_file
 from cissl.tuning.search import Study
+from cissl.tuning.state import describe_search
 
 FILE = """\
 settings: {dataset: digits, labeled_size: 40, valid_size: 50, algorithm: cadr}
@@ -40,11 +42,11 @@ def sweep(tmp_path):
     return sweep
 
 
-def finish(folder, config, valid, *, test=50.0, state="complete", evaluations=12):
+def finish(folder, config, valid, *, test=50.0, state="complete", evaluations=12, steps=120):
     """The records that a trial leaves; the first evaluations are to be ignored."""
     rows = [
         {
-            "step": 10 * (i + 1),
+            "step": steps * (i + 1) // evaluations,
             "valid_accuracy": 0.0 if i < evaluations - 10 else valid,
             "valid_gmean": 1.0,
             "accuracy": test,
@@ -105,10 +107,131 @@ def test_a_larger_search_keeps_what_it_has(sweep, tmp_path):
     assert run(study, tmp_path)[:3] == small and len(study.candidates) == 5
 
 
-def test_candidates_outside_a_changed_space_are_left_aside(sweep, tmp_path):
-    run(Study(sweep("search.trials=4"), tmp_path), tmp_path)
-    study = Study(sweep("search.trials=4", "search.space.lr={loguniform: [1, 2]}"), tmp_path)
-    assert (study.forgotten, study.candidates) == (4, [])
+def test_candidates_outside_a_changed_space_are_laid_aside_and_come_back(sweep, tmp_path):
+    wide = ["search.trials=4", "search.space={lr: {uniform: [0.01, 0.1]}, adepth: {choice: [1, 2]}}", "seed=[1]"]
+    first = Study(sweep(*wide), tmp_path)
+    run(first, tmp_path, lambda config: 100 * config.lr)
+    rates = sorted(candidate.params["lr"] for candidate in first.candidates)
+    narrow = [f"search.space={{lr: {{uniform: [{rates[2]}, 0.1]}}, adepth: {{choice: [1, 2]}}}}"]
+    second = Study(sweep(wide[0], *narrow, wide[2]), tmp_path)
+    assert sorted(candidate.params["lr"] for candidate in second.candidates) == rates[2:]
+    assert "2 candidates of earlier runs lie outside the space; search.json keeps them" in describe_search(second)
+    run(second, tmp_path, lambda config: 100 * config.lr)
+    assert len(second.candidates) == 4
+    other = Study(sweep(wide[0], "search.space={wd: {uniform: [0, 1]}}", wide[2]), tmp_path)
+    assert (len(other.aside), other.candidates) == (6, [])
+    other.next_trial()
+
+    back = Study(sweep(*wide), tmp_path)
+    assert {c.number: c.params for c in first.candidates}.items() <= {
+        c.number: c.params for c in back.candidates
+    }.items()
+    assert len(back.candidates) == 6 and len(back.aside) == 1
+    numbers = [row["number"] for row in json.loads((tmp_path / "search.json").read_text())]
+    assert numbers == list(range(7))
+    assert back.best.params["lr"] == max(candidate.params["lr"] for candidate in back.candidates)
+
+
+def test_a_candidate_is_found_again_however_its_value_was_spelled(sweep, tmp_path):
+    space = "search.space={lr: {choice: [0.01, 0.1]}, batch: {choice: [8.0, 16]}}"
+    row = {"number": 0, "params": {"lr": "1e-2", "batch": 8}, "state": "complete", "value": 1.0, "stopped": None}
+    (tmp_path / "search.json").write_text(json.dumps([row]))
+    study = Study(sweep(space), tmp_path)
+    assert study.aside == [] and study.candidates[0].params == {"lr": 0.01, "batch": 8}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[{",
+        b"null",
+        b"{}",
+        b"[1]",
+        b'[{"params": {}}]',
+        b'[{"number": 0, "params": [], "state": "open"}]',
+        b"\xff",
+    ],
+)
+def test_a_damaged_file_of_candidates_is_refused_and_kept(sweep, tmp_path, content):
+    """To take it for an empty one would lose the candidates with the next that is proposed."""
+    (tmp_path / "search.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"search.json: the candidates of this search cannot be read: .*move it away"):
+        Study(sweep(), tmp_path)
+    assert (tmp_path / "search.json").read_bytes() == content
+
+
+def test_a_candidate_that_the_resources_no_longer_allow_is_laid_aside(sweep, tmp_path):
+    run(Study(sweep("search.trials=3", "search.space={batch: {choice: [9, 16]}}"), tmp_path), tmp_path, lambda c: 1.0)
+    study = Study(sweep("search.trials=3", "search.space={batch: {int: [8, 16, 2]}}", "resources.workers=2"), tmp_path)
+    assert {row["params"]["batch"] for row in study.aside} == {9}
+    assert {candidate.params["batch"] for candidate in study.candidates} <= {16}
+
+
+def asha(sweep, tmp_path, space, grace, *words):
+    values = f"search.asha={{grace_kimg: {grace}, reduction_factor: 2}}"
+    words = [f"search.space={space}", "search.sampler=random", values, "search.trials=8", *words]
+    if "train_kimg" not in space:
+        words.append("train_kimg=0.5")
+    return Study(sweep(*words), tmp_path)
+
+
+def fractions_of(study, config, *fractions, value):
+    """Report evaluations at these fractions of the training; whether each ends the trial."""
+    rows = [{"step": round(fraction * config.steps), "valid_accuracy": value} for fraction in fractions]
+    return [study.evaluated(config.trial_id, row) for row in rows]
+
+
+@pytest.mark.parametrize("batches", ["[32, 4]", "[4, 32]"])
+def test_trials_are_compared_at_the_same_fraction_of_their_own_training(sweep, tmp_path, batches):
+    study = asha(sweep, tmp_path, f"{{batch: {{choice: {batches}}}, lr: {{uniform: [0.01, 0.1]}}}}", 0.25, "seed=[1]")
+    trials = [study.next_trial() for _ in range(8)]
+    assert {config.steps for config in trials} == {16, 128}
+    for number, config in enumerate(trials):  # each is better than those before it, at the same fraction
+        assert fractions_of(study, config, 0.25, 0.5, 0.75, 1.0, value=50.0 + number) == [False] * 4
+    assert fractions_of(study, trials[0], 0.6, value=0.0) == [False]  # judged at this rung already
+
+
+def test_a_trial_that_falls_behind_at_a_rung_is_stopped_there_and_not_before(sweep, tmp_path):
+    study = asha(sweep, tmp_path, "{lr: {uniform: [0.01, 0.1]}}", 0.125, "seed=[1]")
+    assert study.sweep.rungs == [0.25, 0.5]
+    good, bad, late, none = (study.next_trial() for _ in range(4))
+    assert fractions_of(study, good, 0.125, 0.25, 0.5, 1.0, value=60.0) == [False] * 4
+    assert fractions_of(study, bad, 0.125, value=0.0) == [False]
+    assert fractions_of(study, bad, 0.375, value=0.0) == [True]
+    assert fractions_of(study, late, 1.0, value=0.0) == [False]  # complete: nothing is left to be saved
+    assert fractions_of(study, none, 0.25, value=None) == [False]
+
+
+def test_no_trial_is_stopped_before_the_grace_even_where_lengths_differ(sweep, tmp_path):
+    study = asha(sweep, tmp_path, "{train_kimg: {choice: [0.5, 4]}}", 0.5)
+    assert study.sweep.rungs == []
+    study = asha(sweep, tmp_path, "{train_kimg: {choice: [1, 4]}}", 0.5)
+    assert study.sweep.rungs == [0.5]  # half of the shortest, and two kimg of the longest
+
+
+def test_trials_of_other_points_of_the_grid_are_no_rivals(sweep, tmp_path):
+    """A harder split, or a weaker method, would lose every time, and no candidate would ever be complete."""
+    space, grid = "{lr: {uniform: [0.01, 0.1]}}", ["seed=[1, 2]", "imbalance_ratio=[null, 10]", "labeled_size=[41]"]
+    study = asha(sweep, tmp_path, space, 0.125, *grid)
+    easy, hard, other_seed, _ = (study.next_trial() for _ in range(4))
+    assert len({config.dataset for config in (easy, hard, other_seed)}) == 3
+    assert fractions_of(study, easy, 0.25, value=90.0) == [False]
+    assert fractions_of(study, hard, 0.25, value=10.0) == [False]
+    assert fractions_of(study, other_seed, 0.25, value=5.0) == [False]
+    second = [study.next_trial() for _ in range(4)]
+    assert fractions_of(study, second[0], 0.25, value=80.0) == [True]
+    assert fractions_of(study, second[1], 0.25, value=20.0) == [False]
+
+
+def test_what_trials_of_earlier_runs_reached_still_counts(sweep, tmp_path):
+    study = asha(sweep, tmp_path, "{lr: {uniform: [0.01, 0.1]}}", 0.125, "seed=[1]")
+    first = study.next_trial()
+    finish(tmp_path, first, 60.0, evaluations=12, steps=first.steps)
+    study.ended(first.trial_id)
+    again = asha(sweep, tmp_path, "{lr: {uniform: [0.01, 0.1]}}", 0.125, "seed=[1]")
+    config = again.next_trial()
+    assert fractions_of(again, config, 0.5, value=50.0) == [True]
 
 
 def test_test_data_do_not_reach_the_search(sweep, tmp_path):

@@ -164,6 +164,8 @@ def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
     assert code == 0 and "2 of 2 candidates: 2 complete" in out and "best valid_accuracy: " in out
     first = json.loads((folder / "search.json").read_text())
     assert [row["state"] for row in first] == ["complete", "complete"] and len(records(folder)) == 4
+    kept = sweep_file.load(folder / "sweep.yaml")  # what was run, and not the file, which has no search
+    assert kept.search.space["confidence"].values == (0.5, 0.95) and kept.source.values["name"] == "tiny"
     code, out = sweep(*search[:3], "search.trials=3")
     assert code == 0
     second = json.loads((folder / "search.json").read_text())
@@ -172,7 +174,7 @@ def test_a_search_runs_its_grid_for_each_candidate_and_goes_on(sweep, tmp_path):
 
 def test_early_stopping_gives_candidates_up_for_good(sweep, tmp_path):
     search = [
-        "algorithm=supervised",
+        "algorithm=[fixmatch]",
         "train_kimg=0.5",
         "report_kimg=0.125",
         "save_kimg=0.125",
