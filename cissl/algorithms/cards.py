@@ -70,8 +70,9 @@ class Card:
 
     @property
     def prefix(self) -> str:
-        """What an add-on's settings and state are called by: ``darp``; of ``ours.py:Ours`` it is ``ours``."""
-        return self.name.rpartition(":")[2].lower()
+        """What an add-on's settings and state are called by: ``darp``; ``crest`` of ``crest+``, ``ours`` of
+        ``ours.py:Ours``."""
+        return self.name.rpartition(":")[2].lower().rstrip("+")
 
     @property
     def fields(self) -> dict[str, dataclasses.Field]:

@@ -11,7 +11,10 @@ from cissl.algorithms.fixmatch.card import Settings
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.training import records
+from cissl.training.checkpoint import checkpoints, load_newest_checkpoint
 from cissl.training.trainer import Trainer
+from cissl.training.trial import run_trial
 from tests.training import short_trial
 
 PICKED = torch.tensor([3, 30, 50]), torch.tensor([9, 9, 8])
@@ -144,3 +147,40 @@ def test_a_trial_with_fewer_steps_than_stages_is_refused():
     with pytest.raises(UserError, match="3 stages.*2 steps.*train longer") as error:
         trainer(train_kimg=2 * 8 / 1024)
     assert error.value.key == "train_kimg"
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 8, 9])
+def test_a_killed_trial_goes_on_in_the_right_generation(tmp_path, one_thread, stop):
+    """Within one, exactly between two (after 4 and 8 of 12 steps), and after the first step of one."""
+    kimg = short_trial.SETTINGS["batch"] / 1024
+    times = {"train_kimg": 12 * kimg, "report_kimg": kimg, "save_kimg": kimg, "keep_training_state": True}
+    crest = {"algorithm": "fixmatch+crest+", "crest.num_generation": 3}
+    trial = TrialConfig(**short_trial.settings(**crest, **times))
+
+    def kill(row):
+        if row["step"] == stop:
+            raise KeyboardInterrupt
+
+    run_trial(trial, tmp_path / "whole", device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(trial, tmp_path / "killed", device="cpu", on_evaluation=kill)
+    assert records.read_status(tmp_path / "killed")["step"] == stop
+    saved = load_newest_checkpoint(tmp_path / "killed" / "checkpoints")["trainer"]
+    assert saved["step"] == stop and saved["stage"] == (stop - 1) // 4
+    run_trial(trial, tmp_path / "killed", device="cpu")
+
+    whole, killed = ([strip(row) for row in records.read_history(tmp_path / name)] for name in ("whole", "killed"))
+    assert [row["stage"] for row in whole] == [0] * 4 + [1] * 4 + [2] * 4
+    assert whole == killed
+    last, other = (last_state(tmp_path / name) for name in ("whole", "killed"))
+    assert last.keys() == other.keys() and all(torch.equal(last[name], other[name]) for name in last)
+    assert last["state/crest.positions"].numel() > 0
+
+
+def strip(row):
+    return {key: value for key, value in row.items() if key != "seconds"}
+
+
+def last_state(folder):
+    learner = torch.load(checkpoints(folder / "checkpoints")[-1], weights_only=True)["trainer"]["learner"]
+    return {f"{part}/{name}": value for part, values in learner.items() for name, value in values.items()}

@@ -1,0 +1,134 @@
+"""CReST and CReST+: class-rebalancing self-training (Wei et al., CVPR 2021)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Stage, Step, Survey
+from cissl.algorithms.crest.rebalancing import (
+    added_shares,
+    aligned,
+    class_distribution,
+    class_lists,
+    exponent,
+    picked,
+    row_weights,
+    soft_loss,
+)
+from cissl.errors import UserError
+
+BUFFER = 128  # steps over which predictions are averaged
+LABEL_DECAY = 0.999
+
+
+class CReST(AddOn):
+    """Generations: after each, the images of rare classes join the labeled set, with the labels that it gives them.
+
+    With its further options off it leaves the base's step alone.
+
+    State:
+        crest.counts: n, labeled images of each class at the start, (C,) int64.
+        crest.positions, crest.classes: unlabeled images that this generation counts as labeled, (n,) int64 each.
+        crest.p_model: mean predictions on weak views of the last 128 steps, oldest first, (128, C).
+        crest.p_data: running mean of the labels, (C,).
+    """
+
+    def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        generations = self.settings.num_generation
+        return (Stage(1 / generations, fresh=True, restart_schedule=True),) * generations
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        self._check()
+        C, nothing = facts.classes, torch.zeros(0, dtype=torch.int64, device=facts.device)
+        return {
+            "crest.counts": facts.labeled_counts,
+            "crest.positions": nothing,
+            "crest.classes": nothing,
+            "crest.p_model": facts.full((BUFFER, C), 1 / C),
+            "crest.p_data": facts.full((C,), 1 / C),
+        }
+
+    def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        settings, counts = self.settings, state["crest.counts"]
+        probabilities = survey.outputs("unlabeled", network="average").probabilities
+        lists = class_lists(probabilities, ~survey.facts.labeled_too)
+        if settings.update_mode == "distribution":
+            lists = picked(lists, added_shares(counts.tolist(), settings.alpha, settings.gamma))
+        classes = [torch.full_like(rows, c) for c, rows in enumerate(lists)]
+        return {"crest.counts": counts, "crest.positions": torch.cat(lists), "crest.classes": torch.cat(classes)}
+
+    def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return state["crest.positions"], state["crest.classes"]
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """The same probabilities; running means are kept of the raw ones, and used as they are before this step."""
+        now = out["weak"].probabilities.detach().mean(0, keepdim=True)
+        labels = _one_hot(step.targets, like=now).mean(0)
+        step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
+        step.next["crest.p_data"] = LABEL_DECAY * step.state["crest.p_data"] + (1 - LABEL_DECAY) * labels
+        step.measured["crest.p_model"] = _normalised(step.state["crest.p_model"].mean(0))
+        step.measured["crest.added"] = step.facts.labeled_counts - step.state["crest.counts"]
+        return probabilities
+
+    def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        if not self.settings.reweight_labeled:
+            return {}
+        weights = row_weights(_normalised(step.state["crest.p_data"]), step.targets)
+        rows = F.cross_entropy(out["labeled"].logits, step.targets, reduction="none")
+        return {"labeled": (weights * rows).mean()}
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"
+        if not temperature and not by_kept:
+            return {}
+        strong = step.strong_logits(out)
+        if temperature:
+            targets = _normalised(pseudo.probabilities ** (1 / temperature))
+        else:
+            targets = _one_hot(pseudo.classes, like=strong)
+        return {"unlabeled": soft_loss(strong, targets, pseudo.weights, by_kept=by_kept)}
+
+    def _check(self) -> None:
+        """Refuse options for which the base has no place."""
+        settings, base = self.settings, self.base.card
+        wanted = {
+            "reweight_labeled": ("labeled", settings.reweight_labeled),
+            "temperature": ("unlabeled", settings.temperature > 0),
+            "unsup_loss_divisor": ("unlabeled", settings.unsup_loss_divisor != "full"),
+        }
+        for name, (slot, on) in wanted.items():
+            if on and slot not in base.slots:
+                raise UserError(
+                    f"crest.{name} changes the {slot} loss, and {base.title} lets no add-on do so; leave it out",
+                    key=f"crest.{name}",
+                )
+
+
+class CReSTPlus(CReST):
+    """CReST whose pseudo-labels are aligned with the class distribution, the more the later the generation."""
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        probabilities = super().guess(step, out, probabilities)
+        return aligned(probabilities, self.target(step), _normalised(step.state["crest.p_model"].mean(0)))
+
+    def target(self, step: Step) -> Tensor:
+        """The distribution (C,) that pseudo-labels are to have."""
+        settings = self.settings
+        if settings.how_dalign == "labels":
+            return _normalised(step.state["crest.p_data"])
+        t = settings.dalign_t
+        if settings.how_dalign == "adaptive":
+            t = exponent(step.stage, settings.num_generation, t)
+        pi = class_distribution(step.state["crest.counts"], settings.gamma)
+        return _normalised(pi**t).to(step.facts.dtype)
+
+
+def _one_hot(classes: Tensor, like: Tensor) -> Tensor:
+    """Rows (n, C) of `like`'s type; torch's own function reads values back from the device."""
+    return (classes[:, None] == torch.arange(like.shape[1], device=like.device)).to(like.dtype)
+
+
+def _normalised(weights: Tensor) -> Tensor:
+    return weights / weights.sum(-1, keepdim=True)

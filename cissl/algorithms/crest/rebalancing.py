@@ -1,0 +1,103 @@
+"""Which pseudo-labeled images join the labeled set, and how pseudo-labels are aligned (Wei et al., 2021, section 3).
+
+Notation: C classes; n_c labeled images of class c at the start; rank k of a class, 0 the most frequent; π_k share of
+the labels of the class of rank k, or of an ideal long tail, π_k ∝ γ^(−k/(C−1)); μ_c share added of the images that are
+predicted as class c, with exponent 1/α; P weak probabilities, (U, C); p_m running mean of P; t exponent of the target.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALL = 1e-6
+
+
+def ranks(counts: Tensor) -> Tensor:
+    """Place of each class in the order of size, 0 the most frequent, of equals the lower number first; (C,) int64."""
+    return counts.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
+
+
+def class_distribution(counts: Tensor, gamma: float | None = None) -> Tensor:
+    """π, (C,) float64, sum 1.
+
+    Args:
+        counts: n, (C,).
+        gamma: γ of the ideal long tail with the classes in the same order; None counts.
+    """
+    weights = counts.double() if gamma is None else (1 / gamma) ** (ranks(counts).double() / max(len(counts) - 1, 1))
+    return weights / weights.sum()
+
+
+def added_shares(counts: list[int], alpha: float, gamma: float | None = None) -> list[float]:
+    """μ of each class = (π_{C−1−k} / π_0)^(1/α): all that are predicted as the rarest class, of others fewer.
+
+    Args:
+        counts: n.
+        alpha: α.
+        gamma: as for `class_distribution`.
+    """
+    last = len(counts) - 1
+    mirrored = [last - rank for rank in ranks(torch.tensor(counts)).tolist()]
+    if gamma is not None:
+        return [(1 / gamma) ** (place / (max(last, 1) * alpha)) for place in mirrored]
+    ordered = sorted(counts, reverse=True)
+    return [(ordered[place] / ordered[0]) ** (1 / alpha) for place in mirrored]
+
+
+def class_lists(probabilities: Tensor, among: Tensor) -> list[Tensor]:
+    """Rows predicted as each class, the most confident first, of equals the lower row first; C tensors of int64.
+
+    Args:
+        probabilities: (N, C).
+        among: rows that may be listed, (N,) bool.
+    """
+    confidence, predicted = probabilities.max(1)
+    order = confidence.argsort(dim=0, descending=True, stable=True)
+    order = order[among[order]]
+    return [order[predicted[order] == c] for c in range(probabilities.shape[1])]
+
+
+def picked(lists: list[Tensor], shares: list[float]) -> list[Tensor]:
+    """The first ⌊n · μ⌋ of each class's n rows."""
+    return [rows[: int(len(rows) * share)] for rows, share in zip(lists, shares, strict=True)]
+
+
+def exponent(generation: int, generations: int, last: float) -> float:
+    """t of a generation, counted from 0: 1 in the first, falling to `last` in the last."""
+    return 1 - generation / max(generations - 1, 1) * (1 - last)
+
+
+def aligned(probabilities: Tensor, target: Tensor, mean: Tensor) -> Tensor:
+    """P · (target + 1e-6) / (p_m + 1e-6) with rows that sum to 1, (U, C).
+
+    Args:
+        probabilities: P, (U, C).
+        target, mean: (C,), of sum 1.
+    """
+    scaled = probabilities * (target + SMALL) / (mean + SMALL)
+    return scaled / scaled.sum(1, keepdim=True)
+
+
+def row_weights(label_mean: Tensor, targets: Tensor) -> Tensor:
+    """C · v_y / Σ v with v = 1 / (1e-6 + frequency), (B,).
+
+    Args:
+        label_mean: frequencies of the labels, (C,), of sum 1.
+        targets: y, (B,) int64.
+    """
+    v = 1 / (SMALL + label_mean)
+    return (len(v) * v / v.sum())[targets]
+
+
+def soft_loss(strong: Tensor, targets: Tensor, mask: Tensor, *, by_kept: bool) -> Tensor:
+    """Σ mask · CE(strong, targets) / U, or / max(1, Σ mask); the mean over strong views; scalar.
+
+    Args:
+        strong: logits of the strong views one below the other, (views · U, C).
+        targets: (U, C), a constant.
+        mask: (U,) bool or float.
+        by_kept: the latter divisor.
+    """
+    views, mask = len(strong) // len(targets), mask.to(strong.dtype)
+    rows = F.cross_entropy(strong, targets.repeat(views, 1), reduction="none") * mask.repeat(views)
+    return rows.sum() / views / (mask.sum().clamp_min(1) if by_kept else len(mask))
