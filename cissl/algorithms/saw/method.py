@@ -1,0 +1,51 @@
+"""SAW: smoothed adaptive weighting (Lai et al., ICML 2022)."""
+
+import dataclasses
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.saw.weighting import class_weights, predicted_counts
+from cissl.errors import UserError
+
+
+class SAW(AddOn):
+    """Class weights on both losses: from the labeled counts, and from the predictions on all unlabeled images.
+
+    State:
+        saw.table: the latest prediction of every unlabeled image, (N, C).
+        saw.weights: weights of the unlabeled loss, (C,).
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        if not hasattr(self.base, "consistency"):
+            title = self.base.card.title
+            raise UserError(
+                f"{title} and SAW do not combine: SAW weighs the loss of each pseudo-label, and {title} has none",
+                key="algorithm",
+            )
+        return {
+            "saw.table": facts.full((facts.unlabeled, facts.classes), 1 / facts.classes),
+            "saw.weights": facts.full((facts.classes,), 1),
+        }
+
+    def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        weights = self._weights(step.facts.labeled_counts, step.facts)
+        rows = F.cross_entropy(out["labeled"].logits, step.targets, reduction="none")
+        return {"labeled": (weights[step.targets] * rows).mean()}
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """The base's own unlabeled loss, each row weighed by the class of its pseudo-label."""
+        probabilities = out["weak"].probabilities.detach()
+        table = step.next["saw.table"] = put_rows(step.state["saw.table"], step.index["unlabeled"], probabilities)
+        if (step.number + 1) % max(1, step.facts.steps_of(self.settings.epoch)) == 0:
+            step.next["saw.weights"] = self._weights(predicted_counts(table), step.facts)
+        weights = step.measured["saw.weights"] = step.state["saw.weights"]
+        weighted = dataclasses.replace(pseudo, weights=pseudo.weights * weights[pseudo.classes])
+        return {"unlabeled": self.base.consistency(step, out, weighted)}
+
+    def _weights(self, counts: Tensor, facts: Facts) -> Tensor:
+        settings = self.settings
+        return class_weights(counts, settings.scheme, settings.constant, settings.normalize).to(facts.dtype)
