@@ -1,19 +1,17 @@
 """What the commands have in common: which trials, how they are arranged, and how a command ends."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cissl.analysis.results import Records
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError, accept_any_text, reader_has_gone
 
-
-def without_plots() -> None:
-    """End a command that draws where matplotlib is not installed."""
-    print('plots need matplotlib; run: pip install -c constraints.txt -e ".[analysis]"', file=sys.stderr)
-    sys.exit(2)
+USER_MISTAKE, INTERRUPTED = 2, 130  # exit codes
+OPTIONAL = ("matplotlib", "scipy")  # packages that only figures and statistics need
 
 
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +25,59 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--select", default="last10", choices=SELECTIONS, help="the evaluations that count [%(default)s]"
     )
-    parser.add_argument("--rows", default="method", help="settings that name a row, separated by commas [%(default)s]")
     parser.add_argument(
-        "--columns", default="dataset", help="settings that name a column; dataset: all of its parts [%(default)s]"
+        "--rows", default="method", type=_names, help="settings that name a row, separated by commas [%(default)s]"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of showing it")
+    parser.add_argument(
+        "--columns",
+        default="dataset",
+        type=_names,
+        help="settings that name a column; dataset: all of its parts [%(default)s]",
+    )
+    parser.add_argument("--out", type=_path, metavar="FILE", help="write there instead of showing it")
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of settings such as method,lr")
+    return names
+
+
+def _path(text: str) -> Path:
+    path = os.path.expanduser(text)  # a shell leaves the ~ of --out=~/x to us
+    if not text or path.startswith("~"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no path that can be written to")
+    return Path(path)
+
+
+def form(arguments: argparse.Namespace, known: Mapping[str, str]) -> str:
+    """In which format to write: what --format says, else what the suffix of --out stands for, else Markdown.
+
+    Args:
+        arguments: with ``out`` and perhaps ``format``.
+        known: suffix → format.
+
+    Raises:
+        UserError: the suffix stands for no format of this command.
+    """
+    given, suffix = getattr(arguments, "format", None), arguments.out.suffix.lower() if arguments.out else ""
+    if given or not suffix:
+        return given or "markdown"
+    if suffix not in known:
+        choices = " or ".join(known)
+        raise UserError(
+            f"--out {arguments.out}: '{arguments.out.suffix}' stands for none of this command's formats; use {choices}"
+            + (", or name one with --format" if given is None and hasattr(arguments, "format") else "")
+        )
+    return known[suffix]
 
 
 def finish(text: str, out: Path | None, records: Records) -> int:
     """Show or write the result and name what could not be read, which makes the exit code 1."""
     if out:
-        out.write_text(text, encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8", errors="replace")
         print(f"wrote {out} ({len(records.trials)} trials)")
     else:
         print(text, end="")
@@ -60,6 +100,17 @@ def run(
         return work(parser.parse_args(arguments))
     except BrokenPipeError:
         return reader_has_gone()
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (UserError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+        return USER_MISTAKE
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in OPTIONAL:
+            raise
+        print(
+            f'{parser.prog}: this needs {error.name}; run: pip install -c constraints.txt -e ".[analysis]"',
+            file=sys.stderr,
+        )
+        return USER_MISTAKE

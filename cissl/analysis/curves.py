@@ -7,27 +7,39 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cissl.analysis.cli import add_choice_arguments, name_problems, run, without_plots
-
-try:
-    import matplotlib
-    from matplotlib.figure import Figure
-except ModuleNotFoundError:
-    without_plots()
-
-from cissl.analysis import figures, formats, labels
-from cissl.analysis.figures import FIGURES, NotOnRecord, Series
+from cissl.analysis import formats, labels
+from cissl.analysis.cli import add_choice_arguments, name_problems, run
 from cissl.analysis.grid import Grid, build
-from cissl.analysis.results import load
+from cissl.analysis.results import VECTORS, Trial, load
 from cissl.analysis.search import searches
 from cissl.analysis.selection import SELECTIONS
+from cissl.errors import UserError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = {  # of figures → what each shows
+    "training": "Accuracy and geometric mean on the test set over training: mean and ± sample std over seeds.",
+    "head-tail": "Test accuracy of the classes with most and with fewest labels over training.",
+    "classes": "Recall and precision of each class on the test set at the end, classes ordered by their labels.",
+    "confusion": "Row-normalised confusion matrices on the test set, the last evaluations and all seeds together.",
+    "prior": "Estimated class prior against the true one of the unlabeled images, where that is known: at the end, and "
+    "how far over training.",
+    "thresholds": "Threshold of pseudo-labels per class at the end, and share of pseudo-labels kept over training.",
+    "pseudo-labels": "Kept pseudo-labels per class at the end, and their precision for head and tail classes over "
+    "training.",
+}
 SEARCH = "search"  # the figure of a hyper-parameter search, beside those of a setting
+SEARCH_CAPTION = (
+    "Candidates of a search by each searched setting: mean and ± sample std over seeds on validation images."
+)
 FORMATS = ("png", "pdf", "svg")
 DPI = 300
+Series = dict[str, list[Trial]]
 
 
 def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
@@ -47,27 +59,34 @@ def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
 
 def write_figures(arguments: argparse.Namespace) -> int:
     """Write the figures; the exit code is 1 where a record could not be read."""
+    import matplotlib  # here, so that the help does without it
+
+    from cissl.analysis import figures
+
     matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
-    records = load(arguments.results, vectors=figures.VECTORS)
-    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
-    kinds = arguments.kind or (*FIGURES, SEARCH)
+    _require_folder(arguments.out)
+    records = load(arguments.results, vectors=VECTORS)
+    kinds = arguments.kind or (*KINDS, SEARCH)
+    select, rows, columns = SELECTIONS[arguments.select], arguments.rows, arguments.columns
     searched_only = bool(records.trials) and all(trial.searched for trial in records.trials)
-    grid = None if searched_only else build(records, "accuracy", SELECTIONS[arguments.select], rows, columns)
+    grid = None if searched_only else build(records, "accuracy", select, rows, columns)
     drawings: list[tuple[str, str, Callable[[], Figure]]] = []
     for heading, series in series_by_setting(grid) if grid else ():
         drawings += [(k, heading, partial(figures.draw, k, series, heading)) for k in kinds if k != SEARCH]
     for search in searches(records) if SEARCH in kinds else ():
         drawings.append((SEARCH, search.name, partial(figures.draw_search, search, search.name)))
     arguments.out.mkdir(parents=True, exist_ok=True)
+    names = formats.FileNames()
     written = 0
     for kind, heading, draw in tqdm(drawings, unit="figure", disable=None):
+        name = names.new(f"{kind} {heading}")
         try:
             figure = draw()
-        except NotOnRecord as error:
-            tqdm.write(f"{heading}: no {kind}: {error} not on record")
+        except figures.NotOnRecord as error:
+            tqdm.write(f"{heading}: no figure '{kind}': {error}")
             continue
-        for form in arguments.format or FORMATS[:2]:
-            figure.savefig(arguments.out / f"{formats.slug(f'{kind} {heading}')}.{form}", dpi=DPI)
+        for suffix in arguments.format or FORMATS[:2]:
+            figure.savefig(arguments.out / f"{name}.{suffix}", dpi=DPI)
             written += 1
     print(f"wrote {written} files to {arguments.out}")
     for note in grid.notes if grid else ():
@@ -75,12 +94,18 @@ def write_figures(arguments: argparse.Namespace) -> int:
     return name_problems(records)
 
 
+def _require_folder(out: Path) -> None:
+    """Refuse what names a file: each figure gets a file of its own."""
+    if out.suffix.lower().lstrip(".") in FORMATS or out.is_file():
+        raise UserError(f"--out {out}: name a folder, which gets a file for each figure; --format chooses their kind")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description="Figures of a sweep.", allow_abbrev=False)
     add_choice_arguments(made)
-    made.set_defaults(out=Path("figures"))
-    made.add_argument("--kind", action="append", choices=(*FIGURES, SEARCH), help="may be repeated [all]")
+    made.set_defaults(out=Path("figures"))  # a folder
+    made.add_argument("--kind", action="append", choices=(*KINDS, SEARCH), help="may be repeated [all]")
     made.add_argument("--format", action="append", choices=FORMATS, help="may be repeated [png and pdf]")
     return made
 

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from cissl.analysis.curves import Series
 from cissl.analysis.grid import SYMBOLS
 from cissl.analysis.results import Trial
 from cissl.analysis.search import Candidate, Search
 from cissl.analysis.selection import METRICS
 
-Series = dict[str, list[Trial]]
 COLUMN_WIDTH = 3.4  # inches
 STYLES = {  # colour, dashes, marker
     "supervised": ("#7F7F7F", (0, (1, 1.2)), "s"),
@@ -191,7 +191,7 @@ def pseudo_labels(series: Series, title: str) -> Figure:
     recorded = {n: [t for t in trials if t.history["pseudo_kept"].shape[1]] for n, trials in series.items()}
     series = {name: trials for name, trials in recorded.items() if trials}
     if not series:
-        raise NotOnRecord("kept and correct pseudo-labels per class (pseudo_kept, pseudo_correct)")
+        raise NotOnRecord("kept and correct pseudo-labels per class (pseudo_kept, pseudo_correct) are not on record")
     counts = _counts(series)
     order = np.argsort(-counts, kind="stable")
     parts = _head_tail(counts)
@@ -223,7 +223,6 @@ FIGURES: dict[str, Callable[[Series, str], Figure]] = {
     "thresholds": thresholds,
     "pseudo-labels": pseudo_labels,
 }
-VECTORS = ("per_class", "class_prior", "pseudo_kept", "pseudo_correct")
 
 
 def draw(kind: str, series: Series, title: str) -> Figure:
@@ -242,9 +241,9 @@ def draw_search(search: Search, title: str) -> Figure:
     Raises:
         NotOnRecord: no candidate is complete.
     """
-    judged = [c for c in search.candidates if all(trial.complete for trial in c.trials)]
+    judged = [candidate for candidate in search.candidates if candidate.complete]
     if not judged or not search.space:
-        raise NotOnRecord("complete trials of a candidate")
+        raise NotOnRecord("no candidate is complete")
     with matplotlib.rc_context(STYLE):
         rows = -(-len(search.space) // 2)
         figure = Figure(figsize=(COLUMN_WIDTH, 0.55 + 1.3 * rows), layout="constrained")
@@ -258,9 +257,10 @@ def draw_search(search: Search, title: str) -> Figure:
             search.metric.replace("valid_", "validation ").replace("gmean", "geometric mean") + " (%)", fontsize=7.5
         )
         best = Line2D([], [], color=BEST, marker="o", linestyle="none", ms=3, label="best candidate")
-        left_out = len(search.candidates) - len(judged)
-        note = f"not drawn: {left_out} with a trial that diverged or is not complete" if left_out else None
-        figure.legend(handles=[best], loc="outside lower center", title=note, title_fontsize=7)
+        incomplete, earlier = len(search.candidates) - len(judged), len(search.earlier)
+        notes = [f"not drawn: {incomplete} with a trial that diverged or is not complete"] if incomplete else []
+        notes += [f"not drawn: {earlier} that ran under other settings"] if earlier else []
+        figure.legend(handles=[best], loc="outside lower center", title="\n".join(notes) or None, title_fontsize=7)
     return figure
 
 
@@ -270,7 +270,7 @@ def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -
     kind = next(iter(distribution), "") if isinstance(distribution, dict) else ""
     if kind == "choice" or not all(isinstance(value, int | float) for value in values):
         offered = map(_number, distribution[kind]) if kind == "choice" else ()
-        seen = sorted({*values, *offered}, key=lambda value: (isinstance(value, str), value))
+        seen = sorted({*values, *offered}, key=_by_size)
         places = list(map(seen.index, values))
         axis.set_xticks(range(len(seen)), map(str, seen))
         axis.set_xlim(-0.5, len(seen) - 0.5)
@@ -281,12 +281,17 @@ def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter(NullFormatter())
         if kind:
-            axis.set_xlim(*map(float, distribution[kind]))  # the whole range that was searched, up to its ends
+            ends = (*distribution[kind], *values)
+            axis.set_xlim(min(ends), max(ends))  # the whole range that was searched, up to its ends
     for rank, (place, candidate) in reversed(list(enumerate(zip(places, judged, strict=True)))):
-        spread = np.std(candidate.values, ddof=1) if len(candidate.values) > 1 else None
+        spread = None if np.isnan(candidate.spread) else candidate.spread
         color = BEST if rank == 0 else OTHERS
         axis.errorbar(place, np.mean(candidate.values), spread, fmt="o", ms=3, lw=0.7, color=color, clip_on=False)
     axis.set_xlabel(f"{SYMBOLS[key]} ({key})" if key in SYMBOLS else key)
+
+
+def _by_size(value) -> tuple:
+    return (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
 
 
 def _number(value):
@@ -375,7 +380,7 @@ def _counts(series: Series) -> np.ndarray:
     """Labels per class, averaged over the splits."""
     found = [t.provenance["labeled_counts"] for trials in series.values() for t in trials if t.provenance]
     if not found:
-        raise NotOnRecord("the number of labels per class")
+        raise NotOnRecord("the number of labels per class is not on record")
     return np.mean(found, axis=0)
 
 

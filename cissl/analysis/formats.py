@@ -3,12 +3,15 @@
 import csv
 import html
 import io
+import itertools
 import re
 import textwrap
 import unicodedata
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from cissl.analysis.text import one_line
 
 PLACEHOLDER = "–"
 
@@ -186,8 +189,11 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "[": "{[}",  # not the argument of the line break before it
+    "]": "{]}",
+    "*": "{*}",  # nor its star
     "±": r"$\pm$",
-    "–": "--",
+    "–": r"\textendash{}",
     "−": "$-$",
     "…": r"\ldots{}",
     "₁": r"$_1$",
@@ -203,8 +209,8 @@ _TEX = {
 
 
 def tex(text: str) -> str:
-    """Plain text as LaTeX; characters that pdfLaTeX may not know become ``?``."""
-    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in text)
+    """Plain text as LaTeX on one line; characters that pdfLaTeX may not know become ``?``."""
+    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in one_line(text)).replace("--", "-{}-")
 
 
 def as_csv(tables: list[Table]) -> str:
@@ -269,7 +275,25 @@ def _html_entry(entry: Entry) -> str:
 SPELLED = {"γ": "gamma", "ᵤ": "-unlabeled", "₁": "1", "β": "beta", "μ": "mu", "τ": "tau", "λ": "lambda"}
 
 
+LONGEST_NAME = 100  # characters; file systems take 255 bytes, and a suffix follows
+
+
 def slug(text: str) -> str:
     """Text as part of a file's or a label's name: ``CIFAR-10 γ = 20`` → ``cifar-10-gamma-20``."""
     spelled = "".join(SPELLED.get(c, c) for c in text.lower())
-    return re.sub(r"[^a-z0-9.]+", "-", spelled).strip("-")
+    return re.sub(r"[^a-z0-9.]+", "-", spelled).strip("-")[:LONGEST_NAME].strip("-")
+
+
+class FileNames:
+    """Names of files, each given once: different texts may have the same slug."""
+
+    def __init__(self):
+        self._given: set[str] = set()
+
+    def new(self, text: str) -> str:
+        """The slug of a text, with a number behind it where another text has got it already."""
+        first = slug(text)
+        numbered = (f"{first}-{k}" for k in itertools.count(2))
+        name = next(name for name in itertools.chain([first], numbered) if name not in self._given)
+        self._given.add(name)
+        return name

@@ -149,7 +149,7 @@ def build(
     notes = _search_notes(searched) + notes
     described = {id(trial): attributes(trial) for trial in trials}
     _settle_steps(trials, described)
-    notes += _mark_split_variants(trials, described)
+    notes += mark_split_variants(trials, described)
     row_keys, column_keys = _expand(rows, described.values()), _expand(columns, described.values())
     for key in ("algorithm", *SETTING):  # without these a cell would mix methods or data sets
         if key not in row_keys + column_keys and len({d.get(key) for d in described.values()}) > 1:
@@ -193,7 +193,7 @@ def _reason(trial: Trial, metric: str) -> str:
 
 
 def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
+    return value if isinstance(value, str | int | float | None) else repr(value)
 
 
 def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[str]]:
@@ -271,7 +271,7 @@ def _config_key(values: dict) -> tuple:
     return tuple(sorted((k, repr(v)) for k, v in values.items() if k not in ("steps", *REPLICATES)))
 
 
-def _mark_split_variants(trials: list[Trial], described: dict[int, dict]) -> list[str]:
+def mark_split_variants(trials: list[Trial], described: dict[int, dict]) -> list[str]:
     """Trials whose split differs from the others' of the same name must not be averaged with them.
 
     The commonest split of a name is the norm; trials on another one get a setting ``split`` of their own.

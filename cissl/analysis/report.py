@@ -4,37 +4,26 @@ python analysis/report.py ~/ray_results/digits_lt --out report.html
 """
 
 import argparse
-import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from cissl.analysis.cli import add_choice_arguments, finish, run, without_plots
-
-try:
-    import matplotlib
-    from matplotlib.figure import Figure
-except ModuleNotFoundError:
-    without_plots()
-
-from cissl.analysis import figures, formats, labels
-from cissl.analysis.curves import series_by_setting
-from cissl.analysis.figures import FIGURES, NotOnRecord
+from cissl.analysis import formats, labels
+from cissl.analysis.cli import add_choice_arguments, finish, form, run
+from cissl.analysis.curves import KINDS, series_by_setting
 from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, method, order, show
-from cissl.analysis.results import STATES, Records, Trial, load
+from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
 from cissl.analysis.search import Search, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
-from cissl.analysis.statistics import ALL, compare_rows, comparison_cells, find_baseline
 from cissl.analysis.tables import table
 from cissl.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
-INK = "#0a0b0c"  # stands for the page's text colour in the figures, which is light in dark mode
+SUFFIXES = {".html": "html", ".htm": "html"}
 IDENTITY = ("dataset", "algorithm", "seed")
 
 
@@ -106,68 +95,38 @@ def _results(
 
 def _comparison(grid: Grid, algorithm: str) -> str:
     """Differences from the baseline; nothing where no single row is the baseline."""
+    from cissl.analysis import comparison  # here, so that the help does without SciPy
+
     try:
-        compared = compare_rows(grid, find_baseline(grid, algorithm))
+        compared = comparison.compare_rows(grid, comparison.find_baseline(grid, algorithm))
     except UserError:
         return ""
     if not compared:
         return ""
     heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
-    titles, lines = comparison_cells(compared, heads)
+    titles, lines = comparison.comparison_cells(compared, heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     name = f"{METRICS[grid.metric]}: differences from {method(algorithm)}"
     return (
         f"<details><summary>{escape(name[0].upper() + name[1:])}, paired by split and seed</summary>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f'<p class="quiet">In percentage points; {ALL} treats settings as independent. '
+        f'<p class="quiet">In percentage points; {comparison.ALL} treats settings as independent. '
         "p: exact sign-flip test, corrected for all rows (Benjamini-Hochberg).</p></details>"
     )
 
 
 def _figures(grid: Grid | None, searched: Sequence[Search]) -> str:
-    parts = [_search_figure(search) for search in searched]
+    from cissl.analysis import svg  # here, so that the help does without matplotlib
+
+    parts = [f'<div class="figures">{svg.search_figure(search)}</div>' for search in searched]
     for heading, series in series_by_setting(grid) if grid else ():
-        drawn = [
-            _figure(kind, heading, partial(figures.draw, kind, series, ""), FIGURES[kind].__doc__) for kind in FIGURES
-        ]
+        drawn = "".join(svg.figure(kind, heading, series) for kind in KINDS)
         parts.append(
             f"<details{'' if parts else ' open'}><summary><b>{escape(heading)}</b></summary>"
-            f'<div class="figures">{"".join(drawn)}</div></details>'
+            f'<div class="figures">{drawn}</div></details>'
         )
     return "".join(parts) or "<p>There is nothing to draw yet.</p>"
-
-
-def _search_figure(search: Search) -> str:
-    caption = figures.draw_search.__doc__.splitlines()[0]
-    drawn = _figure("search", search.name, partial(figures.draw_search, search, ""), caption)
-    return f'<div class="figures">{drawn}</div>'
-
-
-def _figure(kind: str, heading: str, draw: Callable[[], Figure], caption: str) -> str:
-    inked = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
-    style = inked | {"svg.fonttype": "none", "svg.hashsalt": f"{kind} {heading}"}  # none: text stays text
-    caption = escape(caption.strip())
-    try:
-        with matplotlib.rc_context(style):
-            drawing = draw()
-            image = io.StringIO()
-            drawing.savefig(image, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    except NotOnRecord as error:
-        return f"<figure><figcaption>{caption} Not drawn: {escape(str(error))} not on record.</figcaption></figure>"
-    svg = _inline(image.getvalue(), f"{kind}, {heading}")
-    return f'<figure data-kind="{kind}">{svg}<figcaption>{caption}</figcaption></figure>'
-
-
-def _inline(svg: str, label: str) -> str:
-    """Only the ``<svg>``, as wide as its place, in the page's colours, without ids that nothing refers to."""
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
 def _unfinished(records: Records) -> str:
@@ -338,9 +297,10 @@ def parser() -> argparse.ArgumentParser:
 
 def write_report(arguments: argparse.Namespace) -> int:
     """Write the page; the exit code is 1 where a record could not be read."""
-    records = load(arguments.results, vectors=figures.VECTORS)
-    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
-    return finish(report(records, arguments.select, rows, columns, arguments.baseline), arguments.out, records)
+    form(arguments, SUFFIXES)
+    records = load(arguments.results, vectors=VECTORS)
+    page = report(records, arguments.select, arguments.rows, arguments.columns, arguments.baseline)
+    return finish(page, arguments.out, records)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

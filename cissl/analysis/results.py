@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from pyarrow import json as json_reader
 
 from cissl.algorithms.cards import find
+from cissl.analysis import checks, plan
+from cissl.analysis.plan import Problem, Sweep
 from cissl.analysis.store import open_store
+from cissl.analysis.text import load_json, one_line
 from cissl.config import core_fields
 from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
@@ -48,17 +50,7 @@ SCALARS = (
     "loss_unlabeled",
     "mask_ratio",
 )
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A record that could not be read, and was skipped."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+VECTORS = ("per_class", "class_prior", "pseudo_kept", "pseudo_correct")  # one value per class
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Trial:
     provenance: dict
     history: dict[str, np.ndarray]
     read: Callable[[str], bytes] = field(repr=False)  # another file of the trial
-    plan: "Sweep | None" = None
+    plan: Sweep | None = None
 
     @property
     def searched(self) -> bool:
@@ -83,8 +75,19 @@ class Trial:
         return self.plan is not None and self.plan.search is not None
 
     def confusion(self) -> np.ndarray:
-        """Counts on the test set, (evaluations, C, C): rows true class, columns predicted."""
-        return np.load(io.BytesIO(self.read("confusion.npy")))
+        """Counts on the test set, (evaluations, C, C): rows true class, columns predicted.
+
+        Raises:
+            ValueError: they are missing or damaged.
+        """
+        try:
+            matrices = np.load(io.BytesIO(self.read("confusion.npy")))
+        except (OSError, ValueError, EOFError, SyntaxError) as error:
+            raise ValueError(f"{self.folder}: confusion.npy cannot be read ({one_line(str(error))})") from None
+        classes = self.provenance.get("classes", matrices.shape[-1] if matrices.ndim else 0)
+        if matrices.shape[1:] != (classes, classes) or matrices.dtype.kind not in "iuf":
+            raise ValueError(f"{self.folder}: confusion.npy holds no matrices of {classes} classes")
+        return matrices
 
     @property
     def settings(self) -> dict:
@@ -110,15 +113,6 @@ class Trial:
     def replicate(self) -> tuple[int, int]:
         """What may differ inside one cell: the seed of the split and the seed of the training."""
         return self.spec["split_seed"], self.config["seed"]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What a sweep's own folder says: the trials that it will have, and its search if it is one."""
-
-    folder: str
-    planned: tuple[str, ...]  # trial ids
-    search: dict | None = None
 
 
 @dataclass
@@ -191,15 +185,19 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
     Raises:
         UserError: a root does not exist, or no trial at all lies below them.
     """
-    places = _find([open_store(str(root)) for root in roots or [DEFAULT_ROOT]])
-    sweeps = {store.parent(folder): store for store, folder in places}
-    sweeps = {parent: _read_sweep(store, parent) for parent, store in sweeps.items()}
+    stores = [open_store(str(root)) for root in roots or [DEFAULT_ROOT]]
+    places = _find(stores)
+    parents = {store.parent(folder): store for store, folder in places}
+    plans = {parent: plan.read_sweep(store, parent) for parent, store in parents.items()}
+    sweeps = {parent: sweep for parent, (sweep, _) in plans.items()}
     with ThreadPoolExecutor(READERS) as pool:
         outcomes = list(
             pool.map(lambda place: _read(*place, sweeps[place[0].parent(place[1])], tuple(vectors)), places)
         )
     trials = [trial for trial, _ in outcomes if trial is not None]
-    problems = [problem for _, problem in outcomes if problem is not None]
+    problems = [Problem(*problem) for store in stores for problem in store.problems]
+    problems += [problem for _, found in plans.values() for problem in found]
+    problems += [problem for _, problem in outcomes if problem is not None]
     return Records(
         sorted(trials, key=lambda t: (t.name, t.folder)), sorted(problems, key=str), _waiting(places, sweeps)
     )
@@ -209,11 +207,12 @@ def _find(stores: list) -> list[tuple]:
     """(store, folder) of every trial, those that several roots reach only once."""
     places: dict[str, tuple] = {}
     for store in stores:
-        if not store.exists():
-            raise UserError(f"{store.uri} does not exist; name a sweep's folder, a trial's, or their parent")
-        named = _is_smoke(store.uri)
-        for folder in store.trial_folders():
-            if named or not _is_smoke(store.parent(folder)):
+        store.check()
+        folders = store.trial_folders()
+        named = _is_smoke(store, store.uri)
+        smoke = {parent for parent in set(map(store.parent, folders)) if _is_smoke(store, parent)}
+        for folder in folders:
+            if named or store.parent(folder) not in smoke:
                 places.setdefault(store.identity(folder), (store, folder))
     if not places:
         searched = ", ".join(store.uri for store in stores)
@@ -221,9 +220,9 @@ def _find(stores: list) -> list[tuple]:
     return list(places.values())
 
 
-def _is_smoke(sweep: str) -> bool:
+def _is_smoke(store, sweep: str) -> bool:
     """Whether a sweep's folder holds trials of a few steps, which are no results unless they are asked for by name."""
-    return PurePosixPath(sweep).name.endswith("-smoke")
+    return store.name(sweep).endswith("-smoke")
 
 
 def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:
@@ -237,30 +236,8 @@ def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:
 def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> tuple[Trial | None, Problem | None]:
     try:
         return read_trial(store, folder, sweep, vectors)
-    except KeyError as error:
-        return None, Problem(store.display(folder), f"config.json: no {error}")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         return None, Problem(store.display(folder), str(error))
-
-
-def _read_sweep(store, folder: str) -> Sweep | None:
-    """What ``runs.jsonl`` (one line per start, with the planned trials), ``sweep.yaml`` and ``search.json`` (only
-    searches have one) tell; None where there is no sweep. They add what is missing or searched, so a damaged one is
-    passed over.
-    """
-    planned = _read_quietly(store, folder, "runs.jsonl", lambda text: json.loads(text.splitlines()[-1])["trials"])
-    search = _read_quietly(store, folder, "sweep.yaml", lambda text: yaml.safe_load(text).get("search"))
-    searched = _read_quietly(store, folder, "search.json", lambda text: list(json.loads(text)[0]["params"]))
-    if searched is not None and search is None:  # asked for on the command line
-        search = {"space": dict.fromkeys(searched)}
-    return Sweep(store.display(folder), tuple(planned or ()), search) if planned or search else None
-
-
-def _read_quietly(store, folder: str, name: str, parse: Callable):
-    try:
-        return parse(store.read(folder, name))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
-        return None
 
 
 def read_trial(
@@ -273,7 +250,11 @@ def read_trial(
         ValueError, OSError: not even the settings can be read.
     """
     record = _read_json(store, folder, "config.json")
+    checks.check(record, checks.RECORD, "config.json", required=True)
+    checks.check(record, checks.SWEEP, "config.json")
     config = record["config"]
+    checks.check(config, checks.SETTINGS, "config.json", required=True)
+    checks.check_settings(config, _fields(config["algorithm"]))
     identity = dict(
         folder=store.display(folder),
         trial_id=record["trial_id"],
@@ -284,12 +265,13 @@ def read_trial(
         read=partial(store.read, folder),
         plan=sweep,
     )
-    if not isinstance(config["algorithm"], str) or not isinstance(config["seed"], int):
-        raise ValueError("config.json: 'algorithm' must be a name and 'seed' a whole number")
     try:
-        history = _read_history(store, folder, vectors)
-        status = _read_status(store, folder, history)
+        status = _read_status(store, folder)
+        history = _read_history(store, folder, vectors, whole=status["state"] == "complete")
         provenance = _read_json(store, folder, "provenance.json", missing={})
+        checks.check(provenance, checks.PROVENANCE, "provenance.json")
+        checks.check_classes(provenance, history)
+        _check_end(status, history)
         return Trial(**identity, status=status, provenance=provenance, history=history), None
     except (OSError, ValueError) as error:
         status = {"state": "unreadable", "error": str(error)}
@@ -297,23 +279,27 @@ def read_trial(
         return blank, Problem(identity["folder"], str(error))
 
 
-def _read_status(store, folder: str, history: dict[str, np.ndarray]) -> dict:
-    """``status.json``, checked against the history: one that lost its end must not pass as a whole one."""
-    steps = history["step"]
+def _read_status(store, folder: str) -> dict:
     status = _read_json(store, folder, "status.json")
+    checks.check(status, checks.STATUS, "status.json")
     if status.get("state") not in STATES:
         raise ValueError(f"status.json: unknown state {status.get('state')!r}")
+    return status
+
+
+def _check_end(status: dict, history: dict[str, np.ndarray]) -> None:
+    """A history that lost its end must not pass as a whole one."""
+    steps = history["step"]
     if status["state"] == "complete":
         if len(steps) == 0:
             raise ValueError("history.jsonl holds no evaluation, though the trial is complete")
-        if steps[-1] != status["steps"]:  # the last step is always evaluated
-            raise ValueError(f"history.jsonl ends at step {steps[-1]:.0f} of {status['steps']}")
-    return status
+        if steps[-1] != status.get("steps"):  # the last step is always evaluated
+            raise ValueError(f"history.jsonl ends at step {steps[-1]:.0f} of {status.get('steps')}")
 
 
 def _read_json(store, folder: str, name: str, missing: dict | None = None) -> dict:
     try:
-        value = json.loads(store.read(folder, name))
+        value = load_json(store.read(folder, name))
     except FileNotFoundError:
         if missing is None:
             raise ValueError(f"{name} is missing") from None
@@ -325,12 +311,18 @@ def _read_json(store, folder: str, name: str, missing: dict | None = None) -> di
     return value
 
 
-def _read_history(store, folder: str, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Columns of ``history.jsonl``; a trial that has not been evaluated yet has none, which is no error."""
+def _read_history(store, folder: str, vectors: tuple[str, ...], *, whole: bool) -> dict[str, np.ndarray]:
+    """Columns of ``history.jsonl``; a trial that has not been evaluated yet has none, which is no error.
+
+    Args:
+        whole: nobody writes any more, so that every line must be whole; else the last may still be in the writing.
+    """
     try:
         text = store.read(folder, "history.jsonl")
     except FileNotFoundError:
         text = b""
+    if not whole:
+        text = text[: text.rfind(b"\n") + 1]
     try:
         columns = _parse_fast(text, vectors) if text else _parse_lines(text, vectors)
     except pa.ArrowException:
@@ -351,7 +343,7 @@ def _parse_fast(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
         parse_options=json_reader.ParseOptions(explicit_schema=pa.schema(fields), unexpected_field_behavior="ignore"),
     )
     columns = {name: table.column(name).to_numpy() for name in SCALARS}
-    return columns | {name: _vector_column(table.column(name).to_pylist()) for name in vectors}
+    return columns | {name: _vector_column(table.column(name).to_pylist(), name) for name in vectors}
 
 
 def _without_lists(text: bytes) -> bytes:
@@ -368,18 +360,28 @@ def _parse_lines(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise ValueError(f"history.jsonl: line {number} is cut short or damaged") from None
-    columns = {name: np.array([row.get(name) for row in rows], dtype=float) for name in SCALARS}
-    return columns | {name: _vector_column([row.get(name) for row in rows]) for name in vectors}
+    columns = {name: _scalar_column([row.get(name) for row in rows], name) for name in SCALARS}
+    return columns | {name: _vector_column([row.get(name) for row in rows], name) for name in vectors}
 
 
-def _vector_column(values: list) -> np.ndarray:
+def _scalar_column(values: list, name: str) -> np.ndarray:
+    try:
+        return np.array(values, dtype=float).reshape(len(values))
+    except (ValueError, TypeError):
+        raise ValueError(f"history.jsonl: '{name}' is not a number in every line") from None
+
+
+def _vector_column(values: list, name: str) -> np.ndarray:
     """(evaluations, classes) float32, NaN where nothing was recorded."""
-    classes = max((len(v) for v in values if v is not None), default=0)
-    blank = [None] * classes
-    table = [blank if v is None else v for v in values]
-    return np.array(table, dtype=np.float32).reshape(len(values), classes)
+    try:
+        classes = max((len(v) for v in values if v is not None), default=0)
+        blank = [None] * classes
+        table = [blank if v is None else v for v in values]
+        return np.array(table, dtype=np.float32).reshape(len(values), classes)
+    except (ValueError, TypeError):
+        raise ValueError(f"history.jsonl: '{name}' is no list of one number per class in every line") from None
 
 
 def _trial_row(trial: Trial) -> dict:

@@ -1,28 +1,67 @@
-"""Summary of a hyper-parameter search: its candidates, best first by the validation figure that chose them."""
+"""Summary of a hyper-parameter search: its candidates, best first by the validation figure that chose them.
+
+A candidate runs the sweep's grid and counts with the mean over its trials. Trials that differ in anything else than the
+searched settings, the grid's axes and the seeds are no trials of one candidate: those of earlier runs under other
+settings, which lie in the same folder, are candidates of their own, below a line, and not compared with today's.
+"""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from cissl.analysis import labels
 from cissl.analysis.formats import Entry, Line, Table
-from cissl.analysis.grid import SYMBOLS, show
+from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show
 from cissl.analysis.results import Records, Trial
 from cissl.errors import UserError
 
-DEFAULT_METRIC = "valid_accuracy"
 WINDOW = 10  # evaluations
 TITLES = {"accuracy": "accuracy", "gmean": "geometric mean"}
+PARTS = {  # settings of sweep files → what tables call them
+    "labeled_size": ("size",),
+    "valid_size": ("valid",),
+    "dataset": SETTING,
+    "seed": REPLICATES,
+}
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that a search has tried."""
+    """Settings that a search has tried.
+
+    Attributes:
+        params: the searched settings.
+        others: further settings that tell it from other candidates.
+        trials: by the grid's setting, in which only seeds differ.
+        metric: what judges.
+        missing: trials that have not started.
+    """
 
     params: dict
-    trials: list[Trial]
-    values: list[float]
-    """what each trial counts, see `_value`"""
+    others: dict
+    trials: dict[Key, list[Trial]]
+    metric: str
+    missing: int = 0
+
+    @property
+    def all_trials(self) -> list[Trial]:
+        return [trial for trials in self.trials.values() for trial in trials]
+
+    @property
+    def values(self) -> list[float]:
+        """What each trial counts, see `_value`."""
+        return [_value(trial, self.metric) for trial in self.all_trials]
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and all(trial.complete for trial in self.all_trials)
+
+    @property
+    def spread(self) -> float:
+        """Sample standard deviation over seeds; NaN where trials differ in more than the seed."""
+        return float(np.std(self.values, ddof=1)) if len(self.trials) == 1 and len(self.values) > 1 else np.nan
 
 
 @dataclass(frozen=True)
@@ -32,13 +71,19 @@ class Search:
     Attributes:
         space: what was searched, by setting; the distribution as in the sweep file, or None where that is not known.
         metric: the column of the history that judges.
+        settings: those of the grid, in each of which every candidate has trials.
         candidates: best first.
+        earlier: those that ran under other settings than the search has now, best first.
+        notes: what a reader must know.
     """
 
     name: str
     space: dict
     metric: str
+    settings: list[Key]
     candidates: list[Candidate]
+    earlier: list[Candidate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def searches(records: Records) -> list[Search]:
@@ -63,38 +108,125 @@ def search_tables(records: Records) -> list[Table]:
 
 
 def _search(trials: list[Trial]) -> Search:
-    plan = trials[0].plan.search
-    space, metric = dict(plan.get("space", {})), plan.get("metric", DEFAULT_METRIC)
+    sweep = trials[0].plan
+    plan = sweep.search
+    described = {id(trial): attributes(trial) for trial in trials}
+    notes = mark_split_variants(trials, described)
+    searched = {key: _parts(key)[0] for key in plan.space}
+    axes = [part for key in sweep.axes for part in _parts(key) if part not in (*REPLICATES, *searched.values())]
+    own = (*searched.values(), *axes, *(key for key in REPLICATES if key not in searched.values()), "steps")
+    rest = [key for key in _keys(described.values()) if key not in own]
+    varied = [key for key in rest if len({repr(values.get(key)) for values in described.values()}) > 1]
     groups: dict[tuple, list[Trial]] = defaultdict(list)
     for trial in trials:
-        groups[tuple((key, trial.config.get(key)) for key in space)].append(trial)
-    candidates = [Candidate(dict(params), made, [_value(t, metric) for t in made]) for params, made in groups.items()]
-    return Search(trials[0].sweep, space, metric, sorted(candidates, key=_rank))
+        values = described[id(trial)]
+        groups[tuple(values.get(key) for key in (*searched.values(), *varied))].append(trial)
+    candidates: dict[tuple, list[Candidate]] = defaultdict(list)
+    for identity, members in groups.items():
+        params = dict(zip(searched, identity, strict=False))
+        others = dict(zip(varied, identity[len(searched) :], strict=True))
+        by_setting: dict[Key, list[Trial]] = defaultdict(list)
+        for trial in members:
+            by_setting[tuple((key, described[id(trial)].get(key)) for key in axes)].append(trial)
+        missing = _missing(members, plan.candidates)
+        candidates[identity[len(searched) :]].append(Candidate(params, others, dict(by_setting), plan.metric, missing))
+    now = _context_of_today(candidates, plan.candidates)
+    return Search(
+        name=trials[0].sweep or sweep.folder,
+        space=plan.space,
+        metric=plan.metric,
+        settings=sorted({setting for group in candidates.values() for c in group for setting in c.trials}, key=order),
+        candidates=sorted(candidates[now], key=_rank),
+        earlier=sorted((c for context, group in candidates.items() if context != now for c in group), key=_rank),
+        notes=notes + _not_started_notes(trials, plan.candidates) + _overlap_notes(trials),
+    )
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    return PARTS.get(key, (key,))
+
+
+def _keys(described) -> list[str]:
+    return list(dict.fromkeys(key for values in described for key in values))
+
+
+def _missing(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) -> int:
+    """How many trials of this candidate have no folder yet."""
+    found = {trial.trial_id for trial in trials}
+    planned = set().union(*(ids for ids in candidates or () if found.intersection(ids)))
+    return len(planned - found)
+
+
+def _context_of_today(candidates: dict[tuple, list[Candidate]], known: Sequence[Sequence[str]] | None) -> tuple:
+    """The settings beside the searched ones that the search has now: those of the trials that ran last."""
+    listed = set().union(*known) if known else set()
+
+    def recency(context: tuple) -> tuple[str, int]:
+        trials = [trial for candidate in candidates[context] for trial in candidate.all_trials]
+        last = max(trial.status.get("updated") or "" for trial in trials)
+        return last, sum(trial.trial_id in listed for trial in trials)
+
+    return max(candidates, key=recency)
+
+
+def _not_started_notes(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) -> list[str]:
+    found = {trial.trial_id for trial in trials}
+    absent = sum(found.isdisjoint(ids) for ids in candidates or ())
+    return [f"{absent} further candidates have no trial that has started."] if absent else []
+
+
+def _overlap_notes(trials: list[Trial]) -> list[str]:
+    """Validation images that are labeled too judge a candidate partly by what it was trained on."""
+    facts = max((t.provenance for t in trials), key=lambda facts: facts.get("valid_labeled") or 0)
+    worst, size = facts.get("valid_labeled"), facts.get("valid_size")
+    if not worst:
+        return []
+    return [
+        f"As many as {worst} of {size} validation images are labeled images too: what is best on them is partly what "
+        "fits its training images best. Splits with _HELDOUT have none."
+    ]
 
 
 def _table(search: Search) -> Table:
-    columns = [search.metric, *(f"test_{name}" for name in TITLES)]
-    headings = [(source, TITLES[name]) for source, name in (column.split("_", 1) for column in columns)]
-    trials = sum(len(candidate.trials) for candidate in search.candidates)
+    several = len(search.settings) > 1
+    kind = search.metric.removeprefix("valid_")
+    headings = [("validation", f"{TITLES[kind]}, all settings")] if several else []
+    columns: list[dict] = [{"column": search.metric, "of": "all settings"}] if several else []
+    for words in labels.headings_in_words(search.settings):
+        of = {"of": words} if several else {}
+        headings.append((words if several else "validation", f"validation {TITLES[kind]}" if several else TITLES[kind]))
+        headings += [(words if several else "test", f"test {title}" if several else title) for title in TITLES.values()]
+        columns += [{"column": search.metric} | of, *({"column": f"test_{name}"} | of for name in TITLES)]
+    sections = [[_line(c, search.settings) for c in group] for group in (search.candidates, search.earlier) if group]
     return Table(
         title=f"Search {search.name}",
         caption=f"Candidates of a hyper-parameter search, best first by {search.metric}: mean over the last {WINDOW} "
         "evaluations (0 for a trial that diverged), then mean ± sample standard deviation over the candidate's "
-        "trials; candidates with unfinished trials come last. Test figures are shown for completeness and chose "
+        "seeds; candidates with unfinished trials come last. Test figures are shown for completeness and chose "
         "nothing; a search belongs into no table of results.",
-        headings=[("validation" if source == "valid" else source, name) for source, name in headings],
-        sections=[[_line(candidate, columns) for candidate in search.candidates]],
-        notes=[f"{len(search.candidates)} candidates, {trials} trials.", *_short_notes(search)],
+        headings=headings,
+        sections=sections,
+        notes=_notes(search),
         footnotes=[],
         label="tab:search",
-        columns=[{"column": column} for column in columns],
+        columns=columns,
     )
 
 
-def _short_notes(search: Search) -> list[str]:
-    complete = [trial for candidate in search.candidates for trial in candidate.trials if trial.complete]
-    short = sum(trial.rows < WINDOW for trial in complete)
-    return [f"{short} trials have fewer than {WINDOW} evaluations; theirs are means over all."] if short else []
+def _notes(search: Search) -> list[str]:
+    trials = [trial for c in (*search.candidates, *search.earlier) for trial in c.all_trials]
+    notes = [f"{len(search.candidates)} candidates, {sum(len(c.all_trials) for c in search.candidates)} trials."]
+    if search.earlier:
+        keys = ", ".join(search.earlier[0].others)
+        notes.append(
+            f"Below the line: {len(search.earlier)} candidates of earlier runs under other settings ({keys}), which "
+            "cannot be compared with those above."
+        )
+    if len(search.settings) > 1:
+        notes.append(f"Each candidate runs in {len(search.settings)} settings; the mean over all its trials judges it.")
+    short = sum(trial.complete and trial.rows < WINDOW for trial in trials)
+    notes += [f"{short} trials have fewer than {WINDOW} evaluations; theirs are means over all."] if short else []
+    return notes + search.notes
 
 
 def _value(trial: Trial, metric: str) -> float:
@@ -106,21 +238,35 @@ def _value(trial: Trial, metric: str) -> float:
 
 def _rank(candidate: Candidate) -> tuple[bool, float]:
     """Judged candidates first, the best of them at the top."""
-    mean = float(np.mean(candidate.values))
+    mean = np.nan if candidate.missing else float(np.mean(candidate.values))
     return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
 
 
-def _line(candidate: Candidate, columns: list[str]) -> Line:
-    trials = candidate.trials
-    states = sorted({trial.state for trial in trials} - {"complete"})
+def _line(candidate: Candidate, settings: list[Key]) -> Line:
+    entries = []
+    if len(settings) > 1:
+        values = [value for value in candidate.values if not np.isnan(value)]
+        mean = float(np.mean(values)) if values else np.nan
+        entries.append(Entry(mean, np.nan, len(values), len(candidate.values), _states(candidate)))
+    for setting in settings:
+        trials = candidate.trials.get(setting, [])
+        values = [_value(trial, candidate.metric) for trial in trials]
+        text = "" if len(settings) > 1 else _states(candidate)
+        entries.append(_entry([value for value in values if not np.isnan(value)], len(trials), text))
+        for name in TITLES:
+            finals = [float(np.mean(trial.history[name][-WINDOW:])) for trial in trials if trial.complete]
+            entries.append(_entry(finals, len(trials)))
+    told = [f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items()]
+    told += [labels.row_label(tuple(candidate.others.items()))] if candidate.others else []
+    return Line(", ".join(told) or "no searched setting", entries, candidate.params | candidate.others)
+
+
+def _states(candidate: Candidate) -> str:
+    """What is not complete."""
+    trials = candidate.all_trials
+    states = sorted({trial.state for trial in trials} - {"complete"}) + ["not started"] * bool(candidate.missing)
     complete = sum(trial.complete for trial in trials)
-    text = f"({complete}/{len(trials)} complete; {', '.join(states)})" if states else ""
-    entries = [_entry([value for value in candidate.values if not np.isnan(value)], len(trials), text)]
-    for column in columns[1:]:
-        finals = [float(np.mean(t.history[column.removeprefix("test_")][-WINDOW:])) for t in trials if t.complete]
-        entries.append(_entry(finals, len(trials)))
-    label = ", ".join(f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items())
-    return Line(label or "no searched setting", entries, candidate.params)
+    return f"({complete}/{len(trials) + candidate.missing} complete; {', '.join(states)})" if states else ""
 
 
 def _short(value) -> str:

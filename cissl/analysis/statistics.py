@@ -1,345 +1,41 @@
-"""How sure the table is: intervals per cell, and paired comparisons of two methods.
+"""Confidence intervals, and paired comparisons with a baseline.
 
-A comparison pairs trials that share data setting, split and seed, and looks at their differences. Its p-value comes
-from the exact sign-flip test, which assumes no distribution: under "no difference" each pair could as well have come
-out the other way round. Two-sided, n pairs cannot give less than 2 / 2^n, so fewer than six pairs cannot reach 5 %
-whatever they show; then no p-value is printed. All comparisons of one call are corrected together (Benjamini-Hochberg).
-
-    python analysis/statistics.py ~/ray_results/digits_lt --metric gmean --baseline fixmatch
+python analysis/statistics.py ~/ray_results/digits_lt --metric gmean --baseline fixmatch
 """
 
 import argparse
-import csv
-import io
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy import stats
-
-from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_choice_arguments, finish, run
-from cissl.analysis.grid import Cell, Grid, Key, build
+from cissl.analysis.cli import add_choice_arguments, finish, form, run
+from cissl.analysis.grid import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import METRICS, SELECTIONS
-from cissl.errors import UserError
 
-FEWEST_PAIRS = 6  # the smallest n whose exact two-sided test can reach 5 %
-LEVEL = 0.95
-RESAMPLES = 9999
-ALL = "all settings"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One cell: n, mean, sample std, and confidence intervals of the mean (NaN for fewer than two trials).
-
-    Intervals end where percentages do.
-    """
-
-    n: int
-    mean: float
-    std: float
-    t_interval: tuple[float, float]
-    bootstrap_interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Method minus baseline over paired trials, in percentage points.
-
-    Attributes:
-        interval: of the mean difference, from Student's t.
-        effect: mean difference ÷ sample std of the differences (Cohen's d for pairs).
-        improvement: probability that a trial of the method beats one of the baseline in the same setting, ties
-            counting half (Mann-Whitney's U ÷ number of combinations); NaN with fewer than two pairs.
-        p: exact sign-flip test, two-sided; NaN with fewer pairs than can reach 5 %.
-        corrected: p after Benjamini-Hochberg over all comparisons made together.
-    """
-
-    n: int
-    difference: float
-    interval: tuple[float, float]
-    effect: float
-    improvement: float
-    p: float
-    corrected: float = np.nan
-
-    @property
-    def verdict(self) -> str:
-        """What may be concluded, in words."""
-        if self.n < 2:
-            return "no pair to compare" if self.n == 0 else "one pair: nothing can be said about chance"
-        if self.n < FEWEST_PAIRS:
-            return f"{self.n} pairs: too few to conclude"
-        if self.corrected < 1 - LEVEL:
-            return "better than the baseline" if self.difference > 0 else "worse than the baseline"
-        return "no difference shown"
-
-
-def summarize(figures: Sequence[float], level: float = LEVEL) -> Summary:
-    """Mean, spread and intervals of one cell's figures."""
-    values = np.asarray(figures, dtype=float)
-    nowhere = (np.nan, np.nan)
-    if len(values) < 2:
-        mean = float(values.mean()) if len(values) else np.nan
-        return Summary(len(values), mean, np.nan, nowhere, nowhere)
-    return Summary(
-        len(values),
-        float(values.mean()),
-        float(values.std(ddof=1)),
-        within(t_interval(values, level), 0, 100),
-        bootstrap(values, level),
-    )
-
-
-def t_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Student's interval of the mean; a single point where all values are equal."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    low, high = stats.t.interval(level, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
-    return float(low), float(high)
-
-
-def within(interval: tuple[float, float], lowest: float, highest: float) -> tuple[float, float]:
-    """The part of an interval that is possible; with two or three trials Student's reaches far beyond it."""
-    return max(interval[0], lowest), min(interval[1], highest)
-
-
-def bootstrap(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean; too narrow for a handful of values, as every bootstrap is."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    result = stats.bootstrap(
-        (values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="percentile", rng=0
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
-
-
-def compare(pairs: Sequence[tuple[float, float]], groups: Sequence[object] = ()) -> Comparison:
-    """Compare method and baseline.
-
-    Args:
-        pairs: (method, baseline) figures of trials that share setting, split and seed.
-        groups: each pair's setting; the probability of improvement combines trials within a setting only.
-    """
-    values = np.asarray(pairs, dtype=float).reshape(-1, 2)
-    differences = values[:, 0] - values[:, 1]
-    n = len(differences)
-    if n == 0:
-        return Comparison(0, np.nan, (np.nan, np.nan), np.nan, np.nan, np.nan)
-    if n == 1:
-        return Comparison(1, float(differences[0]), (np.nan, np.nan), np.nan, np.nan, np.nan)
-    spread = float(differences.std(ddof=1))
-    return Comparison(
-        n,
-        float(differences.mean()),
-        within(t_interval(differences), -100, 100),
-        float(differences.mean()) / spread if spread else np.nan,
-        _improvement(values, groups),
-        _sign_flip_p(differences) if n >= FEWEST_PAIRS else np.nan,
-    )
-
-
-def _improvement(values: np.ndarray, groups: Sequence[object]) -> float:
-    keys = list(groups) or [None] * len(values)
-    wins = combinations = 0.0
-    for key in dict.fromkeys(keys):
-        part = values[[k == key for k in keys]]
-        wins += stats.mannwhitneyu(part[:, 0], part[:, 1]).statistic
-        combinations += len(part) ** 2
-    return float(wins / combinations)
-
-
-def _sign_flip_p(differences: np.ndarray) -> float:
-    """Exact up to 13 pairs (2^n sign patterns), a seeded sample of the patterns beyond."""
-    result = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0
-    )
-    return float(result.pvalue)
-
-
-def correct(comparisons: list[Comparison]) -> list[Comparison]:
-    """Fill in the corrected p-values of comparisons that are read together."""
-    tested = [k for k, comparison in enumerate(comparisons) if np.isfinite(comparison.p)]
-    if not tested:
-        return comparisons
-    adjusted = stats.false_discovery_control([comparisons[k].p for k in tested])
-    corrected = dict(zip(tested, map(float, adjusted), strict=True))
-    return [replace(c, corrected=corrected.get(k, np.nan)) for k, c in enumerate(comparisons)]
-
-
-def compare_rows(grid: Grid, baseline: Key) -> dict[tuple[Key, Key | None], Comparison]:
-    """Every other row against the baseline, per column and (column None) over all columns together."""
-    made: dict[tuple[Key, Key | None], Comparison] = {}
-    for row in grid.rows:
-        if row == baseline:
-            continue
-        everything: list[tuple[float, float]] = []
-        settings: list[Key] = []
-        for column in grid.columns:
-            pairs = _pairs(grid.cells.get((row, column)), grid.cells.get((baseline, column)))
-            if pairs:
-                made[row, column] = compare(pairs)
-            everything += pairs
-            settings += [column] * len(pairs)
-        if len(set(settings)) > 1:
-            made[row, None] = compare(everything, settings)
-    return dict(zip(made, correct(list(made.values())), strict=True))
-
-
-def _pairs(method: Cell | None, baseline: Cell | None) -> list[tuple[float, float]]:
-    """Figures of the trials that share (split seed, seed) and the very split."""
-    if method is None or baseline is None:
-        return []
-    theirs = _by_replicate(baseline)
-    return [(figure, theirs[key]) for key, figure in _by_replicate(method).items() if key in theirs]
-
-
-def _by_replicate(cell: Cell) -> dict[tuple, float]:
-    return {
-        (*trial.replicate, trial.provenance.get("split_hash")): figure
-        for trial, figure in zip(cell.counted, cell.figures, strict=True)
-    }
-
-
-def find_baseline(grid: Grid, algorithm: str) -> Key:
-    """The one row of this algorithm.
-
-    Raises:
-        UserError: no row or several rows are that algorithm.
-    """
-    rows = [row for row in grid.rows if dict(row).get("algorithm") == algorithm]
-    if len(rows) != 1:
-        names = ", ".join(sorted({str(dict(row).get("algorithm")) for row in grid.rows}))
-        many = "; ".join(labels.row_label(row) for row in rows)
-        apart = dict.fromkeys(key for row in rows for key, _ in row if key != "algorithm")
-        if "train_kimg" in apart:
-            apart["steps"] = None  # which follow from it, and would be the next to tell the rows apart
-        raise UserError(
-            f"the baseline '{algorithm}' stands for {len(rows)} rows ({many}); give one sweep's folder, or "
-            f"--columns {','.join(('dataset', *apart))}"
-            if rows
-            else f"no trial of the baseline '{algorithm}'; --baseline can be one of: {names}"
-        )
-    return rows[0]
-
-
-def as_text(grid: Grid, baseline: Key) -> str:
-    """Both tables in Markdown."""
-    heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
-    summaries = [["Method", "Setting", "n", "mean", "std", "95 % (t)", "95 % (bootstrap)"]]
-    for (row, column), cell in _ordered_cells(grid):
-        summary = summarize(cell.figures)
-        numbers = [_number(summary.mean), _number(summary.std), _span(summary.t_interval)]
-        bootstrap_span = _span(summary.bootstrap_interval)
-        summaries.append([labels.row_label(row), heads[column], str(summary.n), *numbers, bootstrap_span])
-    name = labels.row_label(baseline)
-    titles, lines = comparison_cells(compare_rows(grid, baseline), heads)
-    metric = METRICS[grid.metric]
-    parts = [
-        f"{metric[0].upper()}{metric[1:]} (%), the {grid.selection.caption}; ± and std: sample standard deviation.",
-        formats.aligned(summaries, left=(0, 1)),
-        f"Differences from {name}, in percentage points, over trials that share setting, split and seed. "
-        f"p: exact sign-flip test, two-sided; with fewer than {FEWEST_PAIRS} pairs it could not reach 5 % whatever the "
-        "figures, and is not printed. Corrected for all rows below (Benjamini-Hochberg). "
-        f"'{ALL.capitalize()}' treats settings as independent. Intervals by Student's t lean on normality; bootstrap "
-        "intervals of few trials are too narrow.",
-        formats.aligned([titles, *lines], left=(0, 1, 9)) if lines else "Nothing to compare it with.",
-    ]
-    parts = [part if part.startswith("|") else textwrap.fill(part, 100) for part in parts + grid.notes]
-    return "\n\n".join(parts) + "\n"
-
-
-def comparison_cells(
-    compared: dict[tuple[Key, Key | None], Comparison], heads: dict[Key, str]
-) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table of comparisons, as text."""
-    titles = [
-        "Method",
-        "Setting",
-        "pairs",
-        "difference",
-        "95 % (t)",
-        "effect d",
-        "P(improvement)",
-        "p",
-        "p corrected",
-        "",
-    ]
-    lines = []
-    for (row, column), c in compared.items():
-        numbers = [_number(c.difference, "+"), _span(c.interval, "+"), _number(c.effect), _number(c.improvement)]
-        where = heads[column] if column is not None else ALL
-        lines.append([labels.row_label(row), where, str(c.n), *numbers, _p(c.p), _p(c.corrected), c.verdict])
-    return titles, lines
-
-
-def as_csv(grid: Grid, baseline: Key) -> str:
-    """One line per summary and comparison, numbers unrounded."""
-    heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
-    lines = []
-    for (row, column), cell in _ordered_cells(grid):
-        s = summarize(cell.figures)
-        line = {"kind": "summary", "method": labels.row_label(row), "setting": heads[column], "n": s.n}
-        line |= {"mean": s.mean, "std": s.std, "t_low": s.t_interval[0], "t_high": s.t_interval[1]}
-        lines.append(line | {"bootstrap_low": s.bootstrap_interval[0], "bootstrap_high": s.bootstrap_interval[1]})
-    for (row, column), c in compare_rows(grid, baseline).items():
-        line = {"kind": "comparison", "method": labels.row_label(row), "baseline": labels.row_label(baseline)}
-        line |= {"setting": heads.get(column, ALL), "n": c.n, "mean": c.difference}
-        line |= {"t_low": c.interval[0], "t_high": c.interval[1], "effect": c.effect, "improvement": c.improvement}
-        lines.append(line | {"p": c.p, "p_corrected": c.corrected, "verdict": c.verdict})
-    output = io.StringIO()
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(output, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v != v else v for k, v in line.items()} for line in lines)
-    return output.getvalue()
-
-
-def _ordered_cells(grid: Grid):
-    for column in grid.columns:
-        for row in grid.rows:
-            if (row, column) in grid.cells:
-                yield (row, column), grid.cells[row, column]
-
-
-def _number(value: float, sign: str = "") -> str:
-    return formats.PLACEHOLDER if np.isnan(value) else f"{value:{sign}.2f}"
-
-
-def _span(interval: tuple[float, float], sign: str = "") -> str:
-    return formats.PLACEHOLDER if np.isnan(interval[0]) else f"{interval[0]:{sign}.2f} … {interval[1]:{sign}.2f}"
-
-
-def _p(value: float) -> str:
-    return formats.PLACEHOLDER if np.isnan(value) else f"{value:.4f}"
+SUFFIXES = {".md": "markdown", ".csv": "csv"}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        description="Confidence intervals, and paired comparisons with a baseline.",
-        allow_abbrev=False,
+        description="Confidence intervals, and paired comparisons with a baseline.", allow_abbrev=False
     )
     add_choice_arguments(made)
     made.add_argument("--metric", default="accuracy", choices=METRICS, help="[%(default)s]")
     made.add_argument(
         "--baseline", default="fixmatch", help="algorithm that the others are compared with [%(default)s]"
     )
-    made.add_argument("--format", default="markdown", choices=("csv", "markdown"), help="[%(default)s]")
+    made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     return made
 
 
 def write_statistics(arguments: argparse.Namespace) -> int:
     """Show or write intervals and comparisons; the exit code is 1 where a record could not be read."""
+    from cissl.analysis import comparison  # here, so that the help needs no SciPy
+
+    write = {"csv": comparison.as_csv, "markdown": comparison.as_text}[form(arguments, SUFFIXES)]
     records = load(arguments.results)
-    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
-    grid = build(records, arguments.metric, SELECTIONS[arguments.select], rows, columns)
-    baseline = find_baseline(grid, arguments.baseline)
-    text = {"csv": as_csv, "markdown": as_text}[arguments.format](grid, baseline)
-    return finish(text, arguments.out, records)
+    grid = build(records, arguments.metric, SELECTIONS[arguments.select], arguments.rows, arguments.columns)
+    return finish(write(grid, comparison.find_baseline(grid, arguments.baseline)), arguments.out, records)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

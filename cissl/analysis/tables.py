@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_choice_arguments, finish, run
+from cissl.analysis.cli import add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, build, some
 from cissl.analysis.results import Records, load
@@ -173,19 +173,18 @@ def parser() -> argparse.ArgumentParser:
 
 def write_tables(arguments: argparse.Namespace) -> int:
     """Show or write the tables; the exit code is 1 where a record could not be read."""
-    form = arguments.format or SUFFIXES.get(arguments.out.suffix if arguments.out else ".md", "markdown")
-    if arguments.standalone and form != "latex":
-        raise UserError(f"--standalone makes a LaTeX document; it does not go with {form}")
+    form_ = form(arguments, SUFFIXES)
+    if arguments.standalone and form_ != "latex":
+        raise UserError(f"--standalone makes a LaTeX document; it does not go with {form_}")
     records = load(arguments.results)
-    rows, columns = arguments.rows.split(","), arguments.columns.split(",")
     if arguments.search:
         tables = search_tables(records)
     else:
         tables = [
-            table(records, metric, arguments.select, rows, columns, arguments.published)
+            table(records, metric, arguments.select, arguments.rows, arguments.columns, arguments.published)
             for metric in arguments.metric or METRICS
         ]
-    text = write(tables, form, arguments.standalone)
+    text = write(tables, form_, arguments.standalone)
     return finish(text, arguments.out, records)
 
 

@@ -271,5 +271,8 @@ class Study:
     def _rows(self) -> list[dict[str, Any]]:
         """All candidates as the file has them, those that are laid aside in their places."""
         kept = ("number", "params", "state", "value", "stopped")
-        rows = [{key: getattr(candidate, key) for key in kept} for candidate in self.candidates]
+        rows = [
+            {**{key: getattr(candidate, key) for key in kept}, "trials": [trial.trial_id for trial in candidate.trials]}
+            for candidate in self.candidates
+        ]
         return sorted(rows + self.aside, key=lambda row: row["number"])

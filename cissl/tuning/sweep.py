@@ -69,7 +69,7 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
             with cluster.connected(local, dashboard=sweep.resources.workers > 1):
                 resources = cluster.fit(sweep, cluster.nodes())
                 with _alone(place.folder), Interruptible():
-                    _keep_provenance(sweep, work, place, arguments)
+                    keep_provenance(sweep, work, place, arguments)
                     datasets = {config.spec.name for config in sweep.trials}
                     cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
                     _tune(sweep, work, place, resources, data_dir)
@@ -329,7 +329,7 @@ def _conclude(work: Work, place: Place) -> int:
     return SOME_FAILED if failures else ALL_COMPLETE
 
 
-def _keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
+def keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
     """Keep what was run, as a sweep file, and one line for each time that it was."""
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017

@@ -59,9 +59,14 @@ def write_trial(
     commit: str = "0123abc",
     pseudo_labels: bool = False,
     folder: str | None = None,
+    updated: str = "2026-11-22T12:00:00+00:00",
+    facts: dict | None = None,
     **settings,
 ) -> Path:
-    """Write one trial; ``series`` fixes the test accuracy per evaluation (the geometric mean is 5 below)."""
+    """Write one trial; ``series`` fixes the test accuracy per evaluation (the geometric mean is 5 below).
+
+    ``facts`` are added to what is recorded about its data.
+    """
     config = {"dataset": dataset, "algorithm": algorithm, "seed": seed, **DEFAULTS, **settings}
     if series is not None and state == "complete":
         config["train_kimg"] = len(series) * config["report_kimg"]
@@ -108,6 +113,7 @@ def write_trial(
             "hardware": "2 cores",
             "threads": 1,
             "started": "2026-11-22T11:00:00+00:00",
+            **(facts or {}),
         },
     )
     _dump(
@@ -118,7 +124,7 @@ def write_trial(
             "steps": total,
             "seconds": 10.0 + seed,
             "error": error,
-            "updated": "2026-11-22T12:00:00+00:00",
+            "updated": updated,
         },
     )
     (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
@@ -157,9 +163,24 @@ def _dump(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=1))
 
 
-def write_sweep(folder: Path, planned: list[str], search: dict | None = None) -> None:
+def write_sweep(
+    folder: Path,
+    planned: list[str],
+    search: dict | None = None,
+    grid: dict | None = None,
+) -> None:
     """What a sweep leaves in its own folder."""
-    lines = ["name: test", *([f"search: {json.dumps(search)}"] if search else [])]
+    parts = {"search": search, "grid": grid}
+    lines = ["name: test", *(f"{key}: {json.dumps(part)}" for key, part in parts.items() if part)]
     (folder / "sweep.yaml").write_text("\n".join(lines) + "\n")
     row = {"started": "2026-11-22T11:00:00+00:00", "arguments": ["test.yaml"], "trials": planned}
     (folder / "runs.jsonl").write_text(json.dumps(row) + "\n")
+
+
+def write_candidates(folder: Path, *candidates: tuple[dict, list[Path]]) -> None:
+    """``search.json``: of each candidate its params and its trials."""
+    rows = [
+        {"number": k, "params": params, "state": "open", "trials": [path.name for path in trials]}
+        for k, (params, trials) in enumerate(candidates)
+    ]
+    (folder / "search.json").write_text(json.dumps(rows))

@@ -7,9 +7,9 @@ import pytest
 from synthetic_records import write_trial
 
 from cissl.analysis.curves import series_by_setting
-from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, VECTORS, NotOnRecord, draw
+from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, NotOnRecord, draw
 from cissl.analysis.grid import METHODS, build
-from cissl.analysis.results import load
+from cissl.analysis.results import VECTORS, load
 from cissl.analysis.selection import SELECTIONS
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "curves.py"

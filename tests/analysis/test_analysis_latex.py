@@ -28,7 +28,7 @@ def tables(tmp_path):
     write_trial(tmp_path / "s", dataset="own-set_2_LT_20_UREV_50_DISJOINT.1@20+30-1")
     write_trial(tmp_path / "s", dataset="cifar10_LT_20.1@20-1", algorithm="cadr", cai_beta=0.25, series=[100.0] * 12)
     write_trial(tmp_path / "search", lr=0.01)
-    write_sweep(tmp_path / "search", [], {"space": {"lr": {}}, "metric": "valid_accuracy"})
+    write_sweep(tmp_path / "search", [], {"space": {"lr": {"uniform": [0, 1]}}, "metric": "valid_accuracy"})
     records = load([tmp_path])
     return [table(records, m, published=True) for m in ("accuracy", "gmean")] + search_tables(records)
 

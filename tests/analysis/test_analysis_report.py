@@ -8,9 +8,8 @@ import browser
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from cissl.analysis.figures import VECTORS
 from cissl.analysis.report import report
-from cissl.analysis.results import load
+from cissl.analysis.results import VECTORS, load
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "report.py"
 

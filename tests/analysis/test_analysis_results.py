@@ -150,3 +150,88 @@ def test_a_list_of_lists_disturbs_no_column(tmp_path):
     rows[0] = {"of_another_version": [[1, 2], [3]]} | rows[0]
     (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert load([path]).trials[0].history["accuracy"].tolist() == [1.0, 2.0]
+
+
+def test_terminal_codes_and_other_controls_are_taken_out_of_what_was_recorded(tmp_path):
+    error = "Traceback\n\x1b[36m  File\x1b[39m\nRuntimeError: \x1b]0;title\x07said \x07stop\x9b31m \u202eabc"
+    write_trial(tmp_path, state="failed", error=error, rows=3)
+    (trial,) = load([tmp_path]).trials
+    assert trial.status["error"] == "Traceback\n  File\nRuntimeError: said ?stop ?abc"
+
+
+def test_the_line_that_a_running_trial_is_writing_is_no_damage(tmp_path):
+    path = write_trial(tmp_path, state="running", rows=3)
+    with open(path / "history.jsonl", "a") as file:
+        file.write('{"step": 9')
+    records = load([tmp_path])
+    assert (records.trials[0].state, records.trials[0].rows, records.problems) == ("running", 3, [])
+
+
+def changed(path, name, **values):
+    record = json.loads((path / name).read_text())
+    (path / name).write_text(json.dumps(record | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("status.json", "steps", "128"),
+        ("status.json", "seconds", "NaN"),
+        ("status.json", "error", {"type": "x"}),
+        ("status.json", "updated", 7),
+        ("provenance.json", "labeled_counts", [1, 2]),
+        ("provenance.json", "labeled_counts", "twenty"),
+        ("provenance.json", "class_names", [1] * 10),
+        ("provenance.json", "classes", 11),
+        ("provenance.json", "versions", []),
+        ("provenance.json", "workers", "two"),
+    ],
+)
+def test_a_record_of_the_wrong_type_is_named_with_file_and_key(tmp_path, name, key, value):
+    path = write_trial(tmp_path)
+    write_trial(tmp_path, seed=2)
+    if value == "NaN":
+        value = float("nan")
+    changed(path, name, **{key: value})
+    records = load([tmp_path], vectors=("per_class",))
+    (problem,) = records.problems
+    assert name in str(problem) and str(path) in str(problem)
+    assert sorted(trial.state for trial in records.trials) == ["complete", "unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lr", "fast"), ("lr", [0.1]), ("batch", None), ("seed", True), ("algorithm", 3), ("dataset", ["a"]), ("x", {})],
+)
+def test_settings_of_the_wrong_type_are_named(tmp_path, key, value):
+    path = write_trial(tmp_path)
+    write_trial(tmp_path, seed=2)
+    record = json.loads((path / "config.json").read_text())
+    record["config"][key] = value
+    (path / "config.json").write_text(json.dumps(record))
+    records = load([tmp_path])
+    if key == "batch":  # null: as if it had not been recorded
+        assert records.problems == []
+    elif key == "x":
+        assert len(records.trials) == 2
+    else:
+        (problem,) = records.problems
+        assert key in str(problem) and len(records.trials) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": "a"}', '{"step": 1, "per_class": [[1], 2]}', '{"step": 1, "accuracy": {}}', "3"]
+)
+def test_a_history_of_the_wrong_type_is_named(tmp_path, line):
+    path = write_trial(tmp_path, state="running", rows=2)
+    (path / "history.jsonl").write_text(line + "\n")
+    records = load([tmp_path], vectors=("per_class",))
+    assert "history.jsonl" in str(records.problems[0]) and records.trials[0].state == "unreadable"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"garbage"])
+def test_damaged_confusion_matrices_are_named(tmp_path, content):
+    path = write_trial(tmp_path)
+    (path / "confusion.npy").write_bytes(content)
+    with pytest.raises(ValueError, match="confusion.npy"):
+        load([tmp_path]).trials[0].confusion()

@@ -6,11 +6,15 @@ import os
 import numpy as np
 import pytest
 
+from cissl.analysis.plan import read_sweep
+from cissl.analysis.store import LocalStore
 from cissl.errors import UserError
 from cissl.training import records
 from cissl.tuning import sweep_file
+from cissl.tuning.remote import Place
 from cissl.tuning.search import Study
 from cissl.tuning.state import describe_search
+from cissl.tuning.sweep import keep_provenance
 
 FILE = """\
 settings: {dataset: digits, labeled_size: 40, valid_size: 50, algorithm: cadr}
@@ -298,4 +302,19 @@ def test_the_file_is_plain_json(sweep, tmp_path):
         "state": "complete",
         "value": study.best.value,
         "stopped": None,
+        "trials": [config.trial_id for config in study.trials],
     }
+
+
+def test_what_the_tables_need_is_kept(sweep, tmp_path):
+    """The search as the command line has changed it, and which trials are a candidate's."""
+    made = sweep("search.metric=valid_gmean", "search.space={lr: {choice: [0.01, 0.1]}, adepth: {int: [1, 3]}}")
+    study = Study(made, tmp_path)
+    trials = [study.next_trial() for _ in range(2)]
+    place = Place(str(tmp_path.parent), tmp_path.name)
+    keep_provenance(made, study, place, ["study.yaml"])
+    kept, problems = read_sweep(LocalStore(str(tmp_path)), str(tmp_path))
+    assert problems == [] and kept.axes == ("seed",)
+    assert kept.search.metric == "valid_gmean"
+    assert kept.search.space == {"lr": {"choice": [0.01, 0.1]}, "adepth": {"int": [1, 3]}}
+    assert kept.search.candidates == (tuple(config.trial_id for config in trials),)
