@@ -1,4 +1,4 @@
-"""Which pseudo-labeled images join the labeled set, and how pseudo-labels are aligned (Wei et al., 2021, section 3).
+"""Which pseudo-labeled images join the labeled set, and how pseudo-labels are aligned (Wei et al., 2021).
 
 Notation: C classes; n_c labeled images of class c at the start; rank k of a class, 0 the most frequent; π_k share of
 the labels of the class of rank k, or of an ideal long tail, π_k ∝ γ^(−k/(C−1)); μ_c share added of the images that are

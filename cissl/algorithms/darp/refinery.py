@@ -1,4 +1,4 @@
-"""DARP's refinery: pseudo-labels of all unlabeled images that have assumed class counts (Kim et al., 2020, section 3).
+"""DARP's refinery: pseudo-labels of all unlabeled images that have assumed class counts (Kim et al., 2020).
 
 Notation: N unlabeled images, C classes; P predictions, (N, C); q class counts with sum N, (C,) float32; F what the
 filter leaves of P, (N, C); w_n = 1 / entropy(F_n), confident rows are heavy. The refined M = A · X · Y (element-wise,

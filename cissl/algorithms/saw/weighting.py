@@ -1,4 +1,4 @@
-"""Class weights from class counts (Lai et al., 2022, section 3).
+"""Class weights from class counts (Lai et al., 2022).
 
 Notation: C classes; k images of each class; m = Σ k / C, mean count; k' = k with zeros replaced by 1; a constant of the
 scheme; v weights before they are normalised.

@@ -1,0 +1,37 @@
+"""Adsh: adaptive thresholding (Guo and Li, ICML 2022)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.adsh.thresholds import adapted, rectified
+from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step, Survey
+
+
+class Adsh(AddOn):
+    """Thresholds by class, adapted from time to time to what the raw network says of all unlabeled images.
+
+    State:
+        adsh.score: s, the thresholds, (C,) float64.
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        confidence = self.base.settings.confidence
+        return {"adsh.score": torch.full((facts.classes,), confidence, dtype=torch.float64, device=facts.device)}
+
+    def period(self, facts: Facts) -> int:
+        return max(1, facts.steps_of(self.settings.epoch))
+
+    def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if survey.number < 2 * self.period(survey.facts):  # the thresholds of the first two epochs are fixed
+            return {}
+        probabilities = survey.outputs("unlabeled", network="raw", augment="weak").probabilities
+        counts = survey.facts.labeled_counts.tolist()
+        head = counts.index(max(counts))
+        return {"adsh.score": adapted(state["adsh.score"], probabilities, self.base.settings.confidence, head)}
+
+    def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
+        scores = step.measured["thresholds"] = step.state["adsh.score"]
+        largest, classes = rectified(pseudo.probabilities, scores).max(1)
+        return PseudoLabels(classes, largest >= 1, pseudo.probabilities)
