@@ -132,11 +132,23 @@ def check_resumption(config: TrialConfig) -> str:
 
 def check_workers(config: TrialConfig) -> str:
     """Two workers train what one trains, up to the rounding of float64."""
-    with double_precision():
+    return compare_workers(config, train_together([config], WORKERS)[0])
+
+
+def compare_workers(config: TrialConfig, together: dict[str, Any]) -> str:
+    """How one worker's training differs from that of several.
+
+    Args:
+        config: the trial.
+        together: what `train_together` gives for it.
+
+    Returns:
+        The difference in words, empty if there is none.
+    """
+    with one_thread(), double_precision():
         alone = _trainer(config)
         rows = _train(alone)
         state = alone.learner.state_dict()
-    together = train_together([config], WORKERS)[0]
     for loss, other in zip([row["loss"] for row in rows], together["losses"], strict=True):
         if not math.isclose(loss, other, rel_tol=1e-7, abs_tol=1e-9):
             return f"the loss is {loss} with one worker and {other} with two; all of a step is of the global batch"

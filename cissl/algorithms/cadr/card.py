@@ -20,7 +20,9 @@ class CapSettings:
 class CaiSettings:
     """Settings of Class-Aware Imputation; the doubly robust term takes the same thresholds."""
 
-    cai_beta: float = setting(0.5, "CAI: exponent of the class-aware threshold", symbol="β", at_least=0, plain=True)
+    cai_beta: float = setting(
+        0.5, "CAI: exponent of the class-aware threshold", symbol="β", at_least=0, plain=True, other=4.0
+    )
 
 
 CARDS = (

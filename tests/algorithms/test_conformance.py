@@ -1,0 +1,74 @@
+"""Every method holds to what every method must hold to, and every pair that is allowed trains."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from cissl import datasets
+from cissl.algorithms.cards import ADD_ON, BASE, built_in, find
+from cissl.errors import UserError
+from cissl.testing import check_method
+from cissl.testing.conformance import CHECKS, WORKERS, compare_workers, short_config
+from cissl.testing.workers import train_together
+from cissl.training.trainer import Trainer
+
+CARDS = built_in().values()
+BASES = [card.name for card in CARDS if card.kind == BASE]
+ADD_ONS = [card.name for card in CARDS if card.kind == ADD_ON]
+
+
+def with_base(add_on):
+    """A sum in which an add-on stands with all that it needs."""
+    return "+".join(["fixmatch", *built_in()[add_on].needs, add_on])
+
+
+METHODS = [*BASES, *map(with_base, ADD_ONS), "cadr"]
+ALONE = tuple(check for check in CHECKS if check != "workers")
+
+
+def allowed(base, add_on):
+    try:
+        return find("+".join([base, *built_in()[add_on].needs, add_on]))
+    except UserError:
+        return None
+
+
+PAIRS = [recipe.name for pair in itertools.product(BASES, ADD_ONS) if (recipe := allowed(*pair))]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_holds_to_every_check(name):
+    findings = check_method(name, only=ALONE)
+    assert [finding for finding in findings if not finding.passed] == []
+
+
+@pytest.fixture(scope="module")
+def together():
+    """What all methods learn on two workers, trained by one pair of processes."""
+    return dict(zip(METHODS, train_together([short_config(name) for name in METHODS], WORKERS), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_two_workers_train_what_one_trains(name, together):
+    assert compare_workers(short_config(name), together[name]) == ""
+
+
+@pytest.mark.parametrize("name", [name for name in PAIRS if name not in METHODS])
+def test_a_pair_that_is_allowed_trains(name):
+    config = short_config(name)
+    trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
+    rows = [row for row in itertools.islice(trainer.run(), 4) if row]
+    assert rows and all(math.isfinite(row["loss"]) for row in rows)
+
+
+def test_pairs_that_mean_nothing_are_refused_with_both_names_and_the_reason():
+    refused = [pair for pair in itertools.product(BASES, ADD_ONS) if not allowed(*pair)]
+    assert refused
+    for base, add_on in refused:
+        with pytest.raises(UserError) as error:
+            find("+".join([base, *built_in()[add_on].needs, add_on]))
+        message = str(error.value)
+        assert built_in()[base].title in message and "do not combine" in message, message
