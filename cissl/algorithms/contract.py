@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cissl import plugins
 from cissl.algorithms.cards import ADD_ON, BASE, Card, Recipe
+from cissl.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,9 +326,7 @@ class Step:
 
     def labeled_terms(self, out: dict[str, Outputs]) -> dict[str, Tensor]:
         """Further terms of the labeled loss, by name; one named ``"labeled"`` takes the place of the base's."""
-        return _merged(
-            self.method.recipe.name, "terms", [part.labeled_terms(self, out) for part in self.method.add_ons]
-        )
+        return self._terms([part.labeled_terms(self, out) for part in self.method.add_ons])
 
     def guess(self, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         """The probabilities (U, C) that pseudo-labels are made of, without gradient."""
@@ -346,9 +345,23 @@ class Step:
 
         One named ``"unlabeled"`` takes the place of the base's, and gets the base's weight.
         """
-        return _merged(
-            self.method.recipe.name, "terms", [part.unlabeled_terms(self, out, pseudo) for part in self.method.add_ons]
-        )
+        return self._terms([part.unlabeled_terms(self, out, pseudo) for part in self.method.add_ons])
+
+    def _terms(self, parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The add-ons' terms together; none takes the place of another's."""
+        terms: dict[str, Tensor] = {}
+        owner: dict[str, str] = {}
+        for part, own in zip(self.method.add_ons, parts, strict=True):
+            title = part.card.title
+            for name in own:
+                if name in terms:
+                    raise UserError(
+                        f"{owner[name]} and {title} do not combine with these settings: both make the loss '{name}'",
+                        key="algorithm",
+                    )
+            terms |= own
+            owner |= dict.fromkeys(own, title)
+        return terms
 
 
 class Survey(Protocol):

@@ -181,7 +181,11 @@ def check_settings(config: TrialConfig) -> str:
             continue
         value = _another(field, config.method[key])
         changed = _trainer(dataclasses.replace(config, **{key: value}))
-        if _train(changed) == rows and _same(trainer.learner.state_dict(), changed.learner.state_dict()):
+        try:
+            others = _train(changed)
+        except UserError:  # a combination that is refused is not passed over
+            continue
+        if others == rows and _same(trainer.learner.state_dict(), changed.learner.state_dict()):
             return f"'{key}: {value}' instead of {config.method[key]} changes nothing in {STEPS} steps"
     return ""
 

@@ -116,6 +116,17 @@ def test_two_that_weigh_the_labeled_loss_are_refused(other):
         find(f"fixmatch+saw+{other}")
 
 
+def test_two_that_take_the_place_of_one_loss_are_refused():
+    """CReST does so with an option alone, so its name does not tell."""
+    method = make_method("fixmatch+saw+crest", **{"crest.reweight_labeled": True})
+    facts = make_facts(classes=2, unlabeled=3)
+    logits = torch.zeros(3, 2)
+    outputs = {"labeled": logits[:2], "weak": logits, "strong": logits}
+    step = CannedStep(method, facts, outputs, torch.tensor([0, 1]), index={"unlabeled": torch.arange(3)})
+    with pytest.raises(UserError, match="SAW and CReST do not combine with these settings: .*'labeled'"):
+        step.run()
+
+
 def test_a_base_whose_unlabeled_loss_has_no_rows_is_refused():
     method = make_method("fixmatch+saw")
     card = method.base.card
