@@ -32,3 +32,14 @@ def unlabeled_loss(strong: Tensor, pseudo_labels: Tensor, mask: Tensor) -> Tenso
 def update_class_prior(class_prior: Tensor, weak_probabilities: Tensor, momentum: float) -> Tensor:
     """p̂' = m · p̂ + (1 − m) · mean of P's rows, masked or not; (C,), without gradient."""
     return momentum * class_prior + (1 - momentum) * weak_probabilities.detach().mean(0)
+
+
+def soft_unlabeled_loss(strong: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted cross-entropy of the strong logits (U, C) against rows of probabilities, averaged over all U rows.
+
+    Args:
+        strong: logits of the strong views, (U, C).
+        targets: (U, C), constants.
+        weights: of each row, (U,) bool or float.
+    """
+    return torch.mean(-(targets * strong.log_softmax(1)).sum(1) * weights)

@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cissl.algorithms.contract import Facts, Losses, Method
+from cissl.testing import CannedStep
+from tests.algorithms.vectors.reader import Case
+
 
 def tensor(value: Any, dtype: torch.dtype, *, gradient: bool = False) -> Tensor:
     """Floats as `dtype`, whole numbers as int64."""
@@ -45,3 +49,32 @@ class Collected:
     def result(self) -> dict[str, list[Any]]:
         """Role → one entry for each step."""
         return {role: column + [None] * (self._steps - len(column)) for role, column in self.roles.items()}
+
+
+def loss_level_step(
+    case: Case,
+    t: int,
+    method: Method,
+    facts: Facts,
+    state: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    *,
+    index: str | None = None,
+    number: int | None = None,
+) -> tuple[CannedStep, Losses, dict[str, Tensor]]:
+    """Step `t` of a case that gives logits of a labeled, a weak and a strong view for each step.
+
+    Returns:
+        The step, its losses, and ``grad_x``, ``grad_weak`` and ``grad_strong``.
+    """
+    names = {"labeled": "logits_x", "weak": "logits_weak", "strong": "logits_strong"}
+    leaves = {view: tensor(case.inputs[role][t], dtype, gradient=True) for view, role in names.items()}
+    positions = {} if index is None else {"unlabeled": tensor(case.inputs[index][t], dtype)}
+    targets = tensor(case.inputs["targets"][t], dtype)
+    step = CannedStep(
+        method, facts, leaves, targets, state=state, number=t if number is None else number, index=positions
+    )
+    losses = step.run()
+    losses.total.backward()
+    grads = {"grad_x": "labeled", "grad_weak": "weak", "grad_strong": "strong"}
+    return step, losses, {role: gradient(leaves[view]) for role, view in grads.items()}

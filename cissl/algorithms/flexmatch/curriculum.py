@@ -1,0 +1,50 @@
+"""FlexMatch's curriculum: how well each class is learned, and its threshold (Zhang et al., 2021, section 3).
+
+Notation: N unlabeled images, U rows of a batch, C classes; sel the class that an image was last predicted with
+confidence, −1 for never, (N,); σ how many images have each class, σ_C how many have none, (C + 1,); β learning effect.
+"""
+
+import torch
+from torch import Tensor
+
+
+def class_thresholds(learning: Tensor, confidence: float) -> Tensor:
+    """Threshold of each class, τ · β / (2 − β), (C,); 0 for a class with β = 0."""
+    return confidence * (learning / (2 - learning))
+
+
+def remember(
+    selected: Tensor, counts: Tensor, index: Tensor, classes: Tensor, confident: Tensor
+) -> tuple[Tensor, Tensor]:
+    """sel and σ after a batch: confident rows write their class; of two rows of one image the later one counts.
+
+    Args:
+        selected: sel, (N,) int64.
+        counts: σ, (C + 1,) int64.
+        index: positions of the rows' images, (U,) int64.
+        classes: (U,) int64.
+        confident: (U,) bool.
+    """
+    number = torch.arange(len(index), device=index.device)
+    same = index[:, None] == index
+    last = torch.where(same & confident, number, -1).amax(1)  # the last confident row of a row's image, or −1
+    before = selected[index]
+    after = torch.where(last >= 0, classes[last.clamp_min(0)], before)
+    first = (torch.where(same, number, len(index)).amin(1) == number).long()  # so that every image counts once
+    unseen = len(counts) - 1
+    place = lambda entries: torch.where(entries < 0, unseen, entries)  # noqa: E731
+    counts = counts.index_add(0, place(before), -first).index_add(0, place(after), first)
+    return selected.index_put((index,), after), counts
+
+
+def learning_effects(counts: Tensor, before: Tensor, *, warmup: bool) -> Tensor:
+    """β_c = σ_c / max(max σ, σ_C), (C,); without warm-up σ_C is left out. Where one count is all N images, β stays.
+
+    Args:
+        counts: σ, (C + 1,) int64.
+        before: β, (C,) float.
+    """
+    seen = counts[:-1]
+    largest = counts.max() if warmup else seen.max()
+    effects = (seen / largest.clamp_min(1)).to(before.dtype)
+    return torch.where(counts.max() < counts.sum(), effects, before)

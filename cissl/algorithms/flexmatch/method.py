@@ -1,0 +1,50 @@
+"""FlexMatch: FixMatch with thresholds that follow how well each class is learned (Zhang et al., 2021)."""
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
+from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.algorithms.flexmatch.curriculum import class_thresholds, learning_effects, remember
+
+
+class FlexMatch(FixMatch):
+    """Curriculum pseudo labeling.
+
+    State:
+        selected: the class that each unlabeled image was last predicted with confidence, −1 for never, (N,) int64.
+        selected_counts: how many images have each class, and at last how many have none, (C + 1,) int64.
+        learning: learning effect β of each class, (C,).
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        counts = torch.zeros(facts.classes + 1, dtype=torch.int64, device=facts.device)
+        counts[-1] = facts.unlabeled
+        return super().state(facts) | {
+            "selected": torch.full((facts.unlabeled,), -1, dtype=torch.int64, device=facts.device),
+            "selected_counts": counts,
+            "learning": facts.full((facts.classes,), 0.0),
+        }
+
+    def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
+        """Pseudo-labels by the thresholds of before this step, then what the batch teaches about the classes."""
+        settings, state = self.settings, step.state
+        largest, classes = probabilities.max(1)
+        thresholds = class_thresholds(state["learning"], settings.confidence)
+        kept = largest >= thresholds[classes]
+
+        confident = largest >= settings.confidence
+        selected, counts = state["selected"], state["selected_counts"]
+        selected, counts = remember(selected, counts, step.index["unlabeled"], classes, confident)
+        learning = learning_effects(counts, state["learning"], warmup=settings.thresh_warmup)
+        step.next.update(selected=selected, selected_counts=counts, learning=learning)
+        step.measured["thresholds"] = thresholds
+        return PseudoLabels(classes, kept, probabilities)
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        if self.settings.hard_label:
+            return super().consistency(step, out, pseudo)
+        views = len(self.strong_views)
+        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
+        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
