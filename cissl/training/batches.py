@@ -79,6 +79,10 @@ class Batches:
         """Classes of this stage's labeled images, by position, (n,) int64, on the device."""
         return torch.from_numpy(np.ascontiguousarray(self._labels)).to(self._device)
 
+    def rows(self, stream: str) -> int:
+        """Images of a stream in each step's global batch."""
+        return self._streams[stream].rows
+
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         images, index, labels = {}, {}, {}

@@ -7,11 +7,13 @@ averaged weights alone remain.
 import contextlib
 import logging
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cissl.errors import UserError
 from cissl.training.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -22,8 +24,7 @@ WEIGHTS = "weights.pt"
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
     """Write `state` as the checkpoint of `step`, then remove all but the `keep` newest."""
     path = folder / f"step_{step:010d}.pt"
-    with atomic_write(path) as file:
-        torch.save(state, file)
+    _save(path, state)
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
@@ -39,16 +40,30 @@ def damaged_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.damaged"))
 
 
-def load_newest_checkpoint(folder: Path, *, map_location: Any = "cpu") -> dict[str, Any] | None:
-    """The newest intact checkpoint's state, or None; a damaged one is named in a warning and set aside."""
+def load_newest_checkpoint(
+    folder: Path, *, check: Callable[[Path, dict[str, Any]], None] = lambda path, state: None, map_location: Any = "cpu"
+) -> dict[str, Any] | None:
+    """The newest usable checkpoint's state, or None; an unusable one is named in a warning and set aside.
+
+    Args:
+        folder: where the checkpoints are.
+        check: raises an exception where a state cannot be used after all; a UserError ends the search.
+        map_location: as for `torch.load`.
+
+    Raises:
+        UserError: by `check`.
+        MemoryError, PermissionError, torch.OutOfMemoryError: which say nothing about the file.
+    """
     for path in reversed(checkpoints(folder)):
         try:
             _check_integrity(path)
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except torch.OutOfMemoryError:
+            state = torch.load(path, map_location=map_location, weights_only=True)
+            check(path, state)
+            return state
+        except (UserError, MemoryError, PermissionError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a damaged file raises, an older one may still be good
-            logger.warning("damaged checkpoint %s passed over (%s)", path, error)
+            logger.warning("checkpoint %s is passed over, it cannot be used: %s", path, error)
             with contextlib.suppress(OSError):  # another worker of the trial was faster
                 path.rename(path.with_suffix(".damaged"))
     return None
@@ -63,9 +78,18 @@ def finish_checkpoints(folder: Path) -> None:
 
 
 def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Keep a network's state dict, as `cissl.models.build` can load it."""
-    with atomic_write(folder / WEIGHTS) as file:
-        torch.save(weights, file)
+    """Keep a network's state dict, as a network of `cissl.models.backbones.build` can load it."""
+    _save(folder / WEIGHTS, weights)
+
+
+def _save(path: Path, value: Any) -> None:
+    with atomic_write(path) as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides it behind a complaint about its own file format
+                raise error.__context__ from None
+            raise
 
 
 def _check_integrity(path: Path) -> None:

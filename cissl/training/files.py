@@ -27,10 +27,30 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from a shared group
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = str(path)  # the name that people know; a write that fails gives none
         raise
+
+
+def write_at(path: Path, *pieces: tuple[int, bytes]) -> None:
+    """Write bytes into a file at given places, one after the other; what else it holds stays as it is."""
+    try:
+        with open(path, "wb", opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CREAT, 0o644)) as file:
+            for offset, data in pieces:
+                file.seek(offset)
+                file.write(data)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:

@@ -2,22 +2,29 @@
 
     config.json       settings, their hash, the method       written once
     code/             the user's own files that it runs      written once
-    provenance.json   split, versions, commit, hardware      written at every start
+    provenance.json   data, split, versions, hardware        written at every start
     status.json       state, step, seconds, error            written at every evaluation
-    history.jsonl     one row per evaluation                 rewritten at every evaluation
-    confusion.npy     int32 (evaluations, C, C), test set    rewritten at every evaluation
+    history.jsonl     one row per evaluation                 grows at every evaluation
+    confusion.npy     int32 (evaluations, C, C), test set    grows at every evaluation
     stats/            accuracy.json and GM.json: last 1, 10, 20 and 50 evaluations
     checkpoints/      to go on from, see `checkpoint`; removed when the trial is complete
     weights.pt        the averaged network of a complete trial
     tensorboard/      events
 
-Every file is replaced as a whole. The history's truth is the one inside the checkpoint, so that what is written during
-training need not wait for the disk; a trial that ends does.
+History and confusion matrices are added to, so that an evaluation costs the same however many came before it. All other
+files are replaced as a whole. What is written during training does not wait for the disk; a checkpoint does, and it
+knows how long both histories were, so that a trial which goes on from it neither loses nor repeats a row.
 """
 
+import collections
+import dataclasses
 import datetime
+import io
 import json
+import logging
 import math
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +33,14 @@ import numpy as np
 
 from cissl import plugins
 from cissl.config import TrialConfig
-from cissl.training.files import atomic_write, read_json, write_json, write_text
-from cissl.training.metrics import window_summaries
+from cissl.errors import UserError
+from cissl.training.files import atomic_write, read_json, sync_file, write_at, write_json, write_text
+from cissl.training.metrics import WINDOWS, window_summaries
+
+logger = logging.getLogger(__name__)
+
+ROWS, CONFUSIONS = "history.jsonl", "confusion.npy"
+STATISTICS = {"accuracy": "accuracy", "gmean": "GM"}  # column → name of the file in stats
 
 
 def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
@@ -89,27 +102,188 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / "status.json")
 
 
-def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray, *, sync: bool = True) -> None:
-    """Record all evaluations so far.
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """How far a history was; a checkpoint keeps it."""
+
+    rows: int = 0
+    size: int = 0
+    """bytes of history.jsonl"""
+    crc: int = 0
+    """CRC-32 of these bytes"""
+    confusion_crc: int = 0
+    """CRC-32 of the matrices in confusion.npy"""
+
+
+class History:
+    """A trial's evaluations on the disk, and the one that may add to them.
+
+    A process that dies while it adds one leaves something behind the last mark; `begin` cuts that off.
 
     Args:
         folder: the trial's folder.
-        rows: one per evaluation, at least one; NaN is written as null.
-        confusions: (evaluations, C, C) integer.
-        sync: wait for the disk.
     """
-    write_text(folder / "history.jsonl", "".join(json.dumps(without_nan(row)) + "\n" for row in rows), sync=sync)
-    with atomic_write(folder / "confusion.npy", sync=sync) as file:
-        np.save(file, confusions.astype(np.int32))
-    for key, name in (("accuracy", "accuracy"), ("gmean", "GM")):
-        summaries = without_nan(window_summaries([row[key] for row in rows]))
-        write_json(folder / "stats" / f"{name}.json", summaries, sync=sync)
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._rows, self._confusions = folder / ROWS, folder / CONFUSIONS
+        self._mark = Mark()
+        self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=max(WINDOWS))
+
+    def check(self, mark: Mark) -> None:
+        """See that the files still begin with what they held at the mark.
+
+        Raises:
+            ValueError: they do not.
+            OSError: they cannot be read.
+        """
+        if not mark.rows:
+            return
+        with open(self._rows, "rb") as file:
+            if zlib.crc32(file.read(mark.size)) != mark.crc:
+                raise ValueError(f"{self._rows} does not hold the {mark.rows} evaluations made until then")
+        if _crc_of_matrices(self._matrices(mark.rows)) != mark.confusion_crc:
+            raise ValueError(f"{self._confusions} does not hold the {mark.rows} evaluations made until then")
+
+    def begin(self, mark: Mark) -> None:
+        """Go back to a mark that has been checked, and make ready to add to it."""
+        self._mark = mark
+        self._recent.clear()
+        if mark.rows:
+            classes = self._matrices(mark.rows).shape[1]
+            write_at(self._confusions, (0, _header(mark.rows, classes)))
+            os.truncate(self._confusions, len(_header(mark.rows, classes)) + mark.rows * classes**2 * 4)
+            os.truncate(self._rows, mark.size)
+            self._recent.extend(read_history(self._folder))
+            self.write_statistics()
+        else:
+            for path in (self._rows, self._confusions, *(self._folder / "stats").glob("*.json")):
+                path.unlink(missing_ok=True)
+
+    def add(self, row: dict[str, Any], confusion: np.ndarray) -> None:
+        """Record an evaluation.
+
+        Args:
+            row: its figures; NaN is written as null.
+            confusion: (C, C) integer.
+
+        Raises:
+            UserError: somebody else has changed the history.
+        """
+        before, classes = self._mark, len(confusion)
+        self._require_alone()
+        matrix = confusion.astype("<i4").tobytes()
+        line = (json.dumps(without_nan(row)) + "\n").encode()
+        header = _header(before.rows + 1, classes)
+        # The header last: until it counts a matrix, readers leave the matrix out.
+        write_at(self._confusions, (len(header) + before.rows * len(matrix), matrix), (0, header))
+        write_at(self._rows, (before.size, line))
+        self._mark = Mark(
+            rows=before.rows + 1,
+            size=before.size + len(line),
+            crc=zlib.crc32(line, before.crc),
+            confusion_crc=zlib.crc32(matrix, before.confusion_crc),
+        )
+        self._recent.append(row)
+        self.write_statistics(sync=False)
+
+    def mark(self) -> Mark:
+        """How far the history is, all of it on the disk."""
+        if self._mark.rows:
+            sync_file(self._rows)
+            sync_file(self._confusions)
+        return self._mark
+
+    def write_statistics(self, *, sync: bool = True) -> None:
+        """Summarise the last evaluations."""
+        for column, name in STATISTICS.items():
+            series = [math.nan if row[column] is None else row[column] for row in self._recent]
+            write_json(self._folder / "stats" / f"{name}.json", without_nan(window_summaries(series)), sync=sync)
+
+    def _matrices(self, rows: int) -> np.ndarray:
+        """The first matrices, (rows, C, C), whatever comes after them."""
+        try:
+            with open(self._confusions, "rb") as file:
+                np.lib.format.read_magic(file)
+                _, classes, _ = np.lib.format.read_array_header_1_0(file)[0]
+                return np.memmap(file, "<i4", "r", offset=file.tell(), shape=(rows, classes, classes))
+        except ValueError as error:
+            raise ValueError(f"{self._confusions} is damaged: {error}") from None
+
+    def _require_alone(self) -> None:
+        size = self._rows.stat().st_size if self._rows.exists() else 0
+        if size != self._mark.size:
+            raise UserError(
+                f"{self._rows} has been changed by somebody else: does another process train this trial too? "
+                "When none does, the same command continues from the last checkpoint"
+            )
+
+
+def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray) -> Mark:
+    """Write a whole history in place of any other.
+
+    Args:
+        folder: the trial's folder.
+        rows: one per evaluation; NaN is written as null.
+        confusions: (evaluations, C, C) integer.
+
+    Returns:
+        Its mark, for `History.begin`.
+    """
+    text = "".join(json.dumps(without_nan(row)) + "\n" for row in rows)
+    matrices = np.ascontiguousarray(confusions, "<i4")
+    write_text(folder / ROWS, text)
+    with atomic_write(folder / CONFUSIONS) as file:
+        file.write(_header(len(rows), matrices.shape[1]) + matrices.tobytes())
+    data = text.encode()
+    return Mark(len(rows), len(data), zlib.crc32(data), _crc_of_matrices(matrices))
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The evaluations recorded in a trial's folder, oldest first."""
-    path = folder / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The evaluations recorded in a trial's folder, oldest first.
+
+    A last line without its end, which a process had no time to write, is left out.
+
+    Raises:
+        UserError: another line is damaged.
+    """
+    path = folder / ROWS
+    try:
+        *lines, unfinished = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = [_parsed(line) for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if row is None:
+            raise UserError(
+                f"{path}, line {number}: damaged, it is not a JSON object; put the file back from a copy, or move "
+                f"{folder} away to train this trial again"
+            )
+    last = _parsed(unfinished)
+    return rows if last is None else [*rows, last]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _header(evaluations: int, classes: int) -> bytes:
+    """The head of confusion.npy; numpy makes it as long for any number of evaluations."""
+    buffer = io.BytesIO()
+    shape = (evaluations, classes, classes)
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<i4", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def _crc_of_matrices(matrices: np.ndarray) -> int:
+    crc = 0
+    for matrix in matrices:
+        crc = zlib.crc32(np.ascontiguousarray(matrix), crc)
+    return crc
 
 
 def now() -> str:

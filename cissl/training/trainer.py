@@ -18,7 +18,7 @@ from cissl.models.layers import Classifier
 from cissl.training import metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
 from cissl.training.device import Images
-from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers
+from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers, world_size
 from cissl.training.interval import Interval
 from cissl.training.learner import Learner
 from cissl.training.randomness import RowRandom, generator
@@ -26,7 +26,7 @@ from cissl.training.schedule import Schedule
 from cissl.training.step import Step
 from cissl.training.survey import Survey
 
-EVALUATION_BATCH = 500  # images
+LARGEST_EVALUATION_BATCH, SMALLEST_EVALUATION_BATCH = 500, 32  # images
 
 
 class TrialDiverged(RuntimeError):
@@ -43,16 +43,14 @@ class Trainer:
 
     Attributes:
         step: optimizer updates made.
-        history: one row per evaluation.
-        confusions: the test set's confusion matrix at each evaluation, (C, C) each.
+        confusion: the test set's confusion matrix at the newest evaluation, (C, C) int64; None before the first.
     """
 
     def __init__(self, config: TrialConfig, dataset: Dataset, device: torch.device):
         check_division(config.batch)
         self.config, self.dataset, self.device = config, dataset, device
         self.step = 0
-        self.history: list[dict[str, Any]] = []
-        self.confusions: list[np.ndarray] = []
+        self.confusion: np.ndarray | None = None
         network = self._fresh_network(stage=0)
         whole = self._facts(network)
         self.schedule = Schedule(config, Method(config.recipe, config.method).stages(whole))
@@ -68,7 +66,7 @@ class Trainer:
         self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
 
     def run(self) -> Iterator[dict[str, Any]]:
-        """Train to the end, yielding the new history row after each evaluation and None after every other step.
+        """Train to the end, yielding a row of figures after each evaluation and None after every other step.
 
         Raises:
             TrialDiverged: a loss was NaN or infinite since the last evaluation.
@@ -172,7 +170,7 @@ class Trainer:
         self.augmentation.update(ProbePolicy(ops=gather_rows(policy.ops), levels=gather_rows(policy.levels)), proximity)
 
     def evaluate(self) -> dict[str, Any]:
-        """Score the EMA model on validation and test images; append to the history and return its new row."""
+        """Score the EMA model on validation and test images; the figures as a row of the trial's history."""
         test_labels = self.dataset.test_labels
         test = self._confusion(self._test_images, test_labels, np.arange(len(test_labels)))
         valid_labels = self.dataset.labels[self.dataset.valid]
@@ -180,8 +178,9 @@ class Trainer:
         losses, pseudo_labels, details = self._interval.close()
         if not np.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
+        self.confusion = test
         state = self.learner.state
-        row = {
+        return {
             "step": self.step,
             "kimg": self.step * self.config.batch / KIMG,
             "lr": self.schedule.rate(self.step - 1),
@@ -196,9 +195,6 @@ class Trainer:
             **details,
             **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
-        self.history.append(row)
-        self.confusions.append(test)
-        return row
 
     @torch.inference_mode()
     def _confusion(self, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -207,10 +203,15 @@ class Trainer:
         mine = np.arange(len(labels))[own_rows()]
         predictions = [
             score(to_float(images.batch(indices[part]))).argmax(1)
-            for part in np.array_split(mine, max(1, -(-len(mine) // EVALUATION_BATCH)))
+            for part in np.array_split(mine, max(1, -(-len(mine) // self._evaluation_batch())))
         ]
         counts = metrics.confusion_matrix(labels[mine], torch.cat(predictions).cpu().numpy(), self.dataset.classes)
         return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
+
+    def _evaluation_batch(self) -> int:
+        """Images scored at once: as many as a step trains on, so that whatever can be trained can be evaluated."""
+        of_a_step = sum(self._batches.rows(view.stream) for view in self.learner.method.views.values())
+        return max(SMALLEST_EVALUATION_BATCH, min(LARGEST_EVALUATION_BATCH, of_a_step // world_size()))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the trial depends on: tensors and plain values only."""
@@ -220,8 +221,6 @@ class Trainer:
             "augmentation": self.augmentation.state_dict(),
             "interval": self._interval.state_dict(),
             "stage": self._stage,
-            "history": self.history,
-            "confusions": torch.from_numpy(np.stack(self.confusions)) if self.confusions else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -233,8 +232,6 @@ class Trainer:
         self._stage = state.get("stage", 0)  # the first version had no stages
         if self._stage:
             self._enter(self._stage, self.learner.state)
-        self.history = state["history"]
-        self.confusions = list(state["confusions"].numpy()) if state["confusions"] is not None else []
 
     def _random(self, purpose: str, total: int) -> RowRandom:
         return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())

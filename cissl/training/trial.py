@@ -1,6 +1,7 @@
 """One trial in one folder: start or resume, train, keep records; what both the command line and the sweeps call."""
 
 import contextlib
+import dataclasses
 import time
 import traceback
 from collections.abc import Callable
@@ -92,11 +93,12 @@ class _Run:
     def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, device: str, data_dir: Path | None):
         self.config, self.folder = config, folder
         self.checkpoints = folder / "checkpoints"
+        self.history = records.History(folder)
         self.writes = rank() == 0
         dataset = datasets.load(config.dataset, data_dir)
         prepare_process()
         self.trainer = Trainer(config, dataset, torch.device(device))
-        state = load_newest_checkpoint(self.checkpoints, map_location=device)
+        state = load_newest_checkpoint(self.checkpoints, check=self._check, map_location=device)
         if state:
             self.trainer.load_state_dict(state["trainer"])
         _require_agreement(self.trainer.step, device)
@@ -104,10 +106,16 @@ class _Run:
         self._saved_step = self.trainer.step
         self._began = time.monotonic()
         if self.writes:
+            self.history.begin(_mark(folder, state))
             records.write_config(folder, config, sweep)
             facts = {**_data_facts(dataset), "parameters": parameter_count(self.trainer.learner.model)}
             write_json(folder / "provenance.json", {**facts, **provenance()})
             self.record("running")
+
+    def _check(self, path: Path, state: dict[str, Any]) -> None:
+        """See that one can go on from a checkpoint."""
+        if "history" in state:
+            self.history.check(records.Mark(**state["history"]))
 
     @property
     def seconds(self) -> float:
@@ -125,22 +133,22 @@ class _Run:
         )
         # Events after the checkpoint belong to the interrupted run; the board drops them.
         events = SummaryWriter(self.folder / "tensorboard", purge_step=trainer.step + 1) if self.writes else None
+        last = None
         with bar:
             for row in trainer.run():
                 bar.update()
                 if row:
-                    row["seconds"] = round(self.seconds, 3)
-                    self._record_evaluation(events)
+                    last = {**row, "seconds": round(self.seconds, 3)}
+                    self._record_evaluation(last, events)
                     bar.set_postfix_str(f"accuracy {row['accuracy']:.2f} gmean {row['gmean']:.2f}")
                 if trainer.step % self.config.save_steps == 0 or trainer.step == steps:
                     self._save()
                 if row and on_evaluation and self.writes:
-                    on_evaluation({**row, "steps": steps})
+                    on_evaluation({**last, "steps": steps})
         if events:
             events.close()
-        self._record_history(sync=True)
         self._finish()
-        return trainer.history[-1]
+        return last or records.read_history(self.folder)[-1]
 
     def record(self, state: str, error: str | None = None) -> None:
         """Write the trial's status."""
@@ -153,33 +161,40 @@ class _Run:
                 self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error, damaged=damaged
             )
 
-    def _record_evaluation(self, events: SummaryWriter | None) -> None:
+    def _record_evaluation(self, row: dict[str, Any], events: SummaryWriter | None) -> None:
         if not self.writes:
             return
-        self._record_history(sync=False)
+        self.history.add(row, self.trainer.confusion)
         self.record("running")
-        row = self.trainer.history[-1]
         for name in CURVES:
             events.add_scalar(name, row[name], row["step"])
         events.flush()
 
-    def _record_history(self, *, sync: bool) -> None:
-        if self.writes:
-            records.write_history(self.folder, self.trainer.history, np.stack(self.trainer.confusions), sync=sync)
-
     def _save(self) -> None:
         if self.writes:
-            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds}
+            mark = dataclasses.asdict(self.history.mark())
+            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds, "history": mark}
             save_checkpoint(self.checkpoints, self.trainer.step, state, keep=self.config.keep_ckpt)
             self._saved_step = self.trainer.step
 
     def _finish(self) -> None:
         """Leave the averaged weights, and of a complete trial no checkpoint: at no moment is there neither."""
         if self.writes:
+            self.history.write_statistics()
             save_weights(self.folder, self.trainer.learner.ema_model.state_dict())
             self.record("complete")
             if not self.config.keep_training_state:
                 finish_checkpoints(self.checkpoints)
+
+
+def _mark(folder: Path, state: dict[str, Any] | None) -> records.Mark:
+    """How far a checkpoint's history is; those of the first version hold the history itself, which is written anew."""
+    if state is None:
+        return records.Mark()
+    if "history" in state:
+        return records.Mark(**state["history"])
+    rows, confusions = state["trainer"]["history"], state["trainer"]["confusions"]
+    return records.write_history(folder, rows, confusions.cpu().numpy()) if rows else records.Mark()
 
 
 def _require_agreement(step: int, device: str) -> None:

@@ -170,11 +170,11 @@ def _doubts(trials: Sequence[TrialConfig]) -> list[str]:
 def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
     """Bytes that a trial's folder takes: when it is complete, and at most while it runs.
 
-    A running trial has `keep_ckpt` checkpoints and the one that is being written, each with the history.
+    A running trial has `keep_ckpt` checkpoints and the one that is being written.
     """
     evaluations = -(-config.steps // config.report_steps)
     records = evaluations * (ROW + ROW_PER_CLASS * classes + VALUE * classes**2)
-    checkpoint = STORED_COPIES * VALUE * parameters + records
+    checkpoint = STORED_COPIES * VALUE * parameters
     complete = VALUE * parameters + records + config.keep_training_state * config.keep_ckpt * checkpoint
     return complete, (config.keep_ckpt + 1) * checkpoint + records
 

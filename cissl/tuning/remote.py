@@ -1,7 +1,8 @@
 """Results in an object store (``s3://…`` and what else pyarrow opens): each machine works in a local copy of a sweep.
 
-The store holds the truth. A trial begins with what the store has of it and uploads what changed after each evaluation,
-checkpoints first, so that whatever moment it dies at, another machine finds a state to go on from.
+The store holds the truth. A trial begins with what the store has of it and uploads what changed after each evaluation:
+its history, then the checkpoints, which know how long the history was, then the rest. So whatever moment it dies at,
+another machine finds a state to go on from.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cissl.errors import UserError
-from cissl.training.records import read_status
+from cissl.training.records import CONFUSIONS, ROWS, read_status
 
 CACHE = Path("~/.cache/cissl/sweeps")
 RECORDS = ("config.json", "status.json", "history.jsonl", "search.json", "runs.jsonl")  # what the driver looks at
@@ -129,7 +130,7 @@ class Mirror:
     def push(self) -> None:
         """Upload what changed since the last time, and remove remotely what is gone."""
         files = self._local_files()
-        for path in sorted(files, key=lambda path: not path.endswith(".pt")):
+        for path in sorted(files, key=_upload_order):
             stamp = _stamp(self.local / path)
             if self._pushed.get(path) != stamp:
                 self._write(path, (self.local / path).read_bytes())
@@ -169,6 +170,12 @@ class Mirror:
     def _local_files(self) -> list[str]:
         paths = (path.relative_to(self.local) for path in self.local.rglob("*") if path.is_file())
         return [path.as_posix() for path in paths if not path.name.startswith(HIDDEN)]
+
+
+def _upload_order(path: str) -> int:
+    if PurePosixPath(path).name in (ROWS, CONFUSIONS):
+        return 0
+    return 1 if path.endswith(".pt") else 2
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -174,6 +174,50 @@ def test_a_damaged_checkpoint_costs_steps_but_no_result(tmp_path):
     assert records.read_status(damaged)["damaged"] == [newest.with_suffix(".damaged").name]
 
 
+@pytest.mark.parametrize("name", ["history.jsonl", "confusion.npy"])
+def test_a_damaged_history_costs_steps_but_no_result(tmp_path, name, caplog):
+    """What was recorded until a checkpoint is gone, so that only an earlier checkpoint, or the start, can be used."""
+    run_trial(TINY, tmp_path / "undisturbed")
+    damaged = tmp_path / "damaged"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, damaged, on_evaluation=interrupting)
+    path = damaged / name
+    path.write_bytes(path.read_bytes()[:-20])  # of the second evaluation, at the step of the last checkpoint
+    run_trial(TINY, damaged)
+    assert_same_results(tmp_path / "undisturbed", damaged)
+    assert records.read_status(damaged)["damaged"] == ["step_0000000012.damaged"]
+    assert name in caplog.text
+
+
+def test_a_checkpoint_of_the_first_version_holds_the_history_and_is_gone_on_from(tmp_path):
+    run_trial(TINY, tmp_path / "undisturbed")
+    old = tmp_path / "old"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, old, on_evaluation=interrupting)
+    (before, *_, newest) = checkpoints(old / "checkpoints")
+    before.unlink()
+    state = torch.load(newest, weights_only=True)
+    count = state.pop("history")["rows"]
+    rows, confusions = records.read_history(old)[:count], np.load(old / "confusion.npy")[:count]
+    state["trainer"] |= {"history": rows, "confusions": torch.from_numpy(confusions).long()}
+    torch.save(state, newest)
+    (old / "history.jsonl").unlink()
+    run_trial(TINY, old)
+    assert_same_results(tmp_path / "undisturbed", old)
+
+
+def test_a_checkpoint_does_not_grow_with_the_evaluations(tmp_path):
+    sizes = []
+
+    def measure(row):
+        sizes.append(checkpoints(tmp_path / "checkpoints")[-1].stat().st_size if row["step"] > 1 else None)
+
+    config = dataclasses.replace(TINY, report_kimg=kimg(1), save_kimg=kimg(1))
+    run_trial(config, tmp_path, on_evaluation=measure)
+    assert len(sizes) == 24
+    assert max(sizes[2:]) - min(sizes[2:]) <= 64  # the compiler's alignment; a matrix of 10 classes has 800 bytes
+
+
 def test_a_full_disk_costs_steps_but_no_result(tmp_path):
     run_trial(TINY, tmp_path / "undisturbed")
     full = tmp_path / "full"
@@ -222,6 +266,22 @@ def test_an_error_is_recorded_with_its_traceback(tmp_path):
         run_trial(TINY, tmp_path, on_evaluation=fail)
     status = records.read_status(tmp_path)
     assert status["state"] == "failed" and "disk on fire" in status["error"]
+
+
+@pytest.mark.parametrize("batch, uratio, at_once", [(1, 1, 32), (8, 2, 40), (64, 7, 268)])
+def test_an_evaluation_holds_as_many_images_as_a_step_and_predicts_the_same(batch, uratio, at_once, monkeypatch):
+    config = dataclasses.replace(TINY, batch=batch, uratio=uratio)
+    trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
+    trainer.train_step()
+    seen = []
+    predict = trainer.learner.predict
+    monkeypatch.setattr(trainer.learner, "predict", lambda images: (seen.append(len(images)), predict(images))[1])
+    trainer.evaluate()
+    data = trainer.dataset
+    assert sum(seen) == len(data.test_labels) + len(data.valid) and 0.9 * at_once <= max(seen) <= at_once
+    with torch.inference_mode():
+        whole = predict(to_float(torch.from_numpy(data.test_images).permute(0, 3, 1, 2))).argmax(1).numpy()
+    np.testing.assert_array_equal(trainer.confusion, metrics.confusion_matrix(data.test_labels, whole, data.classes))
 
 
 def test_labels_of_unlabeled_images_never_reach_training():

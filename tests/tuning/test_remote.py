@@ -42,6 +42,17 @@ def test_what_changed_goes_up_and_what_is_gone_goes_away(store, tmp_path):
     assert tree(there) == {"status": "2", "checkpoints/b": "new", "checkpoints/c": "newest"}
 
 
+def test_a_checkpoint_goes_up_after_the_history_that_it_counts_on_and_before_the_status(store, tmp_path, monkeypatch):
+    mirror = Mirror(f"{store}/night", tmp_path / "here")
+    names = ("trial/checkpoints/step_1.pt", "trial/confusion.npy", "trial/history.jsonl", "trial/status.json")
+    write(tmp_path / "here", **{name.replace("/", "__"): name for name in names})
+    uploaded = []
+    monkeypatch.setattr(mirror, "_write", lambda path, content: uploaded.append(path))
+    mirror.push()
+    assert sorted(uploaded[:2]) == ["trial/confusion.npy", "trial/history.jsonl"]
+    assert uploaded[2:] == ["trial/checkpoints/step_1.pt", "trial/status.json"]
+
+
 def test_only_what_changed_is_uploaded(store, tmp_path):
     here, there = tmp_path / "here", tmp_path / "store" / "night"
     mirror = Mirror(f"{store}/night", here)
