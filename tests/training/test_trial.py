@@ -274,9 +274,12 @@ def test_an_evaluation_holds_as_many_images_as_a_step_and_predicts_the_same(batc
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
     trainer.train_step()
     seen = []
-    predict = trainer.learner.predict
-    monkeypatch.setattr(trainer.learner, "predict", lambda images: (seen.append(len(images)), predict(images))[1])
+    forward, predict = trainer.learner.average_forward, trainer.learner.predict
+    monkeypatch.setattr(
+        trainer.learner, "average_forward", lambda images: (seen.append(len(images)), forward(images))[1]
+    )
     trainer.evaluate()
+    monkeypatch.undo()
     data = trainer.dataset
     assert sum(seen) == len(data.test_labels) + len(data.valid) and 0.9 * at_once <= max(seen) <= at_once
     with torch.inference_mode():
