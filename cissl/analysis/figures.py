@@ -4,20 +4,24 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines al
 those of a column of a two-column paper (3.4 inches), with type of 7 to 8 points.
 """
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from cissl.analysis.curves import Series
-from cissl.analysis.grid import SYMBOLS
+from cissl.analysis.grid import METHODS, SYMBOLS
 from cissl.analysis.results import Trial
 from cissl.analysis.search import Candidate, Search
-from cissl.analysis.selection import METRICS
 
 COLUMN_WIDTH = 3.4  # inches
 STYLES = {  # colour, dashes, marker
@@ -53,165 +57,220 @@ STYLE = {
     "legend.frameon": False,
     "figure.dpi": 110,
 }
+LINE = 54  # characters of a title that fit a column's width
+FEW_CLASSES = 12  # that many are all named
+LONGEST_NAME = 14  # characters of a class's name
+CHARACTER = 0.058  # inches: width of one in the size of tick labels
 
 
 class NotOnRecord(ValueError):
     """The trials' records do not hold what the figure shows."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes, with curves over training or with one point per class.
+
+    Attributes:
+        values: by method one array per trial: a figure per evaluation, or per class.
+        over: "steps" or "classes".
+        truth: a figure per class to compare with.
+        limits: of the y-axis; either end may be None.
+    """
+
+    label: str
+    values: dict[str, list[np.ndarray]]
+    over: str = "steps"
+    title: str = ""
+    truth: np.ndarray | None = None
+    limits: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def empty(self) -> bool:
+        return not any(np.isfinite(array).any() for arrays in self.values.values() for array in arrays)
+
+
+class Classes:
+    """The classes of a data set, in the order of their labels.
+
+    Attributes:
+        counts: labels per class, averaged over the splits.
+        order: classes, the one with most labels first.
+        names: as short as a figure needs them; a class whose name the font cannot draw has its number.
+    """
+
+    def __init__(self, series: Series):
+        facts = [trial.provenance for trials in series.values() for trial in trials]
+        found = [fact["labeled_counts"] for fact in facts if fact.get("labeled_counts")]
+        if not found:
+            raise NotOnRecord("the number of labels per class is not on record")
+        self.counts = np.mean(found, axis=0)
+        self.order = np.argsort(-self.counts, kind="stable")
+        named = next((fact["class_names"] for fact in facts if fact.get("class_names")), [])
+        self.names = [_drawable(name) or str(k) for k, name in enumerate(named or [""] * len(self.counts))]
+
+    def head_and_tail(self) -> dict[str, np.ndarray]:
+        """The third of the classes with most labels and the third with fewest."""
+        third = max(1, len(self.order) // 3)
+        return {"head": self.order[:third], "tail": self.order[-third:]}
+
+    def words(self, members: np.ndarray, room: int) -> str:
+        """Names of some classes, as many as the room (characters) holds."""
+        return textwrap.shorten(", ".join(self.names[c] for c in sorted(members)), room, placeholder=" …")
+
+    @property
+    def every(self) -> int:
+        """How many classes one name stands for: each of a few has its own."""
+        return 1 if len(self.order) <= FEW_CLASSES else max(1, len(self.order) // 8)
+
+    def shown(self) -> np.ndarray:
+        """Places, in the order of labels, that get a name."""
+        return np.arange(0, len(self.order), self.every)
+
+    @property
+    def upright(self) -> bool:
+        """Whether the names are too long to stand side by side."""
+        return max(len(self.names[c]) for c in self.order[self.shown()]) > 3
+
+    def tick_labels(self) -> list[str]:
+        """Names and numbers of labels of the classes that are shown."""
+        between = " " if self.upright else "\n"
+        return [f"{self.names[c]}{between}({self.counts[c]:.0f})" for c in self.order[self.shown()]]
+
+    def height(self) -> float:
+        """Inches that the names need below their axis."""
+        return CHARACTER * max(map(len, self.tick_labels())) if self.upright else 0.2
+
+    def ticks(self, axis: Axes, *, named: bool) -> None:
+        """Mark the classes along the x-axis, with or without names."""
+        axis.set_xticks(self.shown(), self.tick_labels() if named else [], rotation=90 * self.upright)
+        axis.set_xlim(-0.7, len(self.order) - 0.3)
+        axis.grid(axis="x", visible=False)
+        if named:
+            axis.set_xlabel("class (number of labels)")
+
+    def tick_both(self, axis: Axes, *, below: bool, beside: bool) -> None:
+        """Mark the classes, in their own order, along both axes of a confusion matrix; with names where asked for."""
+        places = range(0, len(self.names), self.every)
+        names = [self.names[place] for place in places]
+        axis.set_xticks(places, names if below else [], rotation=90 * (max(map(len, names)) > 1))
+        axis.set_yticks(places, names if beside else [])
+        axis.set_xlabel("predicted" if below else "")
+        axis.set_ylabel("true class" if beside else "")
+
+
 def training(series: Series, title: str) -> Figure:
-    """Accuracy and geometric mean on the test set over training: mean and ± sample std over seeds."""
-    figure, axes = _panels(2, title, height=1.75)
-    styles = _styles(series)
-    for name, trials in series.items():
-        for axis, metric in zip(axes, METRICS, strict=True):
-            _band(axis, trials, lambda trial, metric=metric: trial.history[metric], styles[name])
-    for axis, label in zip(axes, ("accuracy (%)", "geometric mean (%)"), strict=True):
-        axis.set_ylabel(label)
-    return _finish(figure, axes, "step", styles, ("lines",))
+    """Accuracy and geometric mean over training."""
+    labels = {"accuracy": "accuracy (%)", "gmean": "geometric mean (%)"}
+    panels = [
+        Panel(label, _each(series, lambda trial, metric=metric: trial.history[metric]))
+        for metric, label in labels.items()
+    ]
+    return _compose(panels, series, title)
 
 
 def head_and_tail(series: Series, title: str) -> Figure:
-    """Test accuracy of the classes with most and with fewest labels over training."""
-    parts = _head_tail(_counts(series))
-    figure, axes = _panels(2, title, height=1.75)
-    styles = _styles(series)
-    for axis, (part, classes) in zip(axes, parts.items(), strict=True):
-        for name, trials in series.items():
-            _band(axis, trials, lambda trial, c=classes: _class_mean(trial, "per_class", c), styles[name])
-        axis.set_ylabel("accuracy (%)")
-        axis.set_title(f"{part}: {_class_range(classes)}", loc="left")
-    return _finish(figure, axes, "step", styles, ("lines",))
+    """Accuracy of the classes with most and with fewest labels."""
+    classes = Classes(series)
+    panels = [
+        Panel(
+            "accuracy (%)",
+            _each(series, lambda trial, c=members: _class_mean(trial.history["per_class"], c)),
+            title=f"{part} classes: {classes.words(members, 42)}",
+        )
+        for part, members in classes.head_and_tail().items()
+    ]
+    return _compose(panels, series, title)
 
 
 def classes(series: Series, title: str) -> Figure:
-    """Recall and precision of each class on the test set at the end, classes ordered by their labels."""
-    counts = _counts(series)
-    order = np.argsort(-counts, kind="stable")
-    figure, axes = _panels(2, title, height=1.9)
-    styles = _styles(series)
-    for name, trials in series.items():
-        matrices = [trial.confusion()[-WINDOW:].sum(0).astype(float) for trial in trials if trial.rows]
-        if not matrices:
-            continue
-        recall = [_share(np.diag(m), m.sum(1)) for m in matrices]
-        precision = [_share(np.diag(m), m.sum(0)) for m in matrices]
-        for axis, values in zip(axes, (recall, precision), strict=True):
-            _points(axis, 100 * np.array(values)[:, order], name, styles)
-    for axis, label in zip(axes, ("recall (%)", "precision (%)"), strict=True):
-        axis.set_ylabel(label)
-        axis.set_ylim(-3, 103)
-        _class_axis(axis, counts[order], order)
-    return _finish(figure, axes, "class, by number of labels (below)", styles, ("markers",))
+    """Recall and precision per class."""
+    classes = Classes(series)
+    matrices = _each(series, lambda trial: _confusion(trial)[-WINDOW:].sum(0).astype(float))
+    recall = {name: [100 * _share(np.diag(m), m.sum(1)) for m in found] for name, found in matrices.items()}
+    precision = {name: [100 * _share(np.diag(m), m.sum(0)) for m in found] for name, found in matrices.items()}
+    panels = [
+        Panel(label, values, over="classes", limits=(-3, 103))
+        for label, values in (("recall (%)", recall), ("precision (%)", precision))
+    ]
+    return _compose(panels, series, title, classes)
 
 
 def confusion(series: Series, title: str) -> Figure:
-    """Row-normalised confusion matrices on the test set, the last evaluations and all seeds together."""
-    shown = {name: [t for t in trials if t.rows] for name, trials in series.items()}
-    shown = {name: trials for name, trials in shown.items() if trials}
+    """Row-normalised confusion matrices."""
+    matrices = _each(series, lambda trial: _confusion(trial)[-WINDOW:].sum(0).astype(float))
+    shown = {name: sum(found) for name, found in matrices.items() if np.any(found)}
     if not shown:
-        raise NotOnRecord("no evaluation yet")
+        raise NotOnRecord("there is no evaluation yet")
+    classes = Classes(series)
     columns = min(len(shown), 2)
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(COLUMN_WIDTH, 0.7 + 1.75 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, (name, trials) in zip(axes.flat, shown.items(), strict=False):
-        matrix = sum(trial.confusion()[-WINDOW:].sum(0) for trial in trials).astype(float)
-        shares = 100 * _share(matrix.T, matrix.sum(1)).T
-        image = axis.imshow(shares, cmap="cividis", vmin=0, vmax=100)
-        axis.set_title(name, loc="left")
+    size = (COLUMN_WIDTH, 0.9 + classes.height() + (1.5 if columns > 1 else 2.2) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axis in grid.flat[len(shown) :]:
+        axis.remove()
+    for place, (name, matrix) in enumerate(shown.items()):
+        axis = grid.flat[place]
+        image = axis.imshow(100 * _share(matrix.T, matrix.sum(1)).T, cmap="cividis", vmin=0, vmax=100)
+        axis.set_title(textwrap.fill(name, 18 if columns > 1 else LINE), loc="left")
         axis.spines[:].set_visible(False)
         axis.grid(False)
-        for which in (axis.xaxis, axis.yaxis):
-            which.set_major_locator(MaxNLocator(10, integer=True))
-        axis.set_xlabel("predicted")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("true class")
-    for axis in axes.flat[len(shown) :]:
-        axis.set_visible(False)
-    bar = figure.colorbar(image, ax=axes, location="bottom", label="share of the true class (%)", shrink=0.7, aspect=30)
+        classes.tick_both(axis, below=place + columns >= len(shown), beside=place % columns == 0)
+    label = "share of the true class (%)"
+    bar = figure.colorbar(image, ax=figure.axes, location="bottom", label=label, shrink=0.7, aspect=30)
     bar.outline.set_visible(False)
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(_fill(title), fontsize=8)
     return figure
 
 
 def prior(series: Series, title: str) -> Figure:
-    """Estimated class prior against the true one of the unlabeled images: at the end, and how far over training."""
+    """Estimated class prior, and its distance from the true one where the class of every unlabeled image is known."""
     series = _unlabeled_methods(series)
-    known = [t.provenance.get("unlabeled_counts") for trials in series.values() for t in trials]
-    truth = next((np.array(counts, dtype=float) for counts in known if counts and sum(counts)), None)
-    if truth is None:
-        raise NotOnRecord("the classes of the unlabeled images are unknown")
-    truth /= truth.sum()
-    order = np.argsort(-_counts(series), kind="stable")
-    figure, axes = _panels(2, title, height=1.9)
-    styles = _styles(series)
-    axes[0].step(
-        np.arange(len(order)),
-        100 * truth[order],
-        where="mid",
-        color=matplotlib.rcParams["text.color"],
-        lw=1,
-        label="truth",
-    )
-    for name, trials in series.items():
-        estimates = [trial.history["class_prior"] for trial in trials]
-        final = np.array([e[-WINDOW:].mean(0) for e in estimates])
-        _points(axes[0], 100 * final[:, order], name, styles)
-        _band(axes[1], trials, lambda t: 50 * np.abs(t.history["class_prior"] - truth).sum(1), styles[name])
-    axes[0].set_ylabel("class prior (%)")
-    _class_axis(axes[0], _counts(series)[order], order)
-    axes[0].set_xlabel("class, by number of labels (below)")
-    axes[1].set_ylabel("distance to truth (%)")
-    axes[1].set_title("total variation distance", loc="left")
-    return _finish(figure, axes, "step", styles, ("lines", "markers"))
+    classes = Classes(series)
+    trials = [trial for found in series.values() for trial in found]
+    truths = {id(trial): _true_prior(trial) for trial in trials}
+    known = all(truth is not None for truth in truths.values())
+    final = _each(series, lambda trial: 100 * trial.history["class_prior"][-WINDOW:].mean(0))
+    truth = 100 * np.mean([truths[id(trial)] for trial in trials], axis=0) if known else None
+    panels = [Panel("class prior (%)", final, over="classes", truth=truth)]
+    if known:
+        distance = _each(series, lambda trial: _total_variation(trial.history["class_prior"], truths[id(trial)]))
+        panels.append(Panel("distance to truth (%)", distance, title="total variation distance"))
+    return _compose(panels, series, title, classes, note="" if known else f"the truth is not known: {_known(trials)}")
 
 
 def thresholds(series: Series, title: str) -> Figure:
-    """Threshold of pseudo-labels per class at the end, and share of pseudo-labels kept over training."""
-    series = _unlabeled_methods(series)
-    counts = _counts(series)
-    order = np.argsort(-counts, kind="stable")
-    figure, axes = _panels(2, title, height=1.9)
-    styles = _styles(series)
-    for name, trials in series.items():
-        final = np.array([_threshold(trial)[-WINDOW:].mean(0) for trial in trials])
-        _points(axes[0], final[:, order], name, styles)
-        _band(axes[1], trials, lambda trial: 100 * trial.history["mask_ratio"], styles[name])
-    axes[0].set_ylabel("threshold")
-    _class_axis(axes[0], counts[order], order)
-    axes[0].set_xlabel("class, by number of labels (below)")
-    axes[1].set_ylabel("pseudo-labels kept (%)")
-    return _finish(figure, axes, "step", styles, ("lines", "markers"))
+    """Threshold of pseudo-labels per class, and share of pseudo-labels kept."""
+    series = {name: trials for name, trials in _unlabeled_methods(series).items() if _algorithm(trials) in METHODS}
+    if not series:
+        raise NotOnRecord("no method here has a threshold that is on record")
+    final = _each(series, lambda trial: _threshold(trial)[-WINDOW:].mean(0))
+    kept = _each(series, lambda trial: 100 * trial.history["mask_ratio"])
+    panels = [Panel("threshold", final, over="classes"), Panel("pseudo-labels kept (%)", kept)]
+    return _compose(panels, series, title, Classes(series))
 
 
 def pseudo_labels(series: Series, title: str) -> Figure:
-    """Kept pseudo-labels per class at the end, and their precision for head and tail classes over training."""
+    """Kept pseudo-labels per class, and their precision, on the images whose class is known."""
     series = _unlabeled_methods(series)
     recorded = {n: [t for t in trials if t.history["pseudo_kept"].shape[1]] for n, trials in series.items()}
     series = {name: trials for name, trials in recorded.items() if trials}
     if not series:
         raise NotOnRecord("kept and correct pseudo-labels per class (pseudo_kept, pseudo_correct) are not on record")
-    counts = _counts(series)
-    order = np.argsort(-counts, kind="stable")
-    parts = _head_tail(counts)
-    figure, axes = _panels(3, title, height=1.75)
-    styles = _styles(series)
-    for name, trials in series.items():
-        kept = np.array([trial.history["pseudo_kept"][-WINDOW:].sum(0) for trial in trials])
-        _points(axes[0], 100 * kept[:, order] / np.maximum(kept.sum(1, keepdims=True), 1), name, styles)
-        for axis, members in zip(axes[1:], parts.values(), strict=True):
-            _band(axis, trials, lambda trial, c=members: 100 * _precision(trial, c), styles[name])
-    axes[0].set_ylabel("share of kept (%)")
-    axes[0].set_ylim(bottom=0)
-    _class_axis(axes[0], counts[order], order)
-    axes[0].set_xlabel("class, by number of labels (below)")
-    axes[1].sharex(axes[2])  # one of them may have kept its first pseudo-label late
-    for axis, (part, members) in zip(axes[1:], parts.items(), strict=True):
-        axis.set_ylim(-3, 103)
-        axis.set_ylabel("precision (%)")
-        axis.set_title(f"pseudo-labels of {part} classes: {_class_range(members)}", loc="left")
-    return _finish(figure, axes, "step", styles, ("lines", "markers"))
+    trials = [trial for found in series.values() for trial in found]
+    if not all(map(_can_be_judged, trials)):
+        raise NotOnRecord(f"whether pseudo-labels are right is not known: {_known(trials)}")
+    classes = Classes(series)
+    kept = {n: [t.history["pseudo_kept"][-WINDOW:].sum(0) for t in trials] for n, trials in series.items()}
+    share = {name: [100 * _share(counts, counts.sum()) for counts in found] for name, found in kept.items()}
+    panels = [Panel("share of kept (%)", share, over="classes")]
+    for part, members in classes.head_and_tail().items():
+        precision = _each(series, lambda trial, c=members: 100 * _precision(trial, c))
+        heading = f"{part} classes: {classes.words(members, 42)}"
+        panels.append(Panel("precision (%)", precision, title=heading, limits=(-3, 103)))
+    partly = any(_true_prior(trial) is None for trial in trials)
+    return _compose(panels, series, title, classes, note=f"only what is known: {_known(trials)}" if partly else "")
 
 
 FIGURES: dict[str, Callable[[Series, str], Figure]] = {
@@ -231,6 +290,12 @@ def draw(kind: str, series: Series, title: str) -> Figure:
     Raises:
         NotOnRecord: the records do not hold what it shows.
     """
+    series = {name: [trial for trial in trials if trial.rows] for name, trials in series.items()}
+    series = {name: trials for name, trials in series.items() if trials}
+    numbers = {trial.provenance.get("classes") for trials in series.values() for trial in trials} - {None}
+    if kind != "training" and len(numbers) > 1:
+        words = " and ".join(map(str, sorted(numbers)))
+        raise NotOnRecord(f"the trials' data have different numbers of classes: {words}")
     with matplotlib.rc_context(STYLE):
         return FIGURES[kind](series, title)
 
@@ -252,7 +317,7 @@ def draw_search(search: Search, title: str) -> Figure:
             _slice(axis, judged, key, distribution)
         for axis in axes[len(search.space) :]:
             axis.set_visible(False)
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(_fill(title), fontsize=8)
         figure.supylabel(
             search.metric.replace("valid_", "validation ").replace("gmean", "geometric mean") + " (%)", fontsize=7.5
         )
@@ -302,32 +367,71 @@ def _number(value):
         return value
 
 
-def _panels(count: int, title: str, height: float) -> tuple[Figure, list]:
-    figure = Figure(figsize=(COLUMN_WIDTH, 0.45 + height * count), layout="constrained")
-    axes = list(figure.subplots(count, 1))
-    figure.suptitle(title, fontsize=8)
-    return figure, axes
+def _each(series: Series, values: Callable[[Trial], np.ndarray]) -> dict[str, list[np.ndarray]]:
+    return {name: [values(trial) for trial in trials] for name, trials in series.items()}
 
 
-def _finish(figure: Figure, axes: Sequence, xlabel: str, styles: dict[str, dict], shown: Sequence[str]) -> Figure:
-    """Label the last axis and put one legend below; ``shown``: which of "lines" and "markers" the panels use."""
-    axes[-1].set_xlabel(xlabel)
-    handles = [line for line in axes[0].get_lines() if not line.get_label().startswith("_")]  # such as the truth
+def _compose(
+    panels: Iterable[Panel], series: Series, title: str, classes: Classes | None = None, note: str = ""
+) -> Figure:
+    """The panels that have something to show, one above the other, with one legend below them.
+
+    Raises:
+        NotOnRecord: none has.
+    """
+    panels = [panel for panel in panels if not panel.empty]
+    if not panels:
+        raise NotOnRecord("there is no figure on record yet")
+    named = [panel.over == "classes" and panel is _last_of_its_run(panels, panel) for panel in panels]
+    height = 0.6 + 1.7 * len(panels) + sum(classes.height() for name in named if name)
+    figure = Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
+    axes = list(figure.subplots(len(panels), 1, squeeze=False).flat)
+    figure.suptitle("\n".join(_fill(line) for line in (title, note) if line), fontsize=8)
+    styles = _styles(series)
+    timed = [axis for axis, panel in zip(axes, panels, strict=True) if panel.over == "steps"]
+    for axis, panel, name in zip(axes, panels, named, strict=True):
+        if panel.over == "steps":
+            axis.sharex(timed[-1])  # one of them may have its first figure late
+            _curves(axis, panel, series, styles)
+        else:
+            _points(axis, panel, classes, styles)
+            classes.ticks(axis, named=name)
+        axis.set_ylabel(panel.label)
+        axis.set_title(panel.title, loc="left")
+        axis.set_ylim(*panel.limits)
+    if timed:
+        timed[-1].set_xlabel("step")
+    _legend(figure, panels, styles)
+    return figure
+
+
+def _last_of_its_run(panels: Sequence[Panel], panel: Panel) -> Panel:
+    """The lowest of the panels over classes that this one stands in a row with; it alone names them."""
+    at = panels.index(panel)
+    following = next((k for k in range(at, len(panels)) if panels[k].over != panel.over), len(panels))
+    return panels[following - 1]
+
+
+def _legend(figure: Figure, panels: Sequence[Panel], styles: dict[str, dict]) -> None:
+    handles = []
+    if any(panel.truth is not None for panel in panels):
+        handles.append(Line2D([], [], color=matplotlib.rcParams["text.color"], lw=1, label="truth"))
+    over = {panel.over for panel in panels}
     for name, style in styles.items():
-        linestyle = style["linestyle"] if "lines" in shown else "none"
-        marker = style["marker"] if "markers" in shown else None
-        handles.append(Line2D([], [], color=style["color"], linestyle=linestyle, marker=marker, ms=3, label=name))
+        linestyle = style["linestyle"] if "steps" in over else "none"
+        marker = style["marker"] if "classes" in over else None
+        label = textwrap.fill(name, LINE - 10)
+        handles.append(Line2D([], [], color=style["color"], linestyle=linestyle, marker=marker, ms=3, label=label))
     longest = max(len(handle.get_label()) for handle in handles)
     columns = 3 if longest <= 16 else 2 if longest <= 28 else 1  # what fits a column's width
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=2.8)
-    return figure
 
 
 def _styles(series: Series) -> dict[str, dict]:
     """Colour, dashes and marker per name: the method's own, paler and dashed otherwise for further variants of it."""
     styles, seen, others = {}, {}, iter(OTHER_STYLES * len(series))
     for name, trials in series.items():
-        algorithm = trials[0].config["algorithm"]
+        algorithm = _algorithm(trials)
         variant = seen[algorithm] = seen.get(algorithm, -1) + 1
         color, dashes, marker = STYLES.get(algorithm) or next(others)
         if variant:
@@ -342,62 +446,102 @@ def _paler(color: str, white: float) -> tuple[float, ...]:
     return tuple((1 - white) * part + white for part in to_rgb(color))
 
 
-def _band(axis, trials: list[Trial], values: Callable[[Trial], np.ndarray], style: dict) -> None:
+def _curves(axis: Axes, panel: Panel, series: Series, styles: dict[str, dict]) -> None:
     """Mean over the trials with ± sample std, up to the step that all of them have reached."""
-    curves = [values(trial) for trial in trials]
-    length = min(map(len, curves), default=0)
-    if not length:
-        return
-    table = np.array([curve[:length] for curve in curves], dtype=float)
-    steps = trials[0].history["step"][:length]
-    mean = table.mean(0)
-    axis.plot(steps, mean, color=style["color"], linestyle=style["linestyle"])
-    if len(table) > 1:
-        std = table.std(0, ddof=1)
-        low, high = np.clip((mean - std, mean + std), 0, 100)  # all of these are percentages
-        axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
+    for name, curves in panel.values.items():
+        length = min(map(len, curves))
+        table = np.array([curve[:length] for curve in curves], dtype=float)
+        steps = series[name][0].history["step"][:length]
+        mean, color = table.mean(0), styles[name]["color"]
+        axis.plot(steps, mean, color=color, linestyle=styles[name]["linestyle"])
+        if len(table) > 1:
+            std = table.std(0, ddof=1)
+            low, high = np.clip((mean - std, mean + std), 0, 100)  # all of these are percentages
+            axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
 
 
-def _points(axis, values: np.ndarray, name: str, styles: dict[str, dict]) -> None:
+def _points(axis: Axes, panel: Panel, classes: Classes, styles: dict[str, dict]) -> None:
     """One marker per class with ± sample std, the methods side by side."""
-    index, count, style = list(styles).index(name), len(styles), styles[name]
-    places = np.arange(values.shape[1]) + (index - (count - 1) / 2) * 0.6 / count
-    spread = values.std(0, ddof=1) if len(values) > 1 else None
-    size = 3.0 if values.shape[1] <= 20 else 1.5
-    axis.errorbar(places, values.mean(0), spread, fmt=style["marker"], ms=size, lw=0.7, color=style["color"])
+    if panel.truth is not None:
+        places, color = np.arange(len(panel.truth)), matplotlib.rcParams["text.color"]
+        axis.step(places, panel.truth[classes.order], where="mid", color=color, lw=1, label="truth")
+    for index, (name, arrays) in enumerate(panel.values.items()):
+        values, style = np.array(arrays)[:, classes.order], styles[name]
+        places = np.arange(values.shape[1]) + (index - (len(styles) - 1) / 2) * 0.6 / len(styles)
+        spread = values.std(0, ddof=1) if len(values) > 1 else None
+        size = 3.0 if values.shape[1] <= 20 else 1.5
+        axis.errorbar(places, values.mean(0), spread, fmt=style["marker"], ms=size, lw=0.7, color=style["color"])
 
 
-def _class_axis(axis, counts: np.ndarray, order: np.ndarray) -> None:
-    """Class numbers with their labeled counts below; every tenth for many classes."""
-    every = 1 if len(order) <= 12 else max(1, len(order) // 8)
-    places = np.arange(0, len(order), every)
-    axis.set_xticks(places, [f"{order[p]}\n({counts[p]:.0f})" for p in places])
-    axis.set_xlim(-0.7, len(order) - 0.3)
-    axis.grid(axis="x", visible=False)
+def _fill(text: str) -> str:
+    return textwrap.fill(text, LINE)
 
 
-def _counts(series: Series) -> np.ndarray:
-    """Labels per class, averaged over the splits."""
-    found = [t.provenance["labeled_counts"] for trials in series.values() for t in trials if t.provenance]
-    if not found:
-        raise NotOnRecord("the number of labels per class is not on record")
-    return np.mean(found, axis=0)
+def _drawable(name: str) -> str:
+    """A class's name as matplotlib can show it, shortened; empty where the font lacks one of its characters."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    if not all(_font().get_char_index(ord(character)) for character in short):
+        return ""
+    return short.replace("$", r"\$")  # which would begin a formula
 
 
-def _head_tail(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The third of the classes with most labels and the third with fewest."""
-    order = np.argsort(-counts, kind="stable")
-    third = max(1, len(order) // 3)
-    return {"head": order[:third], "tail": order[-third:]}
+@cache
+def _font():
+    return get_font(findfont(FontProperties(family=["sans-serif"])))
 
 
-def _class_range(members: np.ndarray) -> str:
-    names = ", ".join(str(c) for c in sorted(members)[:8])
-    return f"classes {names}" + (", …" if len(members) > 8 else "")
+def _algorithm(trials: list[Trial]) -> str:
+    return trials[0].config["algorithm"]
 
 
-def _class_mean(trial: Trial, column: str, members: np.ndarray) -> np.ndarray:
-    return trial.history[column][:, members].mean(1)
+def _confusion(trial: Trial) -> np.ndarray:
+    try:
+        return trial.confusion()
+    except ValueError as error:
+        raise NotOnRecord(str(error)) from None
+
+
+def _class_mean(values: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Mean over these classes per evaluation, (evaluations,), without those that have no test image."""
+    if not values.shape[1]:
+        raise NotOnRecord("the accuracy per class is not on record")
+    part = values[:, members]
+    part = part[:, ~np.isnan(part).all(0)]
+    return part.mean(1) if part.shape[1] else np.full(len(values), np.nan)
+
+
+def _true_prior(trial: Trial) -> np.ndarray | None:
+    """Class shares of the trial's unlabeled images, (C,); None unless the class of every one is known."""
+    counts, size = trial.provenance.get("unlabeled_counts"), trial.provenance.get("unlabeled_size")
+    if not counts or not size or sum(counts) != size:
+        return None
+    return np.array(counts, dtype=float) / size
+
+
+def _can_be_judged(trial: Trial) -> bool:
+    """Whether there are unlabeled images of known class beside the labeled ones, which are trained on."""
+    facts = trial.provenance
+    known = sum(facts.get("unlabeled_counts") or ())
+    labeled = facts.get("unlabeled_labeled", sum(facts.get("labeled_counts") or ()))  # older records: at most these
+    return known > labeled
+
+
+def _known(trials: Sequence[Trial]) -> str:
+    """Of how many unlabeled images the class is on record, in words."""
+    facts = max((trial.provenance for trial in trials), key=_unknown)
+    known, size = sum(facts.get("unlabeled_counts") or ()), facts.get("unlabeled_size", "?")
+    labeled = facts.get("unlabeled_labeled")
+    words = f"the class of {known} of {size} unlabeled images is on record"
+    return words if labeled is None else f"{words}, {labeled} of them labeled ones"
+
+
+def _unknown(facts: dict) -> int:
+    return facts.get("unlabeled_size", 0) - sum(facts.get("unlabeled_counts") or ())
+
+
+def _total_variation(estimates: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Of (evaluations, C) class shares from the true ones, in percent."""
+    return 50 * np.abs(estimates - truth).sum(1)
 
 
 def _precision(trial: Trial, members: np.ndarray) -> np.ndarray:
@@ -416,17 +560,17 @@ def _threshold(trial: Trial) -> np.ndarray:
 
 
 def _unlabeled_methods(series: Series) -> Series:
-    """The methods that estimate a class prior, without trials that have no evaluation yet."""
+    """The methods that estimate a class prior."""
     kept = {
-        name: [t for t in trials if t.rows and t.history["class_prior"].shape[1]]
+        name: [trial for trial in trials if trial.history["class_prior"].shape[1]]
         for name, trials in series.items()
-        if trials and trials[0].config["algorithm"] != "supervised"
+        if _algorithm(trials) != "supervised"
     }
     kept = {name: trials for name, trials in kept.items() if trials}
     if not kept:
-        raise NotOnRecord("no method here uses unlabeled images")
+        raise NotOnRecord("no method here estimates the classes of unlabeled images")
     return kept
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=np.asarray(whole) > 0)

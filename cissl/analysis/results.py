@@ -269,6 +269,7 @@ def read_trial(
         status = _read_status(store, folder)
         history = _read_history(store, folder, vectors, whole=status["state"] == "complete")
         provenance = _read_json(store, folder, "provenance.json", missing={})
+        provenance = {key: value for key, value in provenance.items() if value is not None}
         checks.check(provenance, checks.PROVENANCE, "provenance.json")
         checks.check_classes(provenance, history)
         _check_end(status, history)

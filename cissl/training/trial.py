@@ -221,6 +221,7 @@ def _data_facts(dataset: datasets.Dataset) -> dict[str, Any]:
         "labeled_counts": [int(count) for count in dataset.labeled_counts],
         "unlabeled_counts": np.bincount(known[known >= 0], minlength=dataset.classes).tolist(),
         "unlabeled_size": len(dataset.unlabeled),
+        "unlabeled_labeled": len(np.intersect1d(dataset.unlabeled, dataset.labeled)),
         "valid_size": len(dataset.valid),
         "valid_labeled": dataset.valid_labeled,
         "test_size": len(dataset.test_labels),

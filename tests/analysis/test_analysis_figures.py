@@ -1,11 +1,14 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from synthetic_records import write_trial
 
+from cissl.analysis import curves
 from cissl.analysis.curves import series_by_setting
 from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, NotOnRecord, draw
 from cissl.analysis.grid import METHODS, build
@@ -76,6 +79,121 @@ def test_prior_is_compared_with_the_truth(tmp_path):
     (series,) = series_of(tmp_path).values()
     distance = draw("prior", series, "").axes[1].lines[0].get_ydata()
     np.testing.assert_allclose(distance, 100 * np.abs(np.linspace(1.5, 0.5, 10) / 10 - 0.1).sum() / 2, rtol=1e-5)
+
+
+def test_each_trial_is_compared_with_the_truth_of_its_own_split(tmp_path):
+    for seed, counts in ((1, [100] * 10), (2, [300] + [700 / 9] * 9)):
+        counts = np.array(counts).round().astype(int)
+        facts = {"unlabeled_counts": counts.tolist(), "unlabeled_size": int(counts.sum())}
+        write_trial(tmp_path, dataset=f"digits_RAND.{seed}@20-100", seed=seed, facts=facts)
+    (series,) = series_of(tmp_path).values()
+    points, curves = draw("prior", series, "").axes
+    estimate = np.linspace(1.5, 0.5, 10) / 10
+    truths = [np.full(10, 0.1), np.array([0.3] + [0.7 / 9] * 9)]
+    expected = np.mean([50 * np.abs(estimate - truth).sum() for truth in truths])
+    np.testing.assert_allclose(curves.lines[0].get_ydata(), expected, rtol=0.01)
+    (truth,) = (line for line in points.lines if line.get_label() == "truth")
+    np.testing.assert_allclose(np.sort(truth.get_ydata()), np.sort(100 * np.mean(truths, axis=0)), rtol=0.01)
+
+
+LABELED = [20, 14, 10, 7, 5, 4, 3, 2, 1, 1]  # of the synthetic records: 67
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+
+
+@pytest.mark.parametrize("unlabeled_labeled", [67, None])
+def test_no_truth_is_made_of_the_labeled_images(tmp_path, unlabeled_labeled):
+    """Of a data set whose unlabeled images have no labels nothing is known but what was trained on."""
+    facts = {"unlabeled_counts": LABELED, "unlabeled_size": 3000, "unlabeled_labeled": unlabeled_labeled}
+    sweep(tmp_path, ("fixmatch", "cadr"), seeds=(1, 2), facts=facts)
+    (series,) = series_of(tmp_path).values()
+    figure = draw("prior", series, "")
+    (axis,) = figure.axes  # the distance to the truth is left out
+    assert not any(line.get_label() == "truth" for line in axis.lines)
+    assert "truth is not known: the class of 67 of 3000 unlabeled images" in words(figure)
+    with pytest.raises(NotOnRecord, match="whether pseudo-labels are right is not known: the class of 67 of 3000"):
+        draw("pseudo-labels", series, "")
+
+
+def test_what_is_known_of_some_images_is_shown_as_that(tmp_path):
+    facts = {"unlabeled_counts": [500] * 10, "unlabeled_size": 104_900, "unlabeled_labeled": 67}
+    sweep(tmp_path, ("fixmatch",), seeds=(1,), facts=facts)
+    (series,) = series_of(tmp_path).values()
+    assert len(draw("prior", series, "").axes) == 1
+    figure = draw("pseudo-labels", series, "")
+    assert len(figure.axes) == 3
+    assert "the class of 5000 of 104900 unlabeled images is on record, 67 of them labeled" in words(figure)
+
+
+def test_a_truth_that_one_trial_lacks_is_no_truth(tmp_path):
+    sweep(tmp_path, ("fixmatch",), seeds=(1,))
+    sweep(tmp_path, ("fixmatch",), seeds=(2,), facts={"unlabeled_counts": [0] * 10})
+    (series,) = series_of(tmp_path).values()
+    assert len(draw("prior", series, "").axes) == 1
+    with pytest.raises(NotOnRecord, match="0 of 1000"):
+        draw("pseudo-labels", series, "")
+
+
+def test_panels_without_a_figure_are_left_out(tmp_path):
+    """A test set that lacks a class has no geometric mean, and that class no accuracy."""
+    path = write_trial(tmp_path)
+    rows = [json.loads(line) for line in (path / "history.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["gmean"], row["per_class"][0] = None, None
+    (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (series,) = series_of(tmp_path).values()
+    (axis,) = draw("training", series, "").axes
+    assert axis.get_ylabel() == "accuracy (%)"
+    head = draw("head-tail", series, "").axes[0].lines[0].get_ydata()
+    np.testing.assert_allclose(head, [np.mean(row["per_class"][1:3]) for row in rows], rtol=1e-5)
+
+
+def test_classes_have_their_names(tmp_path):
+    names = ["airplane", "a $5 note", "dog $x^2$", "\U00012345", "x" * 300, "f", "g", "h", "i", "j"]
+    sweep(tmp_path, ("fixmatch", "cadr"), seeds=(1,), facts={"class_names": names})
+    (series,) = series_of(tmp_path).values()
+    figure = draw("prior", series, "")
+    figure.savefig(tmp_path / "figure.png")
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown[:4] == ["airplane (20)", r"a \$5 note (14)", r"dog \$x^2\$ (10)", "3 (7)"]
+    assert shown[4] == "x" * 13 + "… (5)"
+    assert draw("head-tail", series, "").axes[0].get_title("left").startswith("head classes: airplane, a")
+    matrix = draw("confusion", series, "").axes[0]
+    assert [label.get_text() for label in matrix.get_yticklabels()][5:] == list("fghij")
+
+
+def test_of_many_classes_some_are_named(tmp_path):
+    names = [f"kind {k}" for k in range(100)]
+    write_trial(tmp_path, dataset="cifar100_LT_50.1@50-1", classes=100, rows=3, facts={"class_names": names})
+    (series,) = series_of(tmp_path).values()
+    shown = [label.get_text() for label in draw("classes", series, "").axes[1].get_xticklabels()]
+    assert shown[0] == "kind 0 (20)" and 8 <= len(shown) <= 12
+
+
+def test_data_of_another_number_of_classes_are_not_mixed_in(tmp_path):
+    write_trial(tmp_path, seed=1)
+    write_trial(tmp_path, seed=2, classes=12, split_hash="0123456789ab")
+    (series,) = series_of(tmp_path).values()
+    draw("training", series, "")
+    for kind in FIGURES.keys() - {"training"}:
+        with pytest.raises(NotOnRecord, match="10 and 12"):
+            draw(kind, series, "")
+
+
+def test_damaged_matrices_cost_their_figure_alone(tmp_path, capsys):
+    path = write_trial(tmp_path / "s")
+    (path / "confusion.npy").write_bytes(b"")
+    assert curves.main([str(tmp_path / "s"), "--out", str(tmp_path / "out"), "--format", "svg"]) == 0
+    assert {file.name.partition("-digits")[0] for file in (tmp_path / "out").iterdir()} == {
+        "training", "head-tail", "prior", "thresholds",
+    }  # fmt: skip
+    assert "confusion.npy cannot be read" in capsys.readouterr().out
+
+
+def test_every_kind_has_a_caption():
+    assert list(curves.KINDS) == list(FIGURES)
 
 
 def test_precision_of_pseudo_labels(tmp_path):
