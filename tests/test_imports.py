@@ -16,6 +16,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "config": set(LEAVES),
     "training": {"config", *LEAVES},
     "train": {"training", "config", *LEAVES},
+    "estimate": {"training", "config", *LEAVES},
     "testing": {"training", "config", *LEAVES},
     "tuning": {"training", "config", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},

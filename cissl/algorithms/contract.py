@@ -462,6 +462,13 @@ class Base(Part):
         """The losses of one step."""
         raise NotImplementedError
 
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """The unlabeled loss of these pseudo-labels before its weight, scalar.
+
+        A base with the slot ``unlabeled`` has it: an add-on may weigh the rows otherwise.
+        """
+        raise NotImplementedError
+
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
         """Scores (n, C) whose largest is the prediction, from the averaged network's outputs."""
         return outputs.logits

@@ -22,7 +22,7 @@ class Survey:
     Args:
         learner, augmentation: what the images are shown to, and how.
         images: of the whole data set.
-        sets: ``"labeled"`` and ``"unlabeled"`` → numbers of their images, by position, (n,) int64.
+        sets: name → numbers of its images, by position, (n,) int64; methods have ``"labeled"`` and ``"unlabeled"``.
         number, stage: see the contract.
         trial_step: updates of the trial so far, over all generations; random numbers depend on it.
     """

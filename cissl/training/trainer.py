@@ -107,7 +107,7 @@ class Trainer:
         if self.schedule.at(self.step).stage > self._stage:
             self._next_stage()
         at, learner = self.schedule.at(self.step), self.learner
-        survey = self._survey(at.generation_number)
+        survey = self.survey(number=at.generation_number)
         changed = learner.method.periodically(at.number, survey, learner.state, learner.facts)
         learner.state = {**learner.state, **changed}
 
@@ -115,7 +115,7 @@ class Trainer:
         """Begin the next stage, with a network, a state and rates of its own where it is a fresh one."""
         learner, stage = self.learner, self._stage + 1
         fresh = self.schedule.stages[stage].fresh
-        survey = self._survey(self.schedule.at(self.step - 1).generation_number + 1)
+        survey = self.survey(number=self.schedule.at(self.step - 1).generation_number + 1)
         carried = learner.method.between(survey, learner.state)
         self._enter(stage, carried if fresh else {**learner.state, **carried})
         if fresh:
@@ -134,12 +134,19 @@ class Trainer:
         )
         self._batches.add(learner.method.streams(learner.facts))
 
-    def _survey(self, number: int) -> Survey:
+    def survey(self, sets: Mapping[str, np.ndarray] | None = None, *, number: int = 0) -> Survey:
+        """A look at whole sets of images with the networks as they are.
+
+        Args:
+            sets: name → numbers of the images, (n,) int64; by default the stage's ``"labeled"`` and ``"unlabeled"``.
+            number: updates made so far in this generation.
+        """
+        sets = self._batches.sets if sets is None else sets
         return Survey(
             self.learner,
             self.augmentation,
             self._images,
-            self._batches.sets,
+            sets,
             number=number,
             stage=self._stage,
             trial_step=self.step,

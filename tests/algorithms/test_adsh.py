@@ -7,9 +7,11 @@ import torch
 from cissl import datasets
 from cissl.algorithms.adsh.thresholds import adapted
 from cissl.algorithms.cards import find
+from cissl.algorithms.contract import Outputs
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
+from cissl.training.survey import Survey
 from cissl.training.trainer import Trainer
 from tests.training import short_trial
 
@@ -89,13 +91,13 @@ def test_the_thresholds_of_the_first_two_epochs_are_fixed_and_those_of_others_fo
     config = TrialConfig(**settings)
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
     asked, scores = [], []
-    outputs = type(trainer._survey(0)).outputs
+    outputs = Survey.outputs
 
     def noted(survey, images="unlabeled", **how):
         asked.append((trainer.step, images, how))
         return outputs(survey, images, **how)
 
-    monkeypatch.setattr(type(trainer._survey(0)), "outputs", noted)
+    monkeypatch.setattr(Survey, "outputs", noted)
     for _ in range(12):
         trainer.train_step()
         scores.append(trainer.learner.state["adsh.score"].tolist())
@@ -108,16 +110,14 @@ def test_the_head_is_the_class_with_most_labels():
     method = make_method("fixmatch+adsh", confidence=0.9, **{"adsh.epoch": 1})
     facts = make_facts(classes=3, labeled_counts=[2, 5, 5], steps=9)
 
-    class Survey:
+    class Given:
         number, stage = 2, 0
 
         def outputs(self, images, **how):
-            from cissl.algorithms.contract import Outputs
-
             return Outputs(rows([(0, 0.6), (0, 0.5), (1, 0.95), (1, 0.4), (2, 0.8), (2, 0.7)]).log())
 
-    Survey.facts = facts
-    found = method.add_ons[0].periodically(Survey(), method.state(facts))["adsh.score"].tolist()
+    Given.facts = facts
+    found = method.add_ons[0].periodically(Given(), method.state(facts))["adsh.score"].tolist()
     assert found == pytest.approx([0.6, 0.9, 0.8])
 
 

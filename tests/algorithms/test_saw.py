@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from cissl.algorithms.cards import find
-from cissl.algorithms.contract import Base
 from cissl.algorithms.saw.weighting import class_weights, predicted_counts
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
@@ -125,12 +124,3 @@ def test_two_that_take_the_place_of_one_loss_are_refused():
     step = CannedStep(method, facts, outputs, torch.tensor([0, 1]), index={"unlabeled": torch.arange(3)})
     with pytest.raises(UserError, match="SAW and CReST do not combine with these settings: .*'labeled'"):
         step.run()
-
-
-def test_a_base_whose_unlabeled_loss_has_no_rows_is_refused():
-    method = make_method("fixmatch+saw")
-    card = method.base.card
-    method.add_ons[0].base = Base()
-    method.add_ons[0].base.card = card
-    with pytest.raises(UserError, match="FixMatch and SAW do not combine"):
-        method.state(make_facts(classes=2))

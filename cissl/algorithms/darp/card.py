@@ -21,7 +21,8 @@ class Settings:
     tol: float = setting(0.1, "DARP: step at which the solver's root finder stops", above=0, other=2.0)
     shares: str = setting(
         "labeled",
-        "DARP: class shares assumed of the unlabeled images: labeled, or a number for each class with commas between",
+        "DARP: class shares assumed of the unlabeled images: labeled, or a number for each class with commas between, "
+        "as python -m cissl.estimate gives them",
         symbol="q",
         other="1,1,1,1,1,1,1,1,1,9",
     )
@@ -47,6 +48,8 @@ mean of the last evaluations of all methods, not of the last 20 epochs. The warm
 shares of the training, 200 and 1 of 500. The authors take num_iter 100, iter_t 20 and tol 0.3 for CIFAR-100 and STL-10.
 Images of equal probability are taken in the order of their positions, which the authors leave to an unstable sort. A
 root that is not found in 30 iterations ends the authors' program; here the last iterate counts, and the record shows
-how many (darp.unsolved).""",
+how many (darp.unsolved). The authors' estimate of the class counts (--est) is a command of its own, python -m
+cissl.estimate, whose result darp.shares takes; it is made once, by the averaged network of a complete trial, and not
+the mean over those of many epochs.""",
     ),
 )

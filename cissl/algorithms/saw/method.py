@@ -8,7 +8,6 @@ from torch import Tensor
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.maths.tables import put_rows
 from cissl.algorithms.saw.weighting import class_weights, predicted_counts
-from cissl.errors import UserError
 
 
 class SAW(AddOn):
@@ -20,12 +19,6 @@ class SAW(AddOn):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        if not hasattr(self.base, "consistency"):
-            title = self.base.card.title
-            raise UserError(
-                f"{title} and SAW do not combine: SAW weighs the loss of each pseudo-label, and {title} has none",
-                key="algorithm",
-            )
         return {
             "saw.table": facts.full((facts.unlabeled, facts.classes), 1 / facts.classes),
             "saw.weights": facts.full((facts.classes,), 1),

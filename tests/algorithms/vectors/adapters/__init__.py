@@ -31,6 +31,13 @@ def gradient(leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
+def with_two_strong_views(method: Method) -> None:
+    """Give a method that inherits FixMatch a second strong view, ``strong2``."""
+    base = method.base
+    base.strong_views = ("strong", "strong2")
+    base.views = {**base.views, "strong2": base.views["strong"]}
+
+
 class Collected:
     """Collects the values of step after step: role → list."""
 

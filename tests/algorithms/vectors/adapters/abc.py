@@ -5,14 +5,13 @@ import torch
 from cissl.algorithms.abc.balance import keep_rates, ramped
 from cissl.algorithms.contract import Outputs
 from cissl.testing import CannedStep, make_facts, make_method
-from tests.algorithms.vectors.adapters import gradient, tensor
+from tests.algorithms.vectors.adapters import gradient, tensor, with_two_strong_views
 
 
 def run(case, dtype):
     hyper, inputs = case.hyper, case.inputs
     method = make_method("fixmatch+abc", confidence=hyper["tau"], **{"abc.weight": hyper["loss_weight_abc"]})
-    method.base.strong_views = ("strong", "strong2")
-    method.base.views = {**method.base.views, "strong2": method.base.views["strong"]}
+    with_two_strong_views(method)
     counts = tensor(inputs["class_counts"], torch.float64)
     facts = make_facts(classes=len(counts), labeled_counts=counts.long(), steps=hyper["ramp_epochs"], dtype=dtype)
     names = {"labeled": "x", "weak": "weak", "strong": "strong1", "strong2": "strong2"}

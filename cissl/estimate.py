@@ -1,0 +1,93 @@
+"""How frequent the classes are among a trial's unlabeled images: ``python -m cissl.estimate FOLDER``.
+
+The folder is that of a complete trial, best a supervised one: its network's confusions on the validation images say how
+its predictions on the unlabeled ones are to be read. The line that it prints is a setting for other trials:
+
+    darp.shares: 0.31,0.22,…
+
+It uses the labels of validation images, which are so many labels more; tell so where you report what came of it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cissl import datasets
+from cissl.algorithms.darp.estimate import confusions, estimated_counts
+from cissl.config import TrialConfig
+from cissl.errors import UserError, accept_any_text
+from cissl.training.checkpoint import WEIGHTS
+from cissl.training.files import read_json
+from cissl.training.trainer import Trainer
+
+LARGEST_CONDITION = 100.0  # as in DARP's program: beyond it K⁻¹ makes noise of rounding
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0, 1 for an estimate of no use, 2 for a user's mistake."""
+    accept_any_text()
+    parser = argparse.ArgumentParser(
+        prog="python -m cissl.estimate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="of a complete trial")
+    parser.add_argument("--data-dir", type=Path, help="where prepared data sets are")
+    options = parser.parse_args(arguments)
+    try:
+        shares, condition = estimate(options.folder, options.data_dir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"darp.shares: {','.join(f'{share:.5g}' for share in shares.tolist())}")
+    print(f"condition number of the confusions: {condition:.4g}")
+    if shares.min() <= 0 or condition >= LARGEST_CONDITION:
+        print(
+            "of no use: shares must be above 0 and the condition number below "
+            f"{LARGEST_CONDITION:g}; take a better network or more validation images",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def estimate(folder: Path, data_dir: Path | None = None) -> tuple[Tensor, float]:
+    """Shares of the classes among the unlabeled images, (C,) float64 of sum 1, and the condition number of K.
+
+    Args:
+        folder: of a complete trial.
+        data_dir: where prepared data sets are.
+
+    Raises:
+        UserError: the trial is not complete, or a class has no validation image that was not trained on.
+    """
+    trainer, dataset = _trained(folder, data_dir)
+    held_out = np.setdiff1d(dataset.valid, dataset.labeled)
+    labels = dataset.labels[held_out]
+    missing = np.setdiff1d(np.arange(dataset.classes), labels)
+    if len(missing):
+        raise UserError(
+            f"class {missing[0]} has no validation image that is not labeled too; train with a split of more "
+            "validation images, such as @40-500"
+        )
+    survey = trainer.survey({"held out": held_out, "unlabeled": dataset.unlabeled})
+    validation, unlabeled = (survey.outputs(images).probabilities for images in ("held out", "unlabeled"))
+    K = confusions(validation, torch.from_numpy(labels).to(validation.device))
+    counts = estimated_counts(K, unlabeled)
+    return counts / counts.sum(), torch.linalg.cond(K).item()
+
+
+def _trained(folder: Path, data_dir: Path | None) -> tuple[Trainer, datasets.Dataset]:
+    """The trial with its averaged weights, and its data."""
+    found = read_json(folder / "config.json")
+    if not found or not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} is not the folder of a complete trial, which has config.json and {WEIGHTS}")
+    config = TrialConfig.from_mapping(found["config"])
+    dataset = datasets.load(config.dataset, data_dir)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = Trainer(config, dataset, device)
+    weights = torch.load(folder / WEIGHTS, map_location=device, weights_only=True)
+    trainer.learner.ema_model.load_state_dict(weights)
+    return trainer, dataset
