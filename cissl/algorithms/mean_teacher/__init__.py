@@ -1,0 +1,1 @@
+"""Mean Teacher: the averaged network's prediction is what the network's own shall be."""

@@ -1,0 +1,1 @@
+"""MixMatch: guessed labels, and images mixed with one another."""

@@ -1,0 +1,96 @@
+"""MixMatch's training step (Berthelot et al., 2019), as in FixMatch's authors' program.
+
+Notation: B labeled and B unlabeled images; ν weak views of the unlabeled ones; n = ν + 1 lists of B rows.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, PseudoLabels, Step, View
+from cissl.algorithms.maths.mixing import brier, interleave, mix, ramp_up, sharpen, soft_cross_entropy
+
+
+class MixMatch(Base):
+    """Weak views vote for a label, and all images are mixed with one another, labels alike."""
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        return {"labeled": LABELED, **dict.fromkeys(weak_names(self.settings.nu), WEAK)}
+
+    def losses(self, step: Step) -> Losses:
+        settings = self.settings
+        weak = weak_names(settings.nu)
+        guess = guessed(step, weak)
+        targets = sharpen(guess, settings.temperature)
+
+        one_hot = torch.eye(step.facts.classes, dtype=guess.dtype, device=guess.device)[step.targets]
+        images = [step.gather(step.view(name)).to(guess.dtype) for name in ("labeled", *weak)]
+        mixed, mixed_targets = mixed_up(step, images, [one_hot, *[targets] * len(weak)], settings)
+        step.shared["mixed_targets"] = mixed_targets
+        logits = mixed_logits(step, mixed, moving=0)
+
+        B = len(one_hot)
+        labeled = soft_cross_entropy(logits[:B], mixed_targets[:B])
+        unlabeled = brier(logits[B:], mixed_targets[B:])
+        weight = settings.w_match * ramp_up(step.number, settings.warmup_kimg * step.facts.kimg_steps)
+        everything = torch.ones(B, dtype=torch.bool, device=guess.device)
+        return Losses(
+            labeled={"labeled": labeled},
+            unlabeled={"unlabeled": unlabeled},
+            weights={"unlabeled": weight},
+            pseudo=PseudoLabels(targets.argmax(1), everything, targets),
+        )
+
+
+def weak_names(count: int) -> tuple[str, ...]:
+    """Names of so many independent weak views: weak, weak2, weak3, …."""
+    return ("weak", *(f"weak{number}" for number in range(2, count + 1)))
+
+
+@torch.no_grad()
+def guessed(step: Step, views: Sequence[str]) -> Tensor:
+    """Mean of the views' probabilities, (B, C); each view is a batch of its own to BatchNorm, whose averages stay."""
+    outputs = [step.network(step.view(name), update_averages=False) for name in views]
+    return torch.stack([out.probabilities for out in outputs]).mean(0)
+
+
+def mixed_up(
+    step: Step, images: Sequence[Tensor], targets: Sequence[Tensor], settings: object
+) -> tuple[Tensor, Tensor]:
+    """All rows mixed with others, (n · B, …), and their targets (n · B, C).
+
+    In mode ``xxy.yxy`` every row may meet any other; in ``xx.yxy`` labeled rows meet labeled ones alone.
+
+    Args:
+        step: gives the random numbers.
+        images: n lists (B, channels, H, W), the labeled one first; of the global batch.
+        targets: n lists (B, C).
+        settings: with ``beta`` and ``mixmode``.
+    """
+    X, Y, B = torch.cat(list(images)), torch.cat(list(targets)), len(images[0])
+    parts = [(0, B), (B, len(X))] if settings.mixmode == "xx.yxy" else [(0, len(X))]
+    mixed = []
+    for number, (first, last) in enumerate(parts):
+        draws = step.random(f"mix {number}")
+        rows = last if first else last - first  # the unlabeled rows of xx.yxy are drawn with the labeled ones
+        shares = draws.beta(settings.beta, settings.beta, rows).to(Y)
+        order = draws.permutation(rows)
+        mixed.append([mix(part[:rows], part[:rows][order], shares)[first:] for part in (X, Y)])
+    return torch.cat([images for images, _ in mixed]), torch.cat([targets for _, targets in mixed])
+
+
+def mixed_logits(step: Step, mixed: Tensor, *, moving: int) -> Tensor:
+    """Logits (n · B, C) of mixed images, which go through the network in n interleaved batches.
+
+    Args:
+        step: gives the network.
+        mixed: (n · B, channels, H, W), of the global batch.
+        moving: number of the batch whose statistics enter BatchNorm's averages; −1 for the last.
+    """
+    B = len(step.targets)
+    batches = interleave(mixed.split(B))
+    moving %= len(batches)
+    logits = [step.network(step.share(x), update_averages=i == moving).logits for i, x in enumerate(batches)]
+    return torch.cat(interleave(logits))

@@ -1,0 +1,29 @@
+"""The Π-Model (Laine & Aila, 2017), as in the program of FixMatch's authors."""
+
+from torch import Tensor
+
+from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, Step
+from cissl.algorithms.fixmatch.losses import labeled_loss
+from cissl.algorithms.maths.mixing import brier, ramp_up
+
+
+class PiModel(Base):
+    """The second weak view's probabilities follow the first's; three passes, and the labeled one moves the averages."""
+
+    views = {"labeled": LABELED, "weak": WEAK, "weak2": WEAK}
+
+    def losses(self, step: Step) -> Losses:
+        labeled = step.network(step.view("labeled"))
+        target = self.target(step)
+        prediction = step.network(step.view("weak2"), update_averages=False)
+        out = {"labeled": labeled, "weak2": prediction}
+        weight = ramp_up(step.number, self.settings.warmup_pos * step.facts.steps)
+        return Losses(
+            labeled={"labeled": labeled_loss(labeled.logits, step.targets)} | step.labeled_terms(out),
+            unlabeled={"unlabeled": brier(prediction.logits, target)},
+            weights={"unlabeled": self.settings.consistency_weight * weight},
+        )
+
+    def target(self, step: Step) -> Tensor:
+        """The fixed side: probabilities (B, C) of the first weak view, without gradient."""
+        return step.network(step.view("weak"), update_averages=False).probabilities.detach()
