@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cissl.analysis.labels import BOLD
 from cissl.analysis.results import Records
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError, accept_any_text, reader_has_gone
@@ -35,6 +36,16 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings that name a column; dataset: all of its parts [%(default)s]",
     )
     parser.add_argument("--out", type=_path, metavar="FILE", help="write there instead of showing it")
+
+
+def add_bold_argument(parser: argparse.ArgumentParser) -> None:
+    """--bold."""
+    parser.add_argument(
+        "--bold",
+        default="best",
+        choices=BOLD,
+        help="mark the highest mean of each data setting, or all that is not shown to be worse than it [%(default)s]",
+    )
 
 
 def _names(text: str) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from cissl.analysis import formats, labels
-from cissl.analysis.grid import Cell, Grid, Key
+from cissl.analysis.grid import Cell, Grid, Key, Place
 from cissl.analysis.selection import METRICS
 from cissl.errors import UserError
 
@@ -182,6 +182,28 @@ def compare_rows(grid: Grid, baseline: Key) -> dict[tuple[Key, Key | None], Comp
         if len(set(settings)) > 1:
             made[row, None] = compare(everything, settings)
     return dict(zip(made, correct(list(made.values())), strict=True))
+
+
+def indistinguishable(grid: Grid) -> set[Place]:
+    """Per data setting, the highest mean and all cells that are not shown to be worse than it.
+
+    Cells with missing trials are left out, and so is a data setting whose highest mean is one of them.
+    """
+    marked = grid.best()
+    places: list[Place] = []
+    compared: list[Comparison] = []
+    for group in grid.rivals():
+        best = next((place for place in group if place in marked), None)
+        others = [place for place in group if place not in marked and not grid.cells[place].incomplete]
+        if best:
+            places += others
+            compared += [compare(_pairs(grid.cells[place], grid.cells[best])) for place in others]
+    shown_worse = {
+        place
+        for place, comparison in zip(places, correct(compared), strict=True)
+        if comparison.difference < 0 and comparison.corrected < 1 - LEVEL
+    }
+    return marked | (set(places) - shown_worse)
 
 
 def _pairs(method: Cell | None, baseline: Cell | None) -> list[tuple[float, float]]:

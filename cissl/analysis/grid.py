@@ -49,6 +49,7 @@ ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
 ALIASES = {"method": "algorithm", "γ": "imbalance_ratio", "data": "name"}
 Key = tuple[tuple[str, object], ...]  # (setting, value) pairs that identify a row or a column
+Place = tuple[Key, Key]  # row and column
 
 
 @dataclass
@@ -94,24 +95,27 @@ class Grid:
     cells: dict[tuple[Key, Key], Cell]
     notes: list[str]
 
-    def best(self) -> set[tuple[Key, Key]]:
+    def rivals(self) -> list[list[Place]]:
+        """Per data setting that has several cells with a figure, these cells, the highest mean first."""
+        groups: dict[tuple, list[Place]] = defaultdict(list)
+        for (row, column), cell in self.cells.items():
+            if cell.n:
+                values = dict(row) | dict(column)
+                groups[tuple(values.get(key) for key in SETTING)].append((row, column))
+        return [sorted(g, key=lambda place: -self.cells[place].mean) for g in groups.values() if len(g) > 1]
+
+    def best(self) -> set[Place]:
         """Per data setting, the cell whose mean is highest at the printed precision, if that cell is complete.
 
         Where it is not, no other takes its place: a mean without its failed seeds may flatter, and a trial that fails
         must not crown another method.
         """
-        groups: dict[tuple, dict] = defaultdict(dict)
-        for (row, column), cell in self.cells.items():
-            if cell.n:
-                values = dict(row) | dict(column)
-                setting = tuple(values.get(key) for key in SETTING)
-                groups[setting][row, column] = round(cell.mean, 2)
         return {
             place
-            for group in groups.values()
-            if len(group) > 1
-            for place, mean in group.items()
-            if mean == max(group.values()) and not self.cells[place].incomplete
+            for group in self.rivals()
+            for place in group
+            if round(self.cells[place].mean, 2) == round(self.cells[group[0]].mean, 2)
+            and not self.cells[place].incomplete
         }
 
 

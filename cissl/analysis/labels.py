@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
 from cissl.analysis.selection import METRICS
 
-BOLD = "The best mean of each data setting is bold, unless trials are missing from it."
+BOLD = {  # what --bold marks → what the caption says of it
+    "best": "Bold: the highest mean of each data setting, unless trials are missing from it; whether the others are "
+    "worse by more than chance is for analysis/statistics.py to say.",
+    "indistinguishable": "Bold: of each data setting the highest mean and all that are not shown to be worse (pairs of "
+    "equal split and seed, exact sign-flip test, Benjamini-Hochberg over the table, 5 %; fewer than six pairs show "
+    "nothing), unless trials are missing from them.",
+}
 APART = {"DISJOINT": "disjoint", "HELDOUT": "held-out validation"}
 WORDS = {"name": "data set", "valid": "validation size"}
 
@@ -110,11 +116,11 @@ def _sizes_in_words(by_ratio: dict[float, int]) -> str:
     return "labels of the largest class: " + ", ".join(f"{size} at γ = {ratio:g}" for ratio, size in by_ratio.items())
 
 
-def caption(grid: Grid, n: int | None) -> str:
-    """Metric, n, the selection rule and what ± means."""
+def caption(grid: Grid, n: int | None, bold: str = "") -> str:
+    """Metric, n, the selection rule, what ± means and what is bold."""
     metric = METRICS[grid.metric]
     count = f"n = {n} unless a cell says otherwise" if n else "n in each cell"
     return (
         f"{metric[0].upper()}{metric[1:]} (%): mean ± sample standard deviation over seeds ({count}). "
         f"Each trial counts with the {grid.selection.caption}."
-    )
+    ) + (f" {bold}" if bold else "")

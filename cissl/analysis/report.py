@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_choice_arguments, finish, form, run
+from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.curves import KINDS, series_by_setting
 from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, method, order, show
 from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
@@ -27,7 +27,14 @@ SUFFIXES = {".html": "html", ".htm": "html"}
 IDENTITY = ("dataset", "algorithm", "seed")
 
 
-def report(records: Records, select: str, rows: Sequence[str], columns: Sequence[str], baseline: str) -> str:
+def report(
+    records: Records,
+    select: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    baseline: str,
+    bold: str = "best",
+) -> str:
     """The whole page; the same records always give the same page."""
     searched_only = all(trial.searched for trial in records.trials)
     grids = {} if searched_only else {m: build(records, m, SELECTIONS[select], rows, columns) for m in METRICS}
@@ -38,7 +45,7 @@ def report(records: Records, select: str, rows: Sequence[str], columns: Sequence
         "title": escape(", ".join(sweeps)),
         "subtitle": f"{len(records.trials)} trials; records as of {escape(updated)}",
         "overview": _overview(records),
-        "results": _results(records, grids, select, rows, columns, baseline),
+        "results": _results(records, grids, select, rows, columns, baseline, bold),
         "figures": _figures(grids.get("accuracy"), searches(records)),
         "unfinished": _unfinished(records),
         "cost": _cost(records),
@@ -83,10 +90,16 @@ def _rank(algorithm: str) -> tuple:
 
 
 def _results(
-    records: Records, grids: dict[str, Grid], select: str, rows: Sequence[str], columns: Sequence[str], baseline: str
+    records: Records,
+    grids: dict[str, Grid],
+    select: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    baseline: str,
+    bold: str,
 ) -> str:
     parts = [f'<p class="notice">Skipped {escape(str(problem))}</p>' for problem in records.problems]
-    parts += [formats.as_html(table(records, metric, select, rows, columns)) for metric in grids]
+    parts += [formats.as_html(table(records, metric, select, rows, columns, bold=bold)) for metric in grids]
     parts += [_comparison(grid, baseline) for grid in grids.values()]
     if any(trial.searched for trial in records.trials):
         parts += [formats.as_html(made) for made in search_tables(records)]
@@ -289,6 +302,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="One self-contained HTML file about a sweep.", allow_abbrev=False)
     add_choice_arguments(made)
     made.set_defaults(out=Path("report.html"))
+    add_bold_argument(made)
     made.add_argument(
         "--baseline", default="fixmatch", help="algorithm that the others are compared with [%(default)s]"
     )
@@ -299,7 +313,8 @@ def write_report(arguments: argparse.Namespace) -> int:
     """Write the page; the exit code is 1 where a record could not be read."""
     form(arguments, SUFFIXES)
     records = load(arguments.results, vectors=VECTORS)
-    page = report(records, arguments.select, arguments.rows, arguments.columns, arguments.baseline)
+    choices = (arguments.select, arguments.rows, arguments.columns, arguments.baseline, arguments.bold)
+    page = report(records, *choices)
     return finish(page, arguments.out, records)
 
 

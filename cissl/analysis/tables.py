@@ -6,6 +6,7 @@ python analysis/tables.py results_a results_b --metric gmean --format latex --ou
 
 import argparse
 import csv
+import itertools
 import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_choice_arguments, finish, form, run
+from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
-from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, build, some
+from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, Place, build, some
 from cissl.analysis.results import Records, load
 from cissl.analysis.search import search_tables
 from cissl.analysis.selection import METRICS, SELECTIONS
@@ -34,22 +35,27 @@ def table(
     rows: Sequence[str] = ROWS,
     columns: Sequence[str] = SETTING,
     published: bool = False,
+    bold: str = "best",
 ) -> Table:
-    """The table of one metric, ready to be written in any format."""
+    """The table of one metric, ready to be written in any format.
+
+    Args:
+        bold: what to mark, a key of `labels.BOLD`.
+    """
     grid = build(records, metric, SELECTIONS[select], rows, columns)
     usual = Counter(cell.n for cell in grid.cells.values() if cell.n).most_common(1)
     usual_n = usual[0][0] if usual else None
-    best, marks = grid.best(), _marks()
+    marked, marks = _marked(grid, bold), _marks()
     footnotes: list[tuple[str, str]] = []
     ours = []
     for row in grid.rows:
         entries = []
         for column in grid.columns:
             cell = grid.cells.get((row, column))
-            entries.append(_entry(cell, usual_n, (row, column) in best, marks, footnotes) if cell else Entry())
+            entries.append(_entry(cell, usual_n, (row, column) in marked, marks, footnotes) if cell else Entry())
         identity = {"metric": metric, "selection": select, "source": "this sweep"}
         ours.append(Line(labels.row_label(row), entries, identity | dict(row)))
-    notes = ([labels.BOLD] if best else []) + labels.size_notes(grid.columns) + grid.notes
+    notes = labels.size_notes(grid.columns) + grid.notes
     sections = [ours]
     if published:
         lines, sources = _published(grid, metric)
@@ -57,7 +63,7 @@ def table(
         notes += sources
     return Table(
         title=METRIC_TITLES[metric],
-        caption=labels.caption(grid, usual_n),
+        caption=labels.caption(grid, usual_n, labels.BOLD[bold] if marked else ""),
         headings=labels.column_headings(grid.columns),
         sections=sections,
         notes=notes,
@@ -67,11 +73,18 @@ def table(
     )
 
 
+def _marked(grid: Grid, bold: str) -> set[Place]:
+    if bold == "best":
+        return grid.best()
+    from cissl.analysis.comparison import indistinguishable  # here, since it alone needs SciPy
+
+    return indistinguishable(grid)
+
+
 def _marks() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
-    letters = string.ascii_lowercase
-    yield from letters
-    yield from (first + second for first in letters for second in letters)
+    for length in itertools.count(1):
+        yield from map("".join, itertools.product(string.ascii_lowercase, repeat=length))
 
 
 def _entry(cell: Cell, usual_n: int | None, best: bool, marks, footnotes: list[tuple[str, str]]) -> Entry:
@@ -165,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add the published figures, with the difference (ours minus theirs)",
     )
+    add_bold_argument(made)
     made.add_argument("--search", action="store_true", help="instead, the candidates of hyper-parameter searches")
     made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")
@@ -180,10 +194,8 @@ def write_tables(arguments: argparse.Namespace) -> int:
     if arguments.search:
         tables = search_tables(records)
     else:
-        tables = [
-            table(records, metric, arguments.select, arguments.rows, arguments.columns, arguments.published)
-            for metric in arguments.metric or METRICS
-        ]
+        choices = (arguments.select, arguments.rows, arguments.columns, arguments.published, arguments.bold)
+        tables = [table(records, metric, *choices) for metric in arguments.metric or METRICS]
     text = write(tables, form_, arguments.standalone)
     return finish(text, arguments.out, records)
 

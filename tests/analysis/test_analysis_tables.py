@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from cissl.analysis import formats
+from cissl.analysis import formats, report
 from cissl.analysis.grid import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
-from cissl.analysis.tables import main, table, write
+from cissl.analysis.tables import _marks, main, table, write
 from cissl.errors import UserError
 
 TABLES = Path(__file__).resolve().parents[2] / "analysis" / "tables.py"
@@ -359,3 +359,62 @@ def test_a_setting_that_changes_the_result_keeps_rows_apart_though_it_is_younger
     write_trial(tmp_path, seed=1)
     write_trial(tmp_path, seed=2, sync_bn=False)
     assert [line.entries[0].n for line in table(load([tmp_path]), "accuracy").sections[0]] == [1, 1]
+
+
+def bold(made):
+    return [line.label for line in made.sections[0] if line.entries[0].best]
+
+
+def write_levels(root, seeds, **levels):
+    """Trials of each method at its level, which every seed shifts alike."""
+    for algorithm, level in levels.items():
+        for seed in range(seeds):
+            series = [level + seed + 0.1 * (seed % 3) * (algorithm == "cap")] * 12
+            write_trial(root, dataset=f"digits_LT_20.{seed}@20-100", algorithm=algorithm, seed=seed, series=series)
+
+
+def test_what_is_bold_is_said_in_the_caption(tmp_path):
+    write_levels(tmp_path, 3, fixmatch=50.0, cap=60.0)
+    made = table(load([tmp_path]), "accuracy")
+    assert bold(made) == ["+ CAP"]
+    assert "Bold: the highest mean" in made.caption and "chance" in made.caption
+    write_trial(tmp_path / "one", series=[1.0] * 12)
+    assert "old" not in table(load([tmp_path / "one"]), "accuracy").caption  # nothing is
+
+
+def test_what_is_not_shown_to_be_worse_can_be_bold_instead(tmp_path):
+    write_levels(tmp_path, 8, fixmatch=50.0, cap=59.95, cadr=60.0)
+    made = table(load([tmp_path]), "accuracy", bold="indistinguishable")
+    assert bold(made) == ["+ CAP", "+ CADR"]
+    assert "not shown to be worse" in made.caption
+    assert bold(table(load([tmp_path]), "accuracy")) == ["+ CAP"]  # 60.04 on average
+
+
+def test_few_seeds_distinguish_nothing(tmp_path):
+    write_levels(tmp_path, 3, fixmatch=10.0, cadr=90.0)
+    assert bold(table(load([tmp_path]), "accuracy", bold="indistinguishable")) == ["FixMatch", "+ CADR"]
+
+
+def test_a_cell_with_missing_trials_is_marked_by_neither_rule(tmp_path):
+    write_levels(tmp_path, 8, fixmatch=60.0, cadr=60.0, cap=50.0)
+    dataset = "digits_LT_20.9@20-100"
+    write_trial(tmp_path, dataset=dataset, algorithm="fixmatch", seed=9, state="failed", rows=3, train_kimg=6.0)
+    for rule in ("best", "indistinguishable"):
+        assert bold(table(load([tmp_path]), "accuracy", bold=rule)) == ["+ CADR"]
+    write_trial(tmp_path, dataset=dataset, algorithm="cadr", seed=9, state="failed", rows=3, train_kimg=6.0)
+    for rule in ("best", "indistinguishable"):
+        assert bold(table(load([tmp_path]), "accuracy", bold=rule)) == []
+
+
+def test_the_option_reaches_table_and_report(tmp_path, capsys):
+    write_levels(tmp_path / "s", 3, fixmatch=10.0, cadr=90.0)
+    assert main([str(tmp_path / "s"), "--bold", "indistinguishable", "--metric", "accuracy"]) == 0
+    assert capsys.readouterr().out.count("**") == 4
+    page = tmp_path / "report.html"
+    assert report.main([str(tmp_path / "s"), "--out", str(page), "--bold", "indistinguishable"]) == 0
+    assert page.read_text().count("<strong>") == 4
+
+
+def test_a_thousand_footnotes_have_marks_of_their_own():
+    marks = [mark for mark, _ in zip(_marks(), range(20_000), strict=False)]
+    assert marks[:2] == ["a", "b"] and marks[26] == "aa" and len(set(marks)) == 20_000
