@@ -99,6 +99,8 @@ class TrialConfig:
         for key in core_fields():
             object.__setattr__(self, key, settings[key])
         object.__setattr__(self, "method", {key: settings[key] for key in recipe.fields})
+        for part in recipe.parts:
+            recipe.settings_of(part, self.method)  # a part may check more than each value's range
         parse_triple(self.augment, self.spec.name)
         object.__setattr__(self, "code", {source.name: source.sha256 for source in plugins.sources(self.plugins)})
 

@@ -43,7 +43,7 @@ class Card:
         paper: authors, title.
         venue: conference and year, with arXiv number.
         method: ``module:Class``, the class to train with.
-        settings: a dataclass of `setting` fields, or None.
+        settings: a dataclass of `setting` fields, or None; its ``__post_init__`` may check values that belong together.
         slots: of a base: where add-ons may act.
         fills: of an add-on: where it acts.
         needs: of an add-on: other add-ons that must be there too.

@@ -8,6 +8,7 @@ import torch
 
 from cissl.algorithms.cards import find
 from cissl.algorithms.darp.refinery import filtered, most_probable, secant_roots, solve, target_counts
+from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
 
@@ -188,10 +189,6 @@ def test_shares_can_be_given():
     [
         ("labeled", [3, 0, 1], ["class 1 has no labeled image", "darp.shares"]),
         ("1,2", [1, 1, 1], ["2 numbers for 3 classes"]),
-        ("1,2,0", [1, 1, 1], ["numbers above 0", "'1,2,0'"]),
-        ("1,2,nan", [1, 1, 1], ["numbers above 0"]),
-        ("uniform", [1, 1, 1], ["'labeled' or numbers", "'uniform'"]),
-        ("", [1, 1, 1], ["'labeled' or numbers"]),
     ],
 )
 def test_counts_that_cannot_be_reached_are_refused(shares, counts, words):
@@ -199,6 +196,13 @@ def test_counts_that_cannot_be_reached_are_refused(shares, counts, words):
     with pytest.raises(UserError) as error:
         method.state(make_facts(classes=3, labeled_counts=counts, unlabeled=9))
     assert error.value.key == "darp.shares" and all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize("shares", ["1,2,0", "1,2,nan", "uniform", "", "1;2", "1,2,-3", "1,,2"])
+def test_shares_that_are_no_numbers_are_refused_with_the_settings(shares):
+    with pytest.raises(UserError, match=f"'labeled' or numbers above 0 .* not '{shares}'") as error:
+        TrialConfig(algorithm="fixmatch+darp", **{"darp.shares": shares})
+    assert error.value.key == "darp.shares"
 
 
 def test_a_method_without_pseudo_labels_is_refused():

@@ -15,8 +15,8 @@ from cissl.algorithms.crest.rebalancing import (
     exponent,
     picked,
     row_weights,
-    soft_loss,
 )
+from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.errors import UserError
 
 BUFFER = 128  # steps over which predictions are averaged
@@ -65,7 +65,7 @@ class CReST(AddOn):
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         """The same probabilities; running means are kept of the raw ones, and used as they are before this step."""
         now = out["weak"].probabilities.detach().mean(0, keepdim=True)
-        labels = _one_hot(step.targets, like=now).mean(0)
+        labels = (step.targets[:, None] == torch.arange(step.facts.classes, device=now.device)).to(now.dtype).mean(0)
         step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
         step.next["crest.p_data"] = LABEL_DECAY * step.state["crest.p_data"] + (1 - LABEL_DECAY) * labels
         step.measured["crest.p_model"] = _normalised(step.state["crest.p_model"].mean(0))
@@ -83,12 +83,14 @@ class CReST(AddOn):
         temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"
         if not temperature and not by_kept:
             return {}
-        strong = step.strong_logits(out)
         if temperature:
-            targets = _normalised(pseudo.probabilities ** (1 / temperature))
+            views, targets = len(self.base.strong_views), _normalised(pseudo.probabilities ** (1 / temperature))
+            rows = targets.repeat(views, 1), pseudo.weights.repeat(views)
+            loss = soft_unlabeled_loss(step.strong_logits(out), *rows)
         else:
-            targets = _one_hot(pseudo.classes, like=strong)
-        return {"unlabeled": soft_loss(strong, targets, pseudo.weights, by_kept=by_kept)}
+            loss = self.base.consistency(step, out, pseudo)
+        kept = pseudo.weights.sum().clamp_min(1)
+        return {"unlabeled": loss * len(pseudo.weights) / kept if by_kept else loss}
 
     def _check(self) -> None:
         """Refuse options for which the base has no place."""
@@ -123,11 +125,6 @@ class CReSTPlus(CReST):
             t = exponent(step.stage, settings.num_generation, t)
         pi = class_distribution(step.state["crest.counts"], settings.gamma)
         return _normalised(pi**t).to(step.facts.dtype)
-
-
-def _one_hot(classes: Tensor, like: Tensor) -> Tensor:
-    """Rows (n, C) of `like`'s type; torch's own function reads values back from the device."""
-    return (classes[:, None] == torch.arange(like.shape[1], device=like.device)).to(like.dtype)
 
 
 def _normalised(weights: Tensor) -> Tensor:

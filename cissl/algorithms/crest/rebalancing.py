@@ -6,7 +6,6 @@ predicted as class c, with exponent 1/α; P weak probabilities, (U, C); p_m runn
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 SMALL = 1e-6
@@ -87,17 +86,3 @@ def row_weights(label_mean: Tensor, targets: Tensor) -> Tensor:
     """
     v = 1 / (SMALL + label_mean)
     return (len(v) * v / v.sum())[targets]
-
-
-def soft_loss(strong: Tensor, targets: Tensor, mask: Tensor, *, by_kept: bool) -> Tensor:
-    """Σ mask · CE(strong, targets) / U, or / max(1, Σ mask); the mean over strong views; scalar.
-
-    Args:
-        strong: logits of the strong views one below the other, (views · U, C).
-        targets: (U, C), a constant.
-        mask: (U,) bool or float.
-        by_kept: the latter divisor.
-    """
-    views, mask = len(strong) // len(targets), mask.to(strong.dtype)
-    rows = F.cross_entropy(strong, targets.repeat(views, 1), reduction="none") * mask.repeat(views)
-    return rows.sum() / views / (mask.sum().clamp_min(1) if by_kept else len(mask))

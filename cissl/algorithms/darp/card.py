@@ -1,8 +1,10 @@
 """What the program knows of DARP without importing torch."""
 
 import dataclasses
+import math
 
 from cissl.algorithms.cards import ADD_ON, Card, setting
+from cissl.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,30 @@ class Settings:
         symbol="q",
         other="1,1,1,1,1,1,1,1,1,9",
     )
+
+    def __post_init__(self):
+        self.numbers  # noqa: B018 – refuses shares that are none
+
+    @property
+    def numbers(self) -> list[float] | None:
+        """The given shares; None where labeled images are counted.
+
+        Raises:
+            UserError: they are no numbers above 0.
+        """
+        if self.shares == "labeled":
+            return None
+        try:
+            numbers = [float(number) for number in self.shares.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers or not all(0 < number < math.inf for number in numbers):
+            raise UserError(
+                "darp.shares must be 'labeled' or numbers above 0 with commas between, such as 0.5,0.3,0.2, "
+                f"not '{self.shares}'",
+                key="darp.shares",
+            )
+        return numbers
 
 
 CARDS = (

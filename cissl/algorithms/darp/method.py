@@ -1,7 +1,5 @@
 """DARP: Distribution Aligning Refinery of Pseudo-labels (Kim et al., NeurIPS 2020)."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -44,16 +42,16 @@ class DARP(AddOn):
 
     def _target_counts(self, facts: Facts) -> Tensor:
         """q, (C,) float32."""
-        shares = self.settings.shares
-        known = facts.labeled_counts if shares == "labeled" else torch.tensor(_numbers(shares), device=facts.device)
-        return target_counts(known, facts.unlabeled)
+        given = self.settings.numbers
+        shares = facts.labeled_counts if given is None else torch.tensor(given, device=facts.device)
+        return target_counts(shares, facts.unlabeled)
 
     def _check(self, facts: Facts) -> None:
         """Refuse class counts that cannot be reached, before training."""
-        shares = self.settings.shares
-        if shares != "labeled" and len(_numbers(shares)) != facts.classes:
+        given = self.settings.numbers
+        if given is not None and len(given) != facts.classes:
             raise UserError(
-                f"darp.shares has {len(_numbers(shares))} numbers for {facts.classes} classes: give one for each",
+                f"darp.shares has {len(given)} numbers for {facts.classes} classes: give one for each",
                 key="darp.shares",
             )
         counts = self._target_counts(facts).tolist()
@@ -63,17 +61,3 @@ class DARP(AddOn):
                 "image: use a split that has some of each, or say in darp.shares how frequent the classes are",
                 key="darp.shares",
             )
-
-
-def _numbers(shares: str) -> list[float]:
-    try:
-        numbers = [float(number) for number in shares.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or not all(0 < number < math.inf for number in numbers):
-        raise UserError(
-            "darp.shares must be 'labeled' or numbers above 0 with commas between, such as 0.5,0.3,0.2, "
-            f"not '{shares}'",
-            key="darp.shares",
-        )
-    return numbers
