@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cissl import plugins
+from cissl import datasets, plugins
 from cissl.algorithms.cards import Recipe, find, from_switches
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken
+from cissl.doubts import doubts
 from cissl.errors import UserError, accept_any_text, nearest
 from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(options.train_dir).expanduser() / config.trial_id
         print(f"{config.trial_id}: {_progress_so_far(folder)}{config.steps} steps, records in {folder}", flush=True)
         data_dir = Path(options.data_dir).expanduser() if options.data_dir else None
+        for doubt in _doubts(config, folder, data_dir):
+            print(f"note: {doubt}", file=sys.stderr, flush=True)
         last = run_trial(config, folder, data_dir=data_dir, device=options.device, progress=not options.quiet)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,6 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _progress_so_far(folder: Path) -> str:
     status = read_status(folder)
     return f"continues at step {status['step']} of " if status and status["state"] != "complete" else ""
+
+
+def _doubts(config: TrialConfig, folder: Path, data_dir: Path | None) -> list[str]:
+    """What is seldom meant about a trial that has not begun yet."""
+    return [] if read_status(folder) else doubts([(config, datasets.load(config.dataset, data_dir))])
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -15,10 +15,11 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "settings": set(),
     "config": set(LEAVES),
     "training": {"config", *LEAVES},
-    "train": {"training", "config", *LEAVES},
+    "doubts": {"config"},
+    "train": {"training", "config", "doubts", *LEAVES},
     "estimate": {"training", "config", *LEAVES},
     "testing": {"training", "config", *LEAVES},
-    "tuning": {"training", "config", *LEAVES},
+    "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }
 EVERYWHERE = ("errors", "settings", "plugins", "__version__")

@@ -90,6 +90,17 @@ def test_a_trial_runs_and_says_where_its_records_are(tmp_path, capsys):
     assert records.read_status(folder)["state"] == "complete"
 
 
+def test_what_is_seldom_meant_is_said_once_and_before_training(tmp_path, capsys):
+    command = [*TINY, "--dataset", "digits.0@5-5", "--train-dir", str(tmp_path), "--quiet"]
+    assert train.main(command) == 0
+    notes = capsys.readouterr().err
+    assert "note: 1 trial has 8 steps, in which an average with ema_decay 0.999 hardly forgets" in notes
+    assert "note: 5 of the 10 classes of digits.0@5-5 have no label" in notes
+    assert "note: 5 of the 5 validation images of digits.0@5-5 are labeled too, since split seed 0" in notes
+    assert train.main(command) == 0
+    assert "note" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_command_continues_when_given_again(tmp_path, stop):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from cissl.errors import UserError, accept_any_text, reader_has_gone
 from cissl.tuning import plan, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
+
+URI = re.compile(r"[A-Za-z][\w+.-]+://.")
+MEANT_AS_URI = re.compile(r"([A-Za-z][\w+.-]+):|(s3|gs|gcs|hdfs|abfss?|file)//")
 
 EPILOG = """Running it again continues: finished trials are skipped, unfinished ones resume, new ones are added.
 Ray starts on this machine, or joins the cluster that RAY_ADDRESS names, as it does inside a Ray job.
@@ -25,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep = sweep_file.load(options.file, options.set)
         if options.smoke:
             sweep = sweep_file.smoke(sweep)
-        data_dir = options.data_dir or sweep.data_dir or os.environ.get("ML_DATA")
-        data_dir = data_dir and Path(data_dir).expanduser().absolute()  # workers have another current folder
+        data_dir = _data_dir(options.data_dir, sweep)
         facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
         plan.check_networks(sweep, facts)
         if options.dry_run:
             print(plan.table(sweep, facts, plan.parameters(sweep, facts)), flush=True)
             return 0
+        for note in plan.notes(sweep, facts):
+            print(note, flush=True)
         storage = _storage(options.storage_path)
         from cissl.tuning.sweep import run  # Ray is imported only where it is used
 
@@ -48,15 +53,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _storage(given: str) -> str:
-    if "://" in given:
+    if URI.match(given):
         return given
-    storage = Path(given).expanduser().absolute()
+    if meant := MEANT_AS_URI.match(given):
+        raise UserError(
+            f"--storage-path {given}: an object store is written {meant[1] or meant[2]}://…; a folder of that name on "
+            f"this machine is ./{given}"
+        )
+    storage = _folder("--storage-path", given)
     if "working_dir_files" in storage.parts:  # where a Ray job's --working-dir is copied to
         raise UserError(
             f"--storage-path {given}: results inside the job's copy of the working folder would be lost with it; "
             "give an absolute path"
         )
     return str(storage)
+
+
+def _data_dir(given: str | None, sweep: sweep_file.Sweep) -> Path | None:
+    """Where prepared data sets live; absolute, since workers have another current folder."""
+    for name, text in (
+        ("--data-dir", given),
+        (f"{sweep.path}: data_dir", sweep.data_dir),
+        ("ML_DATA", os.environ.get("ML_DATA") or None),
+    ):
+        if text is None:
+            continue
+        if MEANT_AS_URI.match(text):
+            raise UserError(f"{name} {text}: prepared data sets are read from a folder that each machine sees")
+        return _folder(name, text)
+    return None
+
+
+def _folder(name: str, text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{name} '{text}': this is no path of a folder")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"{name} {text}: there is no such user, hence no home folder; write the path out") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data-dir",
-        type=Path,
         metavar="D",
         help="prepared data sets (default data_dir of the file, else $ML_DATA, else ~/.cache/cissl)",
     )

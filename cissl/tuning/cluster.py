@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import secrets
 import socket
 import sys
@@ -21,7 +22,8 @@ from cissl.errors import UserError
 from cissl.tuning.plan import is_there
 from cissl.tuning.sweep_file import Resources, Sweep
 
-JOINED = bool(os.environ.get("RAY_ADDRESS"))
+ADDRESS = os.environ.get("RAY_ADDRESS", "")
+JOINED = ADDRESS.strip() != "local" and ADDRESS != ""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -34,6 +36,7 @@ QUIET = {
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 if not JOINED:
+    os.environ.pop("RAY_ADDRESS", None)  # "local": what is done here anyway, and not in Ray's open way
     # A cluster of our own: loopback alone, and a token that lives and dies with this process. Left to itself Ray
     # listens on all interfaces and leaves a token file that switches authentication on in every later `ray start`.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -41,6 +44,8 @@ if not JOINED:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import ray  # noqa: E402
+from ray._common.utils import get_ray_address_file  # noqa: E402  (there is no public way)
+from ray.util.placement_group import placement_group_table  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
@@ -90,8 +95,7 @@ def connected(resources: Node | None, *, dashboard: bool = False) -> Iterator[No
 def _start(resources: Node | None, dashboard: bool) -> None:
     quiet = dict(log_to_driver=False, logging_level=logging.ERROR)
     if resources is None:
-        _require_reachable(os.environ["RAY_ADDRESS"])
-        ray.init(**quiet)
+        _join(ADDRESS, quiet)
         return
     options = dict(
         num_cpus=int(resources.cpus),
@@ -106,6 +110,70 @@ def _start(resources: Node | None, dashboard: bool) -> None:
             f"Ray did not start on this machine, which may be too busy or short of memory: {error}\n"
             f"Its own logs are in {Path(tempfile.gettempdir()) / 'ray' / 'session_latest' / 'logs'}"
         ) from None
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    os.environ["RAY_ADDRESS"] = found(address)
+    try:
+        ray.init(**options)
+    except Exception as error:  # Ray raises nothing more precise
+        raise UserError(f"RAY_ADDRESS={address}: the cluster cannot be joined: {error}") from None
+
+
+def found(address: str) -> str:
+    """The cluster that RAY_ADDRESS names, if one answers; Ray itself would try for two minutes.
+
+    Raises:
+        UserError: the address has no meaning, or nobody answers.
+    """
+    place = f"RAY_ADDRESS={address}"
+    out = "unset RAY_ADDRESS to run on this machine alone"
+    if not address.strip():
+        raise UserError(f"{place}: it is blank; give the address of a cluster's head, or {out}")
+    if address.strip() == "auto":
+        head = running_head()
+        if head is None:
+            raise UserError(f"{place}: no cluster that `ray start` has started runs on this machine; {out}")
+        return head
+    if re.match(r"https?://", address):
+        raise UserError(f"{place}: that is a dashboard, which takes jobs (ray job submit); give the head's host:port")
+    host, _, port = address.strip().removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"{place}: an address is the head's host:port, such as 10.0.0.1:6379; {out}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UserError(f"{place}: no Ray cluster answers there ({error}); {out}") from None
+    return address.strip()
+
+
+def running_head() -> str | None:
+    """The address of the cluster that `ray start` has started on this machine; None where there is none."""
+    try:
+        address = Path(get_ray_address_file(None)).read_text().strip()
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except (OSError, ValueError, OverflowError):
+        return None
+    return address
+
+
+def missing(resources: Resources) -> str | None:
+    """What a trial needs and the cluster has not got at this moment, since others hold it; None if it has all."""
+    free, total = ray.available_resources(), ray.cluster_resources()
+    needs = {"CPU": resources.workers * resources.cpus, "GPU": resources.workers * (resources.gpus or 0)}
+    words = [
+        f"{number:g} {unit}{'' if number == 1 else 's'} (the cluster has {total.get(unit, 0):g}, "
+        f"{free.get(unit, 0):g} are free)"
+        for unit, number in needs.items()
+        if number > free.get(unit, 0)
+    ]
+    return " and ".join(words) or None
+
+
+def workers_wait() -> bool:
+    """Whether a trial of several workers is without them, which Tune does not see."""
+    return any(group["state"] == "PENDING" for group in placement_group_table().values())
 
 
 def nodes() -> list[Node]:
@@ -240,17 +308,3 @@ def _usable_cpus() -> int:
         if quota != "max":
             usable = min(usable, max(1, int(quota) // int(period)))
     return usable
-
-
-def _require_reachable(address: str) -> None:
-    """Ray itself would try for two minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:  # "auto"
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({error}); "
-            "unset RAY_ADDRESS to run on this machine alone"
-        ) from None

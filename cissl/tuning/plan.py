@@ -11,6 +11,7 @@ from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import EMBEDDED
 from cissl.datasets.store import data_directory, is_prepared
+from cissl.doubts import doubts
 from cissl.errors import UserError
 from cissl.models.names import check_sizes
 from cissl.tuning.mistakes import Mistakes
@@ -20,7 +21,6 @@ STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving av
 VALUE = 4  # bytes of a parameter, and of an entry of a confusion matrix
 ROW, ROW_PER_CLASS = 1000, 60  # bytes that an evaluation adds to history and TensorBoard
 CLASSES_SHOWN = 10
-FEWEST_TIME_CONSTANTS = 3  # of a moving average, after which 5 % of it are still the start
 CHANNELS = 3  # of every known data set that has to be prepared
 
 
@@ -139,6 +139,9 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
         trials = sweep.search.trials * sweep.grid_size
         scale = trials / len(sweep.trials)
         text += ["", f"a search of {sweep.search.trials} candidates, of which these stand at corners of its space"]
+        if sweep.rungs:
+            rungs = ", ".join(f"{rung:.0%}" for rung in sweep.rungs)
+            text.append(f"asha: trials of one point of the grid are compared at {rungs} of their training")
     steps = round(scale * sum(config.steps for config in sweep.trials))
     needs = [disk(config, sizes[config.trial_id], facts[config.dataset].classes) for config in sweep.trials]
     kept, running = sum(complete for complete, _ in needs), max(running for _, running in needs)
@@ -149,22 +152,15 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
     ]
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
-    return "\n".join(text + _doubts(sweep.trials))
+    return "\n".join(text + notes(sweep, facts))
 
 
-def _doubts(trials: Sequence[TrialConfig]) -> list[str]:
-    """What is allowed and seldom meant, as when the defaults of a long training meet a short one."""
-    once = sum(config.report_steps >= config.steps for config in trials)
-    text = [f"note: {once} trials are evaluated once, at their end; a smaller report_kimg shows more"] if once else []
-    for key in ("ema_decay", "bn_decay"):
-        slow = [config for config in trials if config.steps * (1 - getattr(config, key)) < FEWEST_TIME_CONSTANTS]
-        if slow:
-            fewest = min(slow, key=lambda config: config.steps)
-            text.append(
-                f"note: {len(slow)} trials have as few as {fewest.steps} steps, in which an average with "
-                f"{key} {getattr(fewest, key):g} hardly forgets where it started"
-            )
-    return text
+def notes(sweep: Sweep, facts: dict[str, DataFacts]) -> list[str]:
+    """What is allowed and seldom meant, see `cissl.doubts`; and, of a search, what early stopping comes to."""
+    lines = [f"note: {doubt}" for doubt in doubts([(config, facts[config.dataset]) for config in sweep.trials])]
+    if sweep.search and sweep.search.asha and not sweep.rungs:
+        lines.append("note: asha stops no trial, since grace_kimg is as long as the shortest training")
+    return lines
 
 
 def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:

@@ -76,6 +76,8 @@ class Progress:
         self.clock = clock
         self.live = self.stream.isatty() and os.environ.get("TERM", "") != "dumb"
         self.trials: dict[str, TrialProgress] = {}
+        self.waiting: str | None = None
+        """what has to become free before a trial can start, where none can"""
         self.began = clock()
         self._most_running = 1
         self._drawn = 0  # lines on the terminal that the next drawing replaces
@@ -117,6 +119,10 @@ class Progress:
         self.say(f"{state:8s}  {self._name(trial)}  {_scores(trial.row)}  in {duration(trial.seconds)}")
         self.show()
 
+    def has_news(self, trial_ids: Iterable[str]) -> bool:
+        """Whether one of these trials has been evaluated in this run."""
+        return any(self.trials[trial_id].step > self.trials[trial_id].first_step for trial_id in trial_ids)
+
     def say(self, line: str) -> None:
         """Print a line above the live table."""
         self.clear()
@@ -129,7 +135,8 @@ class Progress:
         if not now and self.clock() - self._shown_at < pause:
             return
         self._shown_at = self.clock()
-        lines = [*self._table(), self._summary()]
+        waiting = [f"  waiting for {self.waiting}"] if self.waiting else []
+        lines = [*self._table(), *waiting, self._summary()]
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             lines[-1] = self._bar(width - len(lines[-1])) + lines[-1]

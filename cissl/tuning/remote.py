@@ -16,7 +16,8 @@ from cissl.errors import UserError
 from cissl.training.records import CONFUSIONS, ROWS, read_status
 
 CACHE = Path("~/.cache/cissl/sweeps")
-RECORDS = ("config.json", "status.json", "history.jsonl", "search.json", "runs.jsonl")  # what the driver looks at
+# What the driver looks at.
+RECORDS = ("config.json", "status.json", "history.jsonl", "search.json", "runs.jsonl", "sweep.yaml")
 HIDDEN = "."  # how the names of locks and of files that are being written begin
 
 
@@ -28,13 +29,14 @@ class Place:
         name: of the sweep.
 
     Raises:
-        UserError: the object store cannot be opened or written to.
+        UserError: the object store cannot be opened or written to, or the folder cannot be one.
     """
 
     def __init__(self, storage: str, name: str):
         self.remote = f"{storage.rstrip('/')}/{name}" if "://" in storage else None
         self.folder = _copy(self.remote) / "driver" / name if self.remote else Path(storage) / name
         """what the driver reads and writes"""
+        _require_folder(self.folder)
         self._mirror = Mirror(self.remote, self.folder) if self.remote else None
         if self._mirror:
             self._mirror.check()
@@ -79,6 +81,16 @@ def trial_folder(
     finally:
         keep()
     shutil.rmtree(local, ignore_errors=True)
+
+
+def _require_folder(folder: Path) -> None:
+    """See that a folder is there, or can be made."""
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be a folder: {error.strerror}; choose another --storage-path") from None
+    if not there.is_dir():
+        raise UserError(f"{folder}: cannot be a folder, since {there} is a file; choose another --storage-path")
 
 
 def _copy(uri: str) -> Path:

@@ -5,6 +5,7 @@ Running it again goes on where it stopped: the trials' own records decide what i
 
 import contextlib
 import datetime
+import errno
 import json
 import shlex
 import signal
@@ -40,6 +41,8 @@ from cissl.tuning.trainable import Job, train, trial_config, tune_config
 ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mistake
 RETRIES = 3  # fresh processes for a trial that raised or whose process died
 LOOK_EVERY_S = 5.0  # whether Ray is still there
+PATIENCE_S = 15.0  # with a trial that does not start, before people are told what it waits for
+KEPT, RUNS = "sweep.yaml", "runs.jsonl"
 
 
 def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
@@ -59,9 +62,11 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
         UserError: the resources do not exist, the folder cannot be written, or the cluster cannot be reached.
     """
     place = Place(storage, sweep.name)
-    work: Work = Study(sweep, place.folder) if sweep.search else Grid(sweep, place.folder)
+    work, notes = _work(sweep, place), _notes(sweep, place)
     _announce(sweep, work, place)
     if not work.finished:
+        for note in notes:
+            print(note, flush=True)
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
         if local:
             cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
@@ -69,6 +74,7 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
             with cluster.connected(local, dashboard=sweep.resources.workers > 1):
                 resources = cluster.fit(sweep, cluster.nodes())
                 with _alone(place.folder), Interruptible():
+                    work = _work(sweep, place)  # a process that has just let go of the folder may have added to it
                     keep_provenance(sweep, work, place, arguments)
                     datasets = {config.spec.name for config in sweep.trials}
                     cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
@@ -83,6 +89,11 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
             state.note_stopped(work.given_up, place.folder)
         place.publish()
     return _conclude(work, place)
+
+
+def _work(sweep: Sweep, place: Place) -> "Work":
+    with _reading(place.folder):
+        return Study(sweep, place.folder) if sweep.search else Grid(sweep, place.folder)
 
 
 class Work(Protocol):
@@ -133,7 +144,7 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
             name=sweep.name,
             storage_path=str(place.folder.parent),
             verbose=0,
-            callbacks=[Watcher(progress, place)],
+            callbacks=[Watcher(progress, place, resources)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
@@ -204,10 +215,11 @@ def trial_id(trial: Any) -> str:
 class Watcher(NotSaved, tune.Callback):
     """Passes what happens in Tune on to the progress display."""
 
-    def __init__(self, progress: Progress, place: Place):
+    def __init__(self, progress: Progress, place: Place, resources: Resources):
         self.progress = progress
         self.place = place
-        self._looked_at = time.monotonic()
+        self.resources = resources
+        self._looked_at = self._active_at = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
@@ -230,6 +242,18 @@ class Watcher(NotSaved, tune.Callback):
             if not cluster.any_alive():
                 self.progress.say("Ray's own process has died, perhaps for want of memory.")
                 raise KeyboardInterrupt  # nothing but starting again helps
+            self.progress.waiting = self._what_is_waited_for(trials)
+
+    def _what_is_waited_for(self, trials: list) -> str | None:
+        """What would let a trial start, where none has done anything for a while; None where that is not so."""
+        running = [trial_id(trial) for trial in trials if trial.status == "RUNNING"]
+        if running:  # what Tune calls running may wait for its workers
+            idle = self.resources.workers > 1 and not self.progress.has_news(running) and cluster.workers_wait()
+        else:
+            idle = any(trial.status == "PENDING" for trial in trials)
+        if not idle:
+            self._active_at = time.monotonic()
+        return cluster.missing(self.resources) if time.monotonic() - self._active_at > PATIENCE_S else None
 
     def _finish(self, trial: str, otherwise: str) -> None:
         recorded = self.place.status(trial).get("state", "failed")
@@ -306,8 +330,18 @@ def _writing(folder: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise
     except OSError as error:
+        room = "make room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         words = error.strerror or error
-        raise UserError(f"{folder}: cannot be written: {words}; make room, or choose another --storage-path") from None
+        raise UserError(f"{folder}: cannot be written: {words}; {room}choose another --storage-path") from None
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Makes records that cannot be read a mistake that people can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
 
 
 def _announce(sweep: Sweep, work: Work, place: Place) -> None:
@@ -315,6 +349,38 @@ def _announce(sweep: Sweep, work: Work, place: Place) -> None:
         print(f"{sweep.name}: a search in {place}\n{state.describe_search(work)}", flush=True)
     else:
         print(f"{sweep.name}: {state.describe(work.trials, place.folder)}, in {place}", flush=True)
+
+
+def _notes(sweep: Sweep, place: Place) -> list[str]:
+    """What somebody should know who starts this sweep, beside how far it is."""
+    notes = []
+    with _reading(place.folder):
+        file, last = str(sweep.path.absolute()), _last_run(place.folder).get("file")
+        changed = _text(place.folder / KEPT) != sweep.source.text()
+    if last not in (None, file) and changed:
+        notes.append(
+            f"note: this folder was last run from {last}, and now from {file}; if these are two sweeps, give each a "
+            "name of its own, else their trials lie in one folder and one table"
+        )
+    if not cluster.JOINED and not ray.is_initialized() and (head := cluster.running_head()):
+        notes.append(
+            "note: a Ray cluster runs on this machine, and RAY_ADDRESS is not set: the sweep starts a Ray of its own "
+            f"beside it; to join the cluster: RAY_ADDRESS={head}"
+        )
+    return notes
+
+
+def _last_run(folder: Path) -> dict[str, Any]:
+    """What `keep_provenance` noted the last time; empty where there is nothing, or nothing that can be read."""
+    try:
+        row = json.loads(_text(folder / RUNS).splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
 def _conclude(work: Work, place: Place) -> int:
@@ -333,11 +399,12 @@ def keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[
     """Keep what was run, as a sweep file, and one line for each time that it was."""
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
+        "file": str(sweep.path.absolute()),
         "arguments": list(arguments),
         "trials": [config.trial_id for config in work.trials],
     }
     with _writing(place.folder):
-        write_text(place.folder / "sweep.yaml", sweep.source.text())
-        with open(place.folder / "runs.jsonl", "a") as file:
+        write_text(place.folder / KEPT, sweep.source.text())
+        with open(place.folder / RUNS, "a") as file:
             file.write(json.dumps(row) + "\n")
     place.publish()

@@ -114,7 +114,7 @@ class Sweep:
     source: Document
     resources: Resources
     concurrency: int | None
-    data_dir: Path | None
+    data_dir: str | None
     """prepared data sets; None: as `cissl.datasets.load` decides"""
     search: Search | None
     planned: list[tuple[TrialConfig, Origin]]
@@ -292,11 +292,11 @@ def _concurrency(source: Document) -> int | None:
     return _number(source, ("concurrency",), None, whole=True, at_least=1)
 
 
-def _data_dir(source: Document) -> Path | None:
+def _data_dir(source: Document) -> str | None:
     folder = source.values.get("data_dir")
     if folder is not None and not isinstance(folder, str):
         raise source.error(("data_dir",), "data_dir is the path of a folder")
-    return folder and Path(folder)
+    return folder
 
 
 def _resources(source: Document) -> Resources:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import socket
 import subprocess
 import sys
 
@@ -65,12 +67,51 @@ def test_trials_of_several_workers_are_as_many_as_find_room(sweep, monkeypatch):
     assert cluster.trial_request(Resources(8, 1, 2))["cpu"] == 0
 
 
-def test_an_address_where_nobody_answers_is_refused_at_once():
-    with pytest.raises(UserError, match="RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"):
-        cluster._require_reachable("127.0.0.1:1")
+@pytest.mark.parametrize(
+    "address, message",
+    [
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+        (" ", "it is blank"),
+        ("auto", "no cluster that `ray start` has started runs on this machine"),
+        ("head", "an address is the head's host:port"),
+        ("head:port", "an address is the head's host:port"),
+        ("127.0.0.1:99999", "no Ray cluster answers there"),
+        ("http://127.0.0.1:8265", "that is a dashboard"),
+    ],
+)
+def test_an_address_where_nobody_answers_is_refused_at_once(address, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(UserError, match=f"^RAY_ADDRESS={re.escape(address)}: {re.escape(message)}"):
+        cluster.found(address)
 
 
-def test_nothing_but_loopback_listens_and_no_token_file_is_left(tmp_path):
+def test_a_head_on_this_machine_is_found_as_long_as_it_answers(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)  # as `ray start` does
+        assert cluster.running_head() == cluster.found("auto") == cluster.found(f" {address} ") == address
+    assert cluster.running_head() is None
+
+
+def test_what_a_trial_waits_for(ray_session):
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    assert cluster.missing(Resources(2, 0, 1)) is None
+    assert cluster.missing(Resources(1, 1, 3)) == (
+        "3 CPUs (the cluster has 2, 2 are free) and 3 GPUs (the cluster has 0, 0 are free)"
+    )
+    assert not cluster.workers_wait()
+    group = placement_group([{"CPU": 3}])
+    assert cluster.workers_wait()
+    remove_placement_group(group)
+
+
+@pytest.mark.parametrize("address", [None, "", "local"])
+def test_nothing_but_loopback_listens_and_no_token_file_is_left(address, tmp_path):
     """Left to itself Ray opens ports on all interfaces and writes ~/.ray/auth_token, which changes later clusters."""
     code = """if True:
         from cissl.tuning import cluster
@@ -87,6 +128,8 @@ def test_nothing_but_loopback_listens_and_no_token_file_is_left(tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {
         "HOME": str(tmp_path)
     }
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     lines = set(process.stdout.splitlines())
     assert process.returncode == 0, process.stderr

@@ -27,11 +27,22 @@ def test_doubtful_settings_are_noted(tiny, capsys):
         assert cli.main([str(tiny), "--dry-run", *(part for word in words for part in ("--set", word))]) == 0
         return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
 
-    once, weights, norms = notes("report_kimg=1")
+    once, weights, norms, labeled = notes("report_kimg=1")
     assert once.startswith("note: 2 trials are evaluated once")
     assert "2 trials have as few as 7 steps, in which an average with ema_decay 0.999 hardly" in weights
     assert "bn_decay" in norms
-    assert notes("ema_decay=0.5", "bn_decay=0.5") == []
+    assert labeled.startswith("note: 3 of the 20 validation images of digits_LT_10.1@10-20 are labeled too")
+    assert notes("ema_decay=0.5", "bn_decay=0.5", "valid_size=1") == []
+
+
+def test_a_searchs_dry_run_says_where_trials_are_stopped(tiny, capsys):
+    search = "search={space: {lr: {choice: [0.1, 0.2]}}, asha: {grace_kimg: %s, reduction_factor: 2}}"
+    for grace, said in (
+        (0.0136, "asha: trials of one point of the grid are compared at 25%, 50%, 99% of their training"),
+        (0.06, "note: asha stops no trial, since grace_kimg is as long as the shortest training"),
+    ):
+        assert cli.main([str(tiny), "--dry-run", "--set", search % grace]) == 0
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("keep", [False, True])

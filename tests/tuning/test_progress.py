@@ -154,6 +154,18 @@ def test_unknown_figures_are_dashes_and_many_trials_are_cut(clock):
     assert "acc     –  gmean     –" in stream.getvalue() and "… and 4 more" in stream.getvalue()
 
 
+def test_what_a_trial_waits_for_is_shown(clock):
+    stream = io.StringIO()
+    progress = begin(stream, clock, [trial(1)])
+    progress.waiting = "1 CPU (the cluster has 1, 0 are free)"
+    progress.show(now=True)
+    assert stream.getvalue().splitlines()[0] == "  waiting for 1 CPU (the cluster has 1, 0 are free)"
+    assert not progress.has_news([trial(1).trial_id])
+    progress.start(trial(1).trial_id)
+    progress.evaluated(trial(1).trial_id, row(10, 10))
+    assert progress.has_news([trial(1).trial_id])
+
+
 def test_trials_of_a_search_that_share_a_name_are_told_apart(clock):
     stream = io.StringIO()
     trials = [trial(1, lr=0.1), trial(1, lr=0.2)]

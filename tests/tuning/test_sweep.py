@@ -28,6 +28,7 @@ def test_from_the_file_to_the_table_then_again_then_grown(sweep, tmp_path):
     code, out = sweep()
     assert code == 0
     assert f"tiny: 2 trials: 2 new, in {folder}" in out
+    assert "note: 2 trials have as few as 7 steps, in which an average with ema_decay 0.999 hardly forgets" in out
     assert "complete  fixmatch-digits_LT_10-s1" in out and "2 of 2 trials complete." in out
     first = records(folder)
     assert {name.rpartition("-")[0] for name in first} == {"fixmatch-digits_LT_10-s1", "cadr-digits_LT_10-s1"}
@@ -80,11 +81,67 @@ def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep
     assert code == 0 and "2 trials: 1 complete, 1 failed and tried again" in out
 
 
-@pytest.mark.parametrize("name", [".lock", "runs.jsonl"])
-def test_a_folder_that_cannot_be_written_is_refused(name, ray_session, tiny, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "name, message", [(".lock", "tiny: cannot be written: "), ("runs.jsonl", "tiny/runs.jsonl: cannot be read: ")]
+)
+def test_a_folder_that_cannot_be_used_is_refused(name, message, ray_session, tiny, tmp_path, capsys):
     (tmp_path / "tiny" / name).mkdir(parents=True)  # where a file will have to be
     assert cli.main([str(tiny), "--storage-path", str(tmp_path)]) == 2
-    assert f"{tmp_path / 'tiny'}: cannot be written: " in capsys.readouterr().err
+    assert f"{tmp_path}/{message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        ("file", "cannot be a folder, since {tmp}/file is a file"),
+        ("file/below", "cannot be a folder, since {tmp}/file is a file"),
+        ("~nobody-here/x", "--storage-path ~nobody-here/x: there is no such user"),
+        ("", "--storage-path '': this is no path of a folder"),
+        ("s3:/bucket", "--storage-path s3:/bucket: an object store is written s3://…"),
+        ("s3:bucket/x", "an object store is written s3://…"),
+        ("s3//bucket", "an object store is written s3://…"),
+        ("s3://", "an object store is written s3://…"),
+        ("gs:/bucket", "an object store is written gs://…"),
+        (300 * "a", "cannot be"),
+    ],
+)
+def test_a_place_that_cannot_hold_results_is_refused_before_ray_starts(
+    path, message, tiny, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert cli.main([str(tiny), "--storage-path", path]) == 2
+    error = capsys.readouterr().err
+    assert message.format(tmp=tmp_path) in error and "make room" not in error and len(error.splitlines()) == 1
+    assert {entry.name for entry in tmp_path.iterdir()} == {"file", "tiny.yaml"}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--data-dir", "~nobody-here/x"], "--data-dir ~nobody-here/x: there is no such user"),
+        (["--data-dir", "s3://bucket"], "--data-dir s3://bucket: prepared data sets are read from a folder"),
+        (["--set", "data_dir=~nobody-here/x"], "tiny.yaml: data_dir ~nobody-here/x: there is no such user"),
+        (["--set", 'data_dir="a\\0b"'], "this is no path of a folder"),
+    ],
+)
+def test_a_folder_of_data_that_cannot_be_is_refused(words, message, tiny, capsys):
+    assert cli.main([str(tiny), "--dry-run", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_do_not_share_a_folder_in_silence(sweep, tiny, tmp_path):
+    sweep("algorithm=[fixmatch]")
+    code, out = sweep("algorithm=[fixmatch]", "lr=0.1")
+    assert code == 0 and "last run from" not in out
+    other = tmp_path / "elsewhere" / "night.yaml"
+    other.parent.mkdir()
+    other.write_text(tiny.read_text().replace("batch: 8", "batch: 16"))
+    code, out = sweep("algorithm=[fixmatch]", file=other)
+    assert code == 0
+    assert f"note: this folder was last run from {tiny}, and now from {other}; if these are two sweeps" in out
+    code, out = sweep("algorithm=[fixmatch]", file=other)
+    assert "last run from" not in out
 
 
 @pytest.mark.slow

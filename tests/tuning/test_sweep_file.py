@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -51,7 +50,7 @@ def test_name_is_the_files_unless_given(load):
 
 def test_the_data_folder_may_stand_in_the_file(load):
     assert load(GOOD).data_dir is None
-    assert load(GOOD + "data_dir: /shared/data").data_dir == Path("/shared/data")
+    assert load(GOOD + "data_dir: /shared/data").data_dir == "/shared/data"
 
 
 def test_everything_else_has_a_default(load):

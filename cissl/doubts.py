@@ -1,0 +1,78 @@
+"""What is allowed and seldom meant: said before the steps are spent, by a sweep and by a single trial alike."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from cissl.config import TrialConfig
+
+FEWEST_TIME_CONSTANTS = 3  # of a moving average, after which 5 % of it are still the start
+
+
+class Split(Protocol):
+    """What has to be known of a trial's data."""
+
+    labeled_counts: Sequence[int]
+    """labeled images of each class"""
+    valid_labeled: int
+    """validation images that are labeled too"""
+
+
+def doubts(trials: Sequence[tuple[TrialConfig, Split]]) -> list[str]:
+    """One line for each kind of doubt about these trials, as when the defaults of a long training meet a short one."""
+    configs = [config for config, _ in trials]
+    lines = [*_seldom_evaluated(configs), *_slow_averages(configs)]
+    splits = {config.dataset: (config, split) for config, split in trials}.values()
+    for look in (_classes_without_label, _labeled_validation):
+        lines += _first_and_number(look(config, split) for config, split in splits)
+    return lines
+
+
+def _seldom_evaluated(configs: Sequence[TrialConfig]) -> list[str]:
+    once = sum(config.report_steps >= config.steps for config in configs)
+    be = "is" if once == 1 else "are"
+    return [f"{_trials(once)} {be} evaluated once, at the end; a smaller report_kimg shows more"] if once else []
+
+
+def _slow_averages(configs: Sequence[TrialConfig]) -> list[str]:
+    lines = []
+    for key in ("ema_decay", "bn_decay"):
+        slow = [config for config in configs if config.steps * (1 - getattr(config, key)) < FEWEST_TIME_CONSTANTS]
+        if slow:
+            fewest = min(slow, key=lambda config: config.steps)
+            have = f"has {fewest.steps} steps" if len(slow) == 1 else f"have as few as {fewest.steps} steps"
+            lines.append(
+                f"{_trials(len(slow))} {have}, in which an average with {key} {getattr(fewest, key):g} hardly forgets "
+                "where it started"
+            )
+    return lines
+
+
+def _classes_without_label(config: TrialConfig, split: Split) -> str | None:
+    counts = list(split.labeled_counts)
+    if 0 not in counts:
+        return None
+    return f"{counts.count(0)} of the {len(counts)} classes of {config.dataset} have no label, and are not learned"
+
+
+def _labeled_validation(config: TrialConfig, split: Split) -> str | None:
+    if not split.valid_labeled:
+        return None
+    reason = ", since split seed 0 takes both in the order of the data" if config.spec.seed == 0 else ""
+    share = f"{split.valid_labeled} of the {config.spec.valid} validation images of {config.dataset}"
+    return (
+        f"{share} are labeled too{reason}: "
+        "figures on them are partly of training, so choose nothing by them; with _HELDOUT before its seed the split "
+        "takes other images"
+    )
+
+
+def _first_and_number(lines: Iterable[str | None]) -> list[str]:
+    """The first line, and for how many other splits the like holds."""
+    found = [line for line in lines if line]
+    others = len(found) - 1
+    more = f" (and so in {others} other split{'s' * (others > 1)})" if others > 0 else ""
+    return [f"{line}{more}" for line in found[:1]]
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'' if number == 1 else 's'}"
