@@ -71,12 +71,12 @@ def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep
     broken = sweep_file.load(tmp_path / "tiny.yaml").trials[0]
     trial = tmp_path / "results" / "tiny" / broken.trial_id
     trial.mkdir(parents=True)
-    (trial / "confusion.npy").mkdir()  # where a file will have to be
+    (trial / "stats").touch()  # where a folder will have to be
     code, out = sweep()
     assert code == 1
     assert "1 of 2 trials complete." in out
     assert f"failed: {broken.name} at step 2/7: " in out and str(trial / "status.json") in out
-    (trial / "confusion.npy").rmdir()
+    (trial / "stats").unlink()
     code, out = sweep()
     assert code == 0 and "2 trials: 1 complete, 1 failed and tried again" in out
 
