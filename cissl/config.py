@@ -111,6 +111,10 @@ class TrialConfig:
         except KeyError:
             raise AttributeError(f"{self.__dict__.get('algorithm')} has no setting '{name}'") from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its settings and the user's own code, so that a process that lacks the file has it too."""
+        return _unpickled, (self.to_dict(), tuple(plugins.sources(self.plugins)))
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "TrialConfig":
         """The config with these settings and defaults elsewhere.
@@ -185,6 +189,12 @@ class TrialConfig:
         if field is None:  # of the first version, and not this algorithm's
             return True
         return field.metadata["changes_result"] and not (field.metadata["added_later"] and value == field.default)
+
+
+def _unpickled(values: dict[str, Any], sources: Iterable[plugins.Source]) -> TrialConfig:
+    for source in sources:
+        plugins.add_source(source)
+    return TrialConfig(**values)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_a_config_survives_its_dictionary():
 def test_steps_round_up():
     config = TrialConfig(batch=48, train_kimg=1, report_kimg=0.01)
     assert config.steps == 22 and config.report_steps == 1
+
+
+def test_a_config_survives_pickling_in_another_process():
+    config = TrialConfig(algorithm="cadr", cai_beta=0.3, lr=0.02)
+    assert config.recipe and config.hash  # cached, and not pickled
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config and again.hash == config.hash

@@ -181,6 +181,13 @@ def not_taken(values: Mapping[str, Any]) -> set[str]:
     return {key for key in values if key not in core_fields() and key not in recipe.fields and key not in SPLIT_KEYS}
 
 
+def given_keys(source: Document) -> list[str]:
+    """The settings that the file gives, anywhere, each once."""
+    settings, grid = (source.values.get(group) or {} for group in ("settings", "grid"))
+    axes = [part.strip() for name in grid for part in str(name).split(",")]
+    return list(dict.fromkeys([*settings, *axes, *_searched(source)]))
+
+
 def _named(source: Document, key: str) -> list[str]:
     """The texts that the file gives for a setting, wherever it does."""
     settings, grid, search = (source.values.get(group) for group in ("settings", "grid", "search"))

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cissl.config import TrialConfig
+from cissl.config import TrialConfig, core_fields
 from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
 from cissl.datasets.dataset import EMBEDDED
@@ -14,6 +15,7 @@ from cissl.datasets.store import data_directory, is_prepared
 from cissl.doubts import doubts
 from cissl.errors import UserError
 from cissl.models.names import check_sizes
+from cissl.tuning.grid import SPLIT_KEYS, given_keys
 from cissl.tuning.mistakes import Mistakes
 from cissl.tuning.sweep_file import Sweep
 
@@ -117,7 +119,7 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
             (
                 config.name,
                 config.dataset,
-                *(str(config.to_dict().get(key, "–")) for key in swept),
+                *(str(_taken(config).get(key, "–")) for key in swept),
                 str(config.steps),
                 str(-(-config.steps // config.report_steps)),
                 str(sum(counts)),
@@ -157,7 +159,8 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
 
 def notes(sweep: Sweep, facts: dict[str, DataFacts]) -> list[str]:
     """What is allowed and seldom meant, see `cissl.doubts`; and, of a search, what early stopping comes to."""
-    lines = [f"note: {doubt}" for doubt in doubts([(config, facts[config.dataset]) for config in sweep.trials])]
+    lines = _takers(sweep)
+    lines += [f"note: {doubt}" for doubt in doubts([(config, facts[config.dataset]) for config in sweep.trials])]
     if sweep.search and sweep.search.asha and not sweep.rungs:
         lines.append("note: asha stops no trial, since grace_kimg is as long as the shortest training")
     return lines
@@ -177,9 +180,25 @@ def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
 
 def _swept(trials: Sequence[TrialConfig]) -> list[str]:
     """Settings that differ between trials and that neither the trial's name nor its split shows."""
-    settings = [config.to_dict() for config in trials]
+    settings = [_taken(config) for config in trials]
     keys = dict.fromkeys(key for values in settings for key in values if key not in ("dataset", "algorithm", "seed"))
-    return [key for key in keys if len({values.get(key) for values in settings}) > 1]
+    return [key for key in keys if len({values[key] for values in settings if key in values}) > 1]
+
+
+def _taken(config: TrialConfig) -> dict[str, Any]:
+    """The settings that the trial's algorithm has, by their keys."""
+    return {key: getattr(config, key) for key in core_fields()} | dict(config.method)
+
+
+def _takers(sweep: Sweep) -> list[str]:
+    """Settings of the file that only some of its algorithms have, and which those are."""
+    recipes = {config.algorithm: config.recipe for config in sweep.trials}
+    lines = []
+    for key in given_keys(sweep.source):
+        takers = [name for name, recipe in recipes.items() if key in recipe.fields]
+        if key not in core_fields() and key not in SPLIT_KEYS and len(takers) < len(recipes):
+            lines.append(f"note: {key} is a setting of {', '.join(takers)} alone")
+    return lines
 
 
 def is_there(name: str, data_dir: Path | None) -> bool:

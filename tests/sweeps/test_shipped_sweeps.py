@@ -11,6 +11,7 @@ from cissl.tuning import cli, sweep_file
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 TRIALS = {
+    "cifar10_small_lt": 54,
     "ablation": 15,
     "cifar10": 18,
     "cifar100_lt": 18,

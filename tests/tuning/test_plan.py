@@ -92,3 +92,18 @@ def test_a_searchs_dry_run_counts_all_of_its_trials(capsys):
 
 def test_a_sweep_that_nothing_has_begun_of_is_described():
     assert describe([], Path("nowhere")) == "no trial has begun"
+
+
+def test_a_dry_run_says_which_algorithms_take_a_setting_and_leaves_it_out_elsewhere(tmp_path, capsys):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "settings: {dataset: digits.1@40-1, train_kimg: 1, report_kimg: 0.5, uratio: 3}\n"
+        "grid: {algorithm: [supervised, fixmatch, cadr], cai_beta: [0.3, 0.5]}\n"
+    )
+    assert cli.main([str(file), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "note: uratio is a setting of fixmatch, cadr alone" in out
+    assert "note: cai_beta is a setting of cadr alone" in out
+    assert "\n4 trials, " in out  # one supervised, one fixmatch, two cadr
+    heading, supervised = out.splitlines()[0], next(line for line in out.splitlines() if line.startswith("supervised"))
+    assert "cai_beta" in heading and "uratio" not in heading and "–" in supervised
