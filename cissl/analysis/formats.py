@@ -1,4 +1,4 @@
-"""One table, written as Markdown, LaTeX, CSV or HTML."""
+"""One table, written as Markdown, CSV or HTML; `latex` has the fourth."""
 
 import csv
 import html
@@ -10,8 +10,6 @@ import unicodedata
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from cissl.analysis.text import one_line
 
 PLACEHOLDER = "–"
 
@@ -98,119 +96,6 @@ def _width(text: str) -> int:
 def _pad(text: str, width: int, right: bool) -> str:
     space = " " * (width - _width(text))
     return space + text if right else text + space
-
-
-PREAMBLE = r"""\documentclass{article}
-\usepackage[a4paper,landscape,margin=15mm]{geometry}
-\usepackage{booktabs}
-\usepackage{siunitx}
-\pagestyle{empty}
-\begin{document}
-"""
-
-
-def latex(table: Table) -> str:
-    """A ``table`` environment for a document that loads booktabs and siunitx."""
-    lines_of_entries = [line.entries for section in table.sections for line in section]
-    spec = "l" + "".join(_latex_column(entries) for entries in zip(*lines_of_entries, strict=True))
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        r"  \setlength{\belowcaptionskip}{6pt}",
-        r"  \sisetup{detect-weight=true, table-align-text-post=false}",
-        rf"  \caption{{{tex(' '.join([table.caption, *table.notes]))}}}",
-        rf"  \label{{{table.label}}}",
-        rf"  \begin{{tabular}}{{{spec}}}",
-        r"    \toprule",
-        *_latex_headings(table.headings),
-        r"    \midrule",
-    ]
-    for k, section in enumerate(table.sections):
-        lines += [r"    \midrule"] if k else []
-        lines += ["    " + " & ".join([tex(line.label), *map(_latex_entry, line.entries)]) + r" \\" for line in section]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    for mark, text in table.footnotes:
-        lines.append(rf"  \par\raggedright\footnotesize\textsuperscript{{{mark}}} {tex(text)}")
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def standalone(tables: list[str]) -> str:
-    """A whole LaTeX document around such tables."""
-    return PREAMBLE + "\n".join(tables) + "\\end{document}\n"
-
-
-def _latex_headings(headings: list[tuple[str, str]]) -> list[str]:
-    """Data sets over their settings, with a rule under each data set that has several columns."""
-    spans: list[tuple[str, int]] = []
-    for group, _ in headings:
-        if spans and spans[-1][0] == group:
-            spans[-1] = (group, spans[-1][1] + 1)
-        else:
-            spans.append((group, 1))
-    lines = []
-    if any(group for group, _ in spans):
-        lines.append("    & " + " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{tex(group)}}}" for group, n in spans) + r" \\")
-        start, rules = 2, []
-        for group, n in spans:
-            rules += [rf"\cmidrule(lr){{{start}-{start + n - 1}}}"] if group else []
-            start += n
-        lines.append("    " + " ".join(rules))
-    if any(setting for _, setting in headings):
-        lines.append("    & " + " & ".join(f"{{{tex(setting)}}}" for _, setting in headings) + r" \\")
-    return lines
-
-
-def _latex_column(entries: tuple[Entry, ...]) -> str:
-    """An S column that aligns the means and keeps room for the widest ± and remark behind them."""
-    figures = [entry for entry in entries if not np.isnan(entry.mean)]
-    widest = max(figures, key=lambda e: len(e.number + e.suffix + e.marks), default=Entry())
-    room = (r"\bfseries" if any(e.best for e in figures) else "") + _latex_tail(widest)
-    whole = max((len(f"{e.mean:.0f}") for e in figures), default=2)
-    return f"S[table-format={whole}.2,table-space-text-post={{{room}}}]"
-
-
-def _latex_entry(entry: Entry) -> str:
-    if np.isnan(entry.mean):
-        return "{--" + _latex_tail(entry) + "}"
-    tail = _latex_tail(entry)
-    return (r"\bfseries " if entry.best else "") + f"{entry.mean:.2f}" + (f" {{{tail}}}" if tail else "")
-
-
-def _latex_tail(entry: Entry) -> str:
-    spread = "" if np.isnan(entry.std) else rf"\,$\pm$\,{entry.std:.2f}"
-    suffix = rf"\,{{\mdseries {tex(entry.suffix)}}}" if entry.suffix else ""
-    return spread + suffix + (rf"\textsuperscript{{{entry.marks}}}" if entry.marks else "")
-
-
-_TEX = {
-    **{c: "\\" + c for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "[": "{[}",  # not the argument of the line break before it
-    "]": "{]}",
-    "*": "{*}",  # nor its star
-    "±": r"$\pm$",
-    "–": r"\textendash{}",
-    "−": "$-$",
-    "…": r"\ldots{}",
-    "₁": r"$_1$",
-    "ᵤ": r"$_u$",
-    "β": r"$\beta$",
-    "γ": r"$\gamma$",
-    "λ": r"$\lambda$",
-    "μ": r"$\mu$",
-    "τ": r"$\tau$",
-    "Π": r"$\Pi$",
-    "×": r"$\times$",
-}
-
-
-def tex(text: str) -> str:
-    """Plain text as LaTeX on one line; characters that pdfLaTeX may not know become ``?``."""
-    return "".join(_TEX.get(c, c if c.isascii() else "?") for c in one_line(text)).replace("--", "-{}-")
 
 
 def as_csv(tables: list[Table]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cissl.analysis import labels
-from cissl.analysis.formats import Entry, Line, Table
+from cissl.analysis.formats import Entry, Line, Table, slug
 from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show
 from cissl.analysis.results import Records, Trial
 from cissl.errors import UserError
@@ -208,7 +208,7 @@ def _table(search: Search) -> Table:
         sections=sections,
         notes=_notes(search),
         footnotes=[],
-        label="tab:search",
+        label=f"tab:{slug(f'search {search.name}')}",
         columns=columns,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.analysis import formats, labels
+from cissl.analysis import formats, labels, latex
 from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, Place, build, some
@@ -163,8 +163,7 @@ def write(tables: list[Table], form: str, standalone: bool = False) -> str:
     if form == "csv":
         return formats.as_csv(tables)
     if form == "latex":
-        bodies = [formats.latex(t) for t in tables]
-        return formats.standalone(bodies) if standalone else "\n".join(bodies)
+        return latex.standalone(tables) if standalone else "\n".join(map(latex.latex, tables))
     return "\n".join({"markdown": formats.markdown, "html": formats.as_html}[form](t) for t in tables)
 
 
