@@ -47,7 +47,7 @@ def test_tables_need_no_optional_package(tmp_path):
 @pytest.mark.parametrize(
     ("name", "suffix", "begin"),
     [
-        ("tables", "TEX", "\\begin{table}"),
+        ("tables", "TEX", "\\providecommand{\\fitted}"),
         ("tables", "Csv", "metric,"),
         ("tables", "HTML", "<figure"),
         ("tables", "md", "| Accuracy"),
@@ -76,7 +76,7 @@ def test_a_suffix_that_stands_for_another_format_is_refused(tmp_path, capsys, na
 def test_a_named_format_needs_no_suffix(tmp_path):
     write_trial(tmp_path / "s")
     assert tables.main([str(tmp_path / "s"), "--out", str(tmp_path / "t.txt"), "--format", "latex"]) == 0
-    assert (tmp_path / "t.txt").read_text().startswith("\\begin{table}")
+    assert (tmp_path / "t.txt").read_text().startswith("\\providecommand{\\fitted}")
 
 
 @pytest.mark.parametrize("rows", ["method, lr", " method ,lr", "method,lr"])

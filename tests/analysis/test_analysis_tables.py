@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_sweep, write_trial
 
-from cissl.analysis import formats, report
+from cissl.analysis import formats, latex, report
 from cissl.analysis.grid import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
@@ -297,7 +297,7 @@ def test_markdown_is_aligned(tmp_path):
 
 
 def test_latex_escapes_what_users_wrote():
-    assert formats.tex(r"a_b 50% #1 {x} \y ~ ^ γ ✗") == (
+    assert latex.tex(r"a_b 50% #1 {x} \y ~ ^ γ ✗") == (
         r"a\_b 50\% \#1 \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} $\gamma$ ?"
     )
 
