@@ -6,15 +6,21 @@ from cissl.algorithms.cards import BASE, SLOTS, Card, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """FixMatch's settings; methods with pseudo-labels like its own share them."""
+class SharedSettings:
+    """Settings of every method with FixMatch's views and step, whatever its way to choose pseudo-labels."""
 
     uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
     wu: float = setting(1.0, "weight of the unlabeled loss", symbol="λ", at_least=0)
-    confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
     cap_ema_momentum: float = setting(
         0.99, "momentum of the class prior (recorded; used by CAP and CAI)", symbol="m", at_least=0, at_most=1
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(SharedSettings):
+    """FixMatch's settings; methods with its threshold share them."""
+
+    confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
 
 
 CARDS = (

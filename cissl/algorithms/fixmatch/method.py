@@ -9,6 +9,8 @@ from cissl.algorithms.fixmatch.losses import confidence_mask, labeled_loss, unla
 class FixMatch(Base):
     """Consistency between a weak and a strong view, where the weak view's prediction is confident.
 
+    A method that inherits it changes single parts of the step: `supervised`, `choose`, `consistency`, `further_terms`.
+
     State:
         class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
     """
@@ -23,13 +25,21 @@ class FixMatch(Base):
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
 
-        labeled = {"labeled": labeled_loss(out["labeled"].logits, step.targets)}
+        labeled = {"labeled": self.supervised(step, out)}
         labeled |= step.labeled_terms(out)
         probabilities = step.guess(out, out["weak"].probabilities.detach())
         pseudo = step.select(out, self.choose(step, probabilities))
-        unlabeled = {"unlabeled": self.consistency(step, out, pseudo)}
+        unlabeled = {"unlabeled": self.consistency(step, out, pseudo)} | self.further_terms(step, out, pseudo)
         unlabeled |= step.unlabeled_terms(out, pseudo)
-        return Losses(labeled=labeled, unlabeled=unlabeled, weights={"unlabeled": self.settings.wu}, pseudo=pseudo)
+        return Losses(labeled=labeled, unlabeled=unlabeled, weights=self.weights(), pseudo=pseudo)
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each term of the unlabeled loss."""
+        return {"unlabeled": self.settings.wu}
+
+    def supervised(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """The labeled loss, scalar."""
+        return labeled_loss(out["labeled"].logits, step.targets)
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
         """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""
@@ -40,3 +50,7 @@ class FixMatch(Base):
         """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
         views = len(self.strong_views)
         return unlabeled_loss(step.strong_logits(out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
+
+    def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """Further terms of the unlabeled loss, by name, before their weights."""
+        return {}
