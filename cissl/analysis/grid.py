@@ -8,12 +8,13 @@ becomes part of the row's label.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cissl.analysis.results import Records, Trial
 from cissl.analysis.selection import Selection
+from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
 
 METHODS = {
@@ -44,6 +45,7 @@ SYMBOLS = {
 }
 SETTING = ("name", "imbalance_ratio", "labels", "unlabeled", "size", "valid")
 FEW_VALIDATION_IMAGES = 100
+LONGEST_ERROR = 200  # characters below a table; the report has all of them
 NAMES_SHOWN = 3
 ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
@@ -179,21 +181,38 @@ def build(
 
 
 def _add(cell: Cell, trial: Trial, metric: str, selection: Selection) -> None:
-    figure = selection.figure(trial.history, metric) if trial.complete else np.nan
-    if trial.complete and np.isfinite(figure):
+    """Count a trial that has a figure, or leave it out with the reason."""
+    figure = figure_of(trial, metric, selection)
+    if np.isfinite(figure):
         cell.counted.append(trial)
         cell.figures.append(figure)
     else:
-        cell.left_out.append((trial, _reason(trial, metric)))
+        cell.left_out.append((trial, _reason(trial, metric, selection)))
 
 
-def _reason(trial: Trial, metric: str) -> str:
+def figure_of(trial: Trial, metric: str, selection: Selection) -> float:
+    """What the trial counts with, in percent; NaN where it has nothing to count with."""
+    if not trial.complete or _overlaps(trial, selection):
+        return np.nan
+    return selection.figure(trial.history, metric)
+
+
+def _overlaps(trial: Trial, selection: Selection) -> bool:
+    """Whether the selection would choose by validation images that the trial was trained on."""
+    return selection.validates and trial.provenance.get("valid_labeled", 0) > 0
+
+
+def _reason(trial: Trial, metric: str, selection: Selection) -> str:
     status = trial.status
+    if trial.complete and _overlaps(trial, selection):
+        labeled, size = trial.provenance["valid_labeled"], trial.provenance.get("valid_size", trial.spec["valid"])
+        return f"{labeled} of its {size} validation images are labeled ones"
     if trial.complete:
         return f"has no {metric} on record"
-    at = f" at step {status['step']}/{status['steps']}" if status.get("steps") else ""
-    error = f" ({str(status['error']).strip().splitlines()[-1]})" if status.get("error") else ""
-    return f"{trial.state}{at}{error}"
+    at = f" at step {status.get('step', '?')}/{status['steps']}" if status.get("steps") else ""
+    error = (status.get("error") or "").strip().rpartition("\n")[2]
+    shown = error if len(error) <= LONGEST_ERROR else f"{error[:LONGEST_ERROR]}…"
+    return f"{trial.state}{at}" + (f" ({shown})" if shown else "")
 
 
 def _hashable(value):
@@ -359,10 +378,30 @@ def _window_notes(trials: list[Trial], selection: Selection) -> list[str]:
 
 
 def _validation_notes(trials: list[Trial], selection: Selection) -> list[str]:
-    smallest = min((trial.spec["valid"] for trial in trials), default=FEW_VALIDATION_IMAGES)
-    if selection.name != "validation-best" or smallest >= FEW_VALIDATION_IMAGES:
+    if not selection.validates:
         return []
-    return [f"Validation sets have as few as {smallest} images: what is best on them is largely chance."]
+    complete = [trial for trial in trials if trial.complete]
+    if complete and all(_overlaps(trial, selection) for trial in complete):
+        example = _reason(complete[0], "", selection)
+        raise UserError(
+            f"--select {selection.name} would choose by images that were trained on ({complete[0].name}: {example}); "
+            "take last10, or run splits whose validation images have no label, such as "
+            f"{_held_out(complete[0].config['dataset'])}"
+        )
+    notes = []
+    smallest = min((trial.spec["valid"] for trial in trials), default=FEW_VALIDATION_IMAGES)
+    if smallest < FEW_VALIDATION_IMAGES:
+        notes.append(f"Validation sets have as few as {smallest} images: what is best on them is largely chance.")
+    unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
+    if unknown:
+        notes.append(f"Of {unknown} trials it is not on record whether labeled images are among the validation images.")
+    return notes
+
+
+def _held_out(dataset: str) -> str:
+    """The split with validation images that have no label."""
+    spec = parse_spec(dataset)
+    return str(spec if spec.disjoint else replace(spec, held_out=True))
 
 
 def _program_notes(trials: list[Trial]) -> list[str]:

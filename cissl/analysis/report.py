@@ -15,7 +15,7 @@ import numpy as np
 from cissl.analysis import formats, labels
 from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.curves import KINDS, series_by_setting
-from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, method, order, show
+from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, figure_of, method, order, show
 from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
 from cissl.analysis.search import Search, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
@@ -245,7 +245,7 @@ def _trials(records: Records, select: str) -> str:
 
 
 def _figure_cell(trial: Trial, metric: str, select: str) -> str:
-    figure = SELECTIONS[select].figure(trial.history, metric) if trial.complete else np.nan
+    figure = figure_of(trial, metric, SELECTIONS[select])
     return '<td data-value="">–</td>' if np.isnan(figure) else f'<td data-value="{figure!r}">{figure:.2f}</td>'
 
 

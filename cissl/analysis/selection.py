@@ -17,6 +17,8 @@ class Selection:
     caption: str
     figure: Callable[[History, str], float]
     window: int | None = None
+    validates: bool = False
+    """it chooses by validation images, which then must not be trained on"""
 
 
 def _last(count: int) -> Selection:
@@ -48,6 +50,7 @@ SELECTIONS = {
             "validation-best",
             "test figure of the evaluation that is best on the validation set",
             _validation_best,
+            validates=True,
         ),
         Selection(
             "test-oracle",

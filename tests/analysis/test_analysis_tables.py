@@ -418,3 +418,27 @@ def test_the_option_reaches_table_and_report(tmp_path, capsys):
 def test_a_thousand_footnotes_have_marks_of_their_own():
     marks = [mark for mark, _ in zip(_marks(), range(20_000), strict=False)]
     assert marks[:2] == ["a", "b"] and marks[26] == "aa" and len(set(marks)) == 20_000
+
+
+def test_nothing_is_chosen_by_validation_images_that_were_trained_on(tmp_path):
+    write_trial(tmp_path, seed=1, facts={"valid_labeled": 12})
+    with pytest.raises(UserError, match=r"12 of its 100 validation images.*digits_LT_20_HELDOUT\.1@20-100"):
+        table(load([tmp_path]), "accuracy", "validation-best")
+    assert table(load([tmp_path]), "accuracy").sections[0][0].entries[0].n == 1
+    write_trial(tmp_path, seed=2, facts={"valid_labeled": 0})
+    made = table(load([tmp_path]), "accuracy", "validation-best")
+    assert [(entry.n, entry.text) for entry in made.sections[0][0].entries] == [(1, "(1/2)")]
+    assert "12 of its 100 validation images are labeled ones" in made.footnotes[0][1]
+
+
+def test_what_is_not_known_of_validation_images_is_said(tmp_path):
+    write_trial(tmp_path)
+    (note,) = (n for n in table(load([tmp_path]), "accuracy", "validation-best").notes if "not on record" in n)
+    assert "1 trials" in note and "validation images" in note
+
+
+@pytest.mark.parametrize("error", ["  ", "\n\n", "", None, "x" * 10_000])
+def test_any_error_has_a_footnote(tmp_path, error):
+    write_trial(tmp_path, state="failed", error=error, rows=3)
+    ((_, text),) = table(load([tmp_path]), "accuracy").footnotes
+    assert text.startswith("fixmatch-digits_LT_20-s1: failed at step") and len(text) < 300
