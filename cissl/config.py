@@ -22,6 +22,7 @@ from cissl.models.names import ARCHS
 from cissl.settings import checked, setting
 
 KIMG = 1024  # labeled images
+MOST_KIMG = 1e12  # far longer than any training, and a number that can be counted with
 
 
 # Settings of the first version in its order. They are part of every trial's hash and record, at these values where the
@@ -73,9 +74,11 @@ class TrialConfig:
     wd: float = setting(5e-4, "weight decay, on kernels only", at_least=0)
     ema_decay: float = setting(0.999, "decay of the weights' moving average, per step", at_least=0, at_most=1)
 
-    train_kimg: float = setting(8192.0, "length of training, in 1024 labeled images", above=0)
-    report_kimg: float = setting(64.0, "evaluate every so many kimg", above=0)
-    save_kimg: float = setting(64.0, "write a checkpoint every so many kimg", above=0, changes_result=False)
+    train_kimg: float = setting(8192.0, "length of training, in 1024 labeled images", above=0, at_most=MOST_KIMG)
+    report_kimg: float = setting(64.0, "evaluate every so many kimg", above=0, at_most=MOST_KIMG)
+    save_kimg: float = setting(
+        64.0, "write a checkpoint every so many kimg", above=0, at_most=MOST_KIMG, changes_result=False
+    )
     keep_ckpt: int = setting(2, "checkpoints kept; older ones are removed", at_least=1, changes_result=False)
     keep_training_state: bool = setting(
         False, "keep the checkpoints of a complete trial too, not its averaged weights alone", changes_result=False

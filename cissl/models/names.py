@@ -8,6 +8,9 @@ ARCHS: tuple[str, ...] = ("wrn", "res18", "cnn13")
 _SMALLEST_SIDE = {"wrn": 1, "res18": 3, "cnn13": 12}
 
 
+LARGEST_NETWORK = 10**10  # weights; in training they take 120 GB
+
+
 def default_scales(side: int) -> int:
     """Stages of a WideResNet for images of `side` pixels, ⌈log2(side)⌉ − 2, as in the reference."""
     return (side - 1).bit_length() - 2
@@ -17,7 +20,8 @@ def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int 
     """See that a backbone of these sizes exists; arguments as for `backbones.build`.
 
     Raises:
-        UserError: for an unknown `arch`, a size below 1, or images too small for the network.
+        UserError: for an unknown `arch`, a size below 1, images too small for the network, or a network too large for
+            any machine.
     """
     if is_plugin(arch):
         return  # seen when it is built
@@ -32,8 +36,11 @@ def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int 
             f"these have {side}; use 'wrn'",
             key="arch",
         )
+    stages = 4  # of res18; cnn13 widens as much
     if arch == "wrn":
-        _check_scales(default_scales(side) if scales is None else scales, side)
+        stages = default_scales(side) if scales is None else scales
+        _check_scales(stages, side)
+    _check_weights(filters, repeat if arch == "wrn" else 1, stages)
 
 
 def _check_scales(scales: int, side: int) -> None:
@@ -45,3 +52,11 @@ def _check_scales(scales: int, side: int) -> None:
             "since every stage after the first halves them",
             key="scales",
         )
+
+
+def _check_weights(filters: int, repeat: int, stages: int) -> None:
+    """Two 3×3 convolutions in each block of the last stage, which has most of the weights."""
+    of_a_block = 18 * (filters << (stages - 1)) ** 2
+    for key, value, weights in (("filters", filters, of_a_block), ("repeat", repeat, repeat * of_a_block)):
+        if weights > LARGEST_NETWORK:
+            raise UserError(f"{key} is {value}; such a network has more weights than a machine holds", key=key)

@@ -37,6 +37,8 @@ class DataFacts:
     prepared: bool
     valid_labeled: int
     """validation images that are labeled too; not known, hence 0, where the data are not prepared"""
+    classes_without_validation: int
+    """likewise"""
 
 
 def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = True) -> dict[str, DataFacts]:
@@ -58,6 +60,7 @@ def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = Tru
                 facts[config.dataset] = _facts(config.spec, data_dir, need_prepared)
                 if sweep.search:
                     _require_held_out(config.spec, facts[config.dataset].valid_labeled)
+                    _require_metric(sweep.search.metric, config.spec, facts[config.dataset])
             except UserError as error:
                 mistakes.add(sweep.error(config, error))
     mistakes.tell()
@@ -71,6 +74,15 @@ def _require_held_out(spec: DatasetSpec, valid_labeled: int) -> None:
             f"{valid_labeled} of the {spec.valid} validation images of {spec} are labeled, so a search would choose by "
             f"images that it trains on; write _HELDOUT before the split's seed, as in {held_out}",
             key="dataset",
+        )
+
+
+def _require_metric(metric: str, spec: DatasetSpec, facts: DataFacts) -> None:
+    if metric == "valid_gmean" and facts.classes_without_validation:
+        raise UserError(
+            f"{facts.classes_without_validation} of the {facts.classes} classes are not among the {spec.valid} "
+            f"validation images of {spec}, so that valid_gmean is not defined; give more, or choose by valid_accuracy",
+            key="valid_size",
         )
 
 
@@ -214,7 +226,10 @@ def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> Dat
         data = load(spec, data_dir)
     except UserError as error:
         raise UserError(str(error), key=_at_fault(spec, data_dir) if there else "dataset") from None
-    return DataFacts(data.labeled_counts, data.classes, data.side, data.channels, True, data.valid_labeled)
+    without = np.count_nonzero(splits.class_counts(data.labels[data.valid], data.classes) == 0)
+    return DataFacts(
+        data.labeled_counts, data.classes, data.side, data.channels, True, data.valid_labeled, int(without)
+    )
 
 
 def _at_fault(spec: DatasetSpec, data_dir: Path | None) -> str:
@@ -242,7 +257,7 @@ def _from_catalog(spec: DatasetSpec) -> DataFacts:
     except UserError as error:
         raise UserError(f"{spec}: {error}", key="labeled_size") from None
     counts = splits.class_counts(labels[labeled], known.classes).tolist()
-    return DataFacts(counts, known.classes, known.side, CHANNELS, False, 0)
+    return DataFacts(counts, known.classes, known.side, CHANNELS, False, 0, 0)
 
 
 def _shown(counts: Sequence[int]) -> str:

@@ -53,8 +53,10 @@ RANGES = ("uniform", "loguniform", "int", "choice")
 CONTINUOUS = ("uniform", "loguniform")
 FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
 SMOKE_STEPS = 3
+FINEST_SHARE = 1e-4  # of a CPU or GPU
 MOST_CHECKED = 2000  # trials at the corners of a search's space
 LONGEST_NAME = 100  # of a sweep, in bytes; file systems allow 255 for a folder's
+LARGEST_WHOLE = 2**53  # above, a sampler's floats leave whole numbers out
 ASKED = ("dataset", "seed", *SPLIT_KEYS)  # what a search is about, not what it may change
 
 
@@ -309,6 +311,8 @@ def _resources(source: Document) -> Resources:
     for key, value in (("cpus", resources.cpus), ("gpus", resources.gpus)):
         if value is not None and value > 1 and value != int(value):
             raise source.error(("resources", key), f"{key} above 1 must be whole")
+        if value and value < FINEST_SHARE:
+            raise source.error(("resources", key), f"{key} must be at least {FINEST_SHARE:g}, Ray's finest share")
     if resources.workers > 1 and resources.gpus is not None and resources.gpus != int(resources.gpus):
         raise source.error(
             ("resources", "gpus"), "workers of one trial cannot share a GPU: give whole GPUs, or workers: 1"
@@ -415,8 +419,8 @@ def _range(source: Document, at: At, kind: str, values: Any) -> Dimension:
         raise source.error(at, "a logarithmic range needs bounds above 0")
     if kind in CONTINUOUS:
         return Dimension(kind, (float(low), float(high)))
-    if any(value != int(value) for value in values):
-        raise source.error(at, "an int range is made of whole numbers")
+    if any(value != int(value) or abs(value) > LARGEST_WHOLE for value in values):
+        raise source.error(at, f"an int range is made of whole numbers up to {LARGEST_WHOLE}")
     low, high, step = (int(value) for value in (*values, 1)[:3])
     if step < 1 or (high - low) % step:
         raise source.error(at, f"a step of {step} does not lead from {low} to {high}")

@@ -109,6 +109,9 @@ def test_traces_as_one_graph(arch):
     [
         ({"arch": "wrm"}, "arch", "did you mean 'wrn'"),
         ({"filters": 0}, "filters", "filters is 0"),
+        ({"filters": 10**300}, "filters", "more weights than a machine holds"),
+        ({"arch": "res18", "filters": 10**5}, "filters", "more weights than a machine holds"),
+        ({"repeat": 10**9}, "repeat", "more weights than a machine holds"),
         ({"repeat": -1}, "repeat", "repeat is -1"),
         ({"scales": 0}, "scales", "allow 1 to 5"),
         ({"scales": 6}, "scales", "scales is 6"),

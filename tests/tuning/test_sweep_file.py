@@ -246,6 +246,19 @@ MISTAKES = {
     "data folder": ("data_dir: [a]" + RUNS, "study.yaml:1: 'data_dir: ['a']': data_dir is the path of a folder"),
     "negative resource": ("resources: {cpus: -1}" + RUNS, "study.yaml:1: 'cpus: -1': cpus must be above 0"),
     "fractional CPUs": ("resources: {cpus: 1.5}" + RUNS, "cpus above 1 must be whole"),
+    "a share that Ray does not know": (
+        "resources: {cpus: 1e-320}" + RUNS,
+        "study.yaml:1: 'cpus: 1e-320': cpus must be at least 0.0001, Ray's finest share",
+    ),
+    "a range of numbers that no float tells apart": (
+        SEARCH + "{int: [1, 1e30]}",
+        "an int range is made of whole numbers up to 9007199254740992",
+    ),
+    "a geometric mean without some classes": (
+        "settings:\n  dataset: digits_LT_20_ULT_100_HELDOUT.1@10-12\n"
+        "search: {metric: valid_gmean, space: {lr: {choice: [0.1]}}}",
+        "of the 10 classes are not among the 12 validation images",
+    ),
     "workers that share a GPU": (
         "resources: {gpus: 0.5, workers: 2}" + RUNS,
         "workers of one trial cannot share a GPU",
