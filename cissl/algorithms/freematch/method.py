@@ -1,0 +1,58 @@
+"""FreeMatch: FixMatch whose thresholds follow the network's own confidence (Wang et al., 2023)."""
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
+from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.algorithms.freematch.thresholds import class_shares, class_thresholds, fairness_loss, typical_confidence
+from cissl.algorithms.maths.mixing import sharpen
+
+
+class FreeMatch(FixMatch):
+    """Self-adaptive thresholds and fairness.
+
+    State:
+        threshold: τ, running mean of the confidence, a scalar.
+        mean: p, running mean of the weak views' probabilities, (C,).
+        histogram: h, running shares of the predicted classes, (C,).
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        C = facts.classes
+        shapes = {"threshold": (), "mean": (C,), "histogram": (C,)}
+        return super().state(facts) | {name: facts.full(shape, 1 / C) for name, shape in shapes.items()}
+
+    def weights(self) -> dict[str, float]:
+        return super().weights() | {"fairness": self.settings.ent_loss_ratio}
+
+    def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
+        """What the batch teaches about confidence and classes, then pseudo-labels by the new thresholds."""
+        settings = self.settings
+        largest, classes = probabilities.max(1)
+        news = {
+            "threshold": typical_confidence(probabilities, quantile=settings.use_quantile),
+            "mean": probabilities.mean(0),
+            "histogram": class_shares(classes, torch.ones_like(largest), step.facts.classes),
+        }
+        step.next |= {
+            name: settings.ema_p * step.state[name] + (1 - settings.ema_p) * now for name, now in news.items()
+        }
+        if settings.clip_thresh < 1:  # at 1 not even rounding errors are cut, so that masks are the authors'
+            step.next["threshold"] = step.next["threshold"].clamp_max(settings.clip_thresh)
+
+        thresholds = step.measured["thresholds"] = class_thresholds(step.next["threshold"], step.next["mean"])
+        targets = sharpen(probabilities, settings.temperature) if settings.temperature else probabilities
+        return PseudoLabels(classes, largest >= thresholds[classes], targets)
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        if not self.settings.temperature:
+            return super().consistency(step, out, pseudo)
+        views = len(self.strong_views)
+        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
+        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
+
+    def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        kept = pseudo.weights.repeat(len(self.strong_views))
+        return {"fairness": fairness_loss(step.strong_logits(out), kept, step.next["mean"], step.next["histogram"])}
