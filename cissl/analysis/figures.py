@@ -19,21 +19,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from cissl.analysis.curves import Series
-from cissl.analysis.grid import METHODS, SYMBOLS
-from cissl.analysis.results import Trial
+from cissl.analysis.grid import SYMBOLS
+from cissl.analysis.methods import styles as method_styles
+from cissl.analysis.results import THRESHOLDS, Trial
 from cissl.analysis.search import Candidate, Search
 
 COLUMN_WIDTH = 3.4  # inches
-STYLES = {  # colour, dashes, marker
-    "supervised": ("#7F7F7F", (0, (1, 1.2)), "s"),
-    "fixmatch": ("#0072B2", (0, (4, 1.5)), "o"),
-    "cap": ("#56B4E9", (0, (5, 1.2, 1, 1.2)), "v"),
-    "cai": ("#009E73", (0, (2, 1)), "^"),
-    "cap+cai": ("#E69F00", (0, (6, 1, 2, 1)), "D"),
-    "cap+cadr": ("#CC79A7", (0, (3, 1, 1, 1, 1, 1)), "P"),
-    "cadr": ("#D55E00", "-", "o"),
-}
-OTHER_STYLES = (("#000000", "-", "X"), ("#F0E442", "-", "p"), ("#882255", "-", "<"))
 VARIANT_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 VARIANT_MARKERS = "os^Dv"
 BEST, OTHERS = "#D55E00", "#0072B2"  # candidates of a search
@@ -242,10 +233,11 @@ def prior(series: Series, title: str) -> Figure:
 
 def thresholds(series: Series, title: str) -> Figure:
     """Threshold of pseudo-labels per class, and share of pseudo-labels kept."""
-    series = {name: trials for name, trials in _unlabeled_methods(series).items() if _algorithm(trials) in METHODS}
+    kept = {n: [t for t in trials if t.history[THRESHOLDS].shape[1]] for n, trials in series.items()}
+    series = {name: trials for name, trials in kept.items() if trials and _algorithm(trials) != "supervised"}
     if not series:
-        raise NotOnRecord("no method here has a threshold that is on record")
-    final = _each(series, lambda trial: _threshold(trial)[-WINDOW:].mean(0))
+        raise NotOnRecord("no method here has thresholds for unlabeled images on record")
+    final = _each(series, lambda trial: trial.history[THRESHOLDS][-WINDOW:].mean(0))
     kept = _each(series, lambda trial: 100 * trial.history["mask_ratio"])
     panels = [Panel("threshold", final, over="classes"), Panel("pseudo-labels kept (%)", kept)]
     return _compose(panels, series, title, Classes(series))
@@ -429,11 +421,12 @@ def _legend(figure: Figure, panels: Sequence[Panel], styles: dict[str, dict]) ->
 
 def _styles(series: Series) -> dict[str, dict]:
     """Colour, dashes and marker per name: the method's own, paler and dashed otherwise for further variants of it."""
-    styles, seen, others = {}, {}, iter(OTHER_STYLES * len(series))
+    styles, seen = {}, {}
+    own = method_styles([_algorithm(trials) for trials in series.values()])
     for name, trials in series.items():
         algorithm = _algorithm(trials)
         variant = seen[algorithm] = seen.get(algorithm, -1) + 1
-        color, dashes, marker = STYLES.get(algorithm) or next(others)
+        color, dashes, marker = own[algorithm]
         if variant:
             color = _paler(color, 0.3 + 0.15 * min(variant - 1, 2))
             dashes = VARIANT_DASHES[variant % len(VARIANT_DASHES)]
@@ -550,21 +543,12 @@ def _precision(trial: Trial, members: np.ndarray) -> np.ndarray:
     return _share(trial.history["pseudo_correct"][:, members].sum(1), kept)
 
 
-def _threshold(trial: Trial) -> np.ndarray:
-    """τ (p̂ / max p̂)^β per evaluation and class with CAI, τ without."""
-    estimate = trial.history["class_prior"]
-    tau = trial.config["confidence"]
-    if trial.config["algorithm"] not in ("cai", "cap+cai", "cadr"):
-        return np.full(estimate.shape, tau)
-    return tau * (estimate / estimate.max(1, keepdims=True)) ** trial.config["cai_beta"]
-
-
 def _unlabeled_methods(series: Series) -> Series:
     """The methods that estimate a class prior."""
     kept = {
         name: [trial for trial in trials if trial.history["class_prior"].shape[1]]
         for name, trials in series.items()
-        if _algorithm(trials) != "supervised"
+        if trials and _algorithm(trials) != "supervised"  # the first version recorded a prior that never moves
     }
     kept = {name: trials for name, trials in kept.items() if trials}
     if not kept:

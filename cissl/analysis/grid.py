@@ -12,20 +12,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cissl.analysis.methods import label, rank
 from cissl.analysis.results import Records, Trial
 from cissl.analysis.selection import Selection
 from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
 
-METHODS = {
-    "supervised": "Supervised",
-    "fixmatch": "FixMatch",
-    "cap": "+ CAP",
-    "cai": "+ CAI",
-    "cap+cai": "+ CAP + CAI",
-    "cap+cadr": "+ CAP + CADR",
-    "cadr": "+ CADR",
-}
 DATASETS = {
     "digits": "Digits",
     "cifar10": "CIFAR-10",
@@ -359,7 +351,7 @@ def _setting_notes(
     for trial in trials:
         values = described[id(trial)]
         for key in values.keys() - labelled:
-            uses[key][show(values[key])].add(f"{method(values['algorithm'])} on {dataset_name(values['name'])}")
+            uses[key][show(values[key])].add(f"{label(values['algorithm'])} on {dataset_name(values['name'])}")
     notes = []
     for key, by_value in sorted(uses.items()):
         if len(by_value) > 1:
@@ -423,9 +415,10 @@ def order(key: Key) -> tuple:
     """Methods and data sets in the order of the paper, numbers by size, the rest by name."""
     parts = []
     for name, value in key:
-        known = {"algorithm": METHODS, "name": DATASETS}.get(name, {})
-        if value in known:
-            parts.append((0, list(known).index(value), ""))
+        if name == "algorithm":
+            parts.append((0, *rank(value)))
+        elif name == "name" and value in DATASETS:
+            parts.append((0, list(DATASETS).index(value), ""))
         elif isinstance(value, (int, float)):
             parts.append((0, value, ""))
         else:
@@ -439,11 +432,6 @@ def show(value) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     return "none" if value is None else str(value)
-
-
-def method(algorithm: str) -> str:
-    """The name of a method in tables."""
-    return METHODS.get(algorithm, algorithm)
 
 
 def dataset_name(name: str) -> str:

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, method, show
+from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, show
+from cissl.analysis.methods import label
 from cissl.analysis.selection import METRICS
 
 BOLD = {  # what --bold marks → what the caption says of it
@@ -65,7 +66,7 @@ def _words(key: Key, silent: set[tuple]) -> list[str]:
 
 def _part(name: str, value, values: dict) -> str:
     if name == "algorithm":
-        return method(str(value))
+        return label(value)
     if name == "name":
         return dataset_name(str(value))
     if name == "imbalance_ratio" and value is None:

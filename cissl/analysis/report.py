@@ -15,7 +15,8 @@ import numpy as np
 from cissl.analysis import formats, labels
 from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.curves import KINDS, series_by_setting
-from cissl.analysis.grid import METHODS, SETTING, Grid, build, dataset_name, figure_of, method, order, show
+from cissl.analysis.grid import SETTING, Grid, build, dataset_name, figure_of, order, show
+from cissl.analysis.methods import label, rank
 from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
 from cissl.analysis.search import Search, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
@@ -73,7 +74,7 @@ def _overview(records: Records) -> str:
     specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in records.trials}
     what = {
         "data": "; ".join(labels.headings_in_words(sorted(specs, key=order))),
-        "methods": ", ".join(method(a) for a in sorted({t.config["algorithm"] for t in records.trials}, key=_rank)),
+        "methods": ", ".join(label(a) for a in sorted({t.config["algorithm"] for t in records.trials}, key=rank)),
         "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in records.trials}))),
         **{key: ", ".join(sorted({show(s.get(key)) for s in settings}, key=_natural)) for key in others},
     }
@@ -83,10 +84,6 @@ def _overview(records: Records) -> str:
         f"<h3>What was run</h3>{_definitions(what)}"
         f"<details><summary>Settings that all trials share</summary>{common}</details>"
     )
-
-
-def _rank(algorithm: str) -> tuple:
-    return (list(METHODS).index(algorithm), "") if algorithm in METHODS else (len(METHODS), algorithm)
 
 
 def _results(
@@ -120,7 +117,7 @@ def _comparison(grid: Grid, algorithm: str) -> str:
     titles, lines = comparison.comparison_cells(compared, heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    name = f"{METRICS[grid.metric]}: differences from {method(algorithm)}"
+    name = f"{METRICS[grid.metric]}: differences from {label(algorithm)}"
     return (
         f"<details><summary>{escape(name[0].upper() + name[1:])}, paired by split and seed</summary>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -164,7 +161,7 @@ def _cost(records: Records) -> str:
     groups: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
     for trial in records.trials:
         hardware = trial.provenance.get("hardware") or "unknown"
-        groups[method(trial.config["algorithm"]), trial.spec["name"], hardware].append(trial)
+        groups[label(trial.config["algorithm"]), trial.spec["name"], hardware].append(trial)
     rows = []
     for (name, dataset, hardware), trials in sorted(groups.items()):
         times = [t.status["seconds"] for t in trials if t.complete and t.status.get("seconds")]
@@ -221,7 +218,7 @@ def _trials(records: Records, select: str) -> str:
     for trial, values in zip(records.trials, settings, strict=True):
         cells = [
             _td(trial.name),
-            _td(method(trial.config["algorithm"])),
+            _td(label(trial.config["algorithm"])),
             _td(trial.config["dataset"]),
             _td(trial.config["seed"]),
             *(_value_cell(values.get(key)) for key in varied),

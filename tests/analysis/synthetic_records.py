@@ -61,6 +61,7 @@ def write_trial(
     folder: str | None = None,
     updated: str = "2026-11-22T12:00:00+00:00",
     facts: dict | None = None,
+    title: str | None = None,
     **settings,
 ) -> Path:
     """Write one trial; ``series`` fixes the test accuracy per evaluation (the geometric mean is 5 below).
@@ -80,7 +81,7 @@ def write_trial(
     expected = total // interval
     done = expected if state == "complete" else min(rows, expected - 1)
     if series is None:
-        series = _series(LEVEL[algorithm] if level is None else level, done, generator)
+        series = _series(LEVEL.get(algorithm, 60.0) if level is None else level, done, generator)
     history = [_row(k + 1, interval, series[k], classes, config, generator) for k in range(len(series))]
     for row in history if pseudo_labels else ():
         row["pseudo_kept"] = [40 - c % 10 for c in range(classes)]
@@ -89,6 +90,7 @@ def write_trial(
         path / "config.json",
         {
             "trial_id": path.name,
+            **({"title": title} if title else {}),
             "name": name,
             "sweep": Path(sweep).name,
             "config_hash": digest,
@@ -156,7 +158,14 @@ def _row(k: int, interval: int, accuracy: float, classes: int, config: dict, gen
         "loss_unlabeled": 0.4 / k,
         "mask_ratio": 0.8,
         "class_prior": prior.tolist(),
+        "measured": {"thresholds": thresholds(prior, config).tolist()},
     }
+
+
+def thresholds(prior: np.ndarray, config: dict) -> np.ndarray:
+    """What FixMatch, or CAI, would have measured."""
+    share = prior / prior.max() if config["algorithm"] in ("cai", "cap+cai", "cadr") else np.ones(len(prior))
+    return config["confidence"] * share ** config["cai_beta"]
 
 
 def _dump(path: Path, value: dict) -> None:

@@ -10,8 +10,9 @@ from synthetic_records import write_trial
 
 from cissl.analysis import curves
 from cissl.analysis.curves import series_by_setting
-from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, STYLES, NotOnRecord, draw
-from cissl.analysis.grid import METHODS, build
+from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, NotOnRecord, draw
+from cissl.analysis.grid import build
+from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
 from cissl.analysis.results import VECTORS, load
 from cissl.analysis.selection import SELECTIONS
 
@@ -222,9 +223,29 @@ def test_running_trials_stand_in_where_none_is_complete(tmp_path):
 
 
 def test_every_method_has_a_style_of_its_own():
-    assert set(STYLES) == set(METHODS)
+    assert set(STYLES) == set(LABELS)
     assert len({color for color, *_ in STYLES.values()}) == len(STYLES)
     assert len({dashes for _, dashes, _ in STYLES.values()}) == len(STYLES)
+    everything = [*LABELS, *(f"fixmatch+{name}" for name in "abcdefghijkl")]
+    assert len(set(styles(everything).values())) == len(everything)
+
+
+def test_methods_are_called_by_their_titles_and_stand_in_order():
+    ours = Algorithm.titled("soft.py:SoftFixMatch", "Soft FixMatch")
+    names = [ours, "flexmatch", "fixmatch+darp", "cadr", "fixmatch", "supervised", "fixmatch+abc"]
+    assert [label(name) for name in sorted(names, key=rank)] == [
+        "Supervised", "FixMatch", "+ CADR", "+ ABC", "+ DARP", "FlexMatch", "Soft FixMatch",
+    ]  # fmt: skip
+    assert label("soft.py:SoftFixMatch") == "SoftFixMatch"  # a record of before titles
+    assert label("method_of_another_version") == "method_of_another_version"
+
+
+def test_ones_own_method_has_its_title_in_a_figure(tmp_path):
+    write_trial(tmp_path, dataset="digits_LT_10.1@10-100", algorithm="soft.py:Soft", title="Soft FixMatch", seed=1)
+    write_trial(tmp_path, dataset="digits_LT_10.1@10-100", algorithm="fixmatch", seed=1)
+    (series,) = series_of(tmp_path).values()
+    assert list(series) == ["FixMatch (n = 1)", "Soft FixMatch (n = 1)"]
+    assert draw("thresholds", series, "").axes  # what a method measured is drawn, whoever wrote it
 
 
 def test_command_line_writes_png_and_pdf(tmp_path):

@@ -44,6 +44,7 @@ class FixMatch(Base):
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
         """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""
         mask = confidence_mask(probabilities, self.settings.confidence)
+        step.measured["thresholds"] = probabilities.new_full((step.facts.classes,), self.settings.confidence)
         return PseudoLabels(probabilities.argmax(1), mask, probabilities)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
