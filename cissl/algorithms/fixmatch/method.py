@@ -3,7 +3,13 @@
 from torch import Tensor
 
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step
-from cissl.algorithms.fixmatch.losses import confidence_mask, labeled_loss, unlabeled_loss, update_class_prior
+from cissl.algorithms.fixmatch.losses import (
+    confidence_mask,
+    labeled_loss,
+    soft_unlabeled_loss,
+    unlabeled_loss,
+    update_class_prior,
+)
 
 
 class FixMatch(Base):
@@ -51,6 +57,12 @@ class FixMatch(Base):
         """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
         views = len(self.strong_views)
         return unlabeled_loss(step.strong_logits(out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
+
+    def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """`consistency` with the pseudo-labels' probabilities as targets."""
+        views = len(self.strong_views)
+        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
+        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         """Further terms of the unlabeled loss, by name, before their weights."""

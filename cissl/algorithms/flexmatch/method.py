@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
-from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.flexmatch.curriculum import class_thresholds, learning_effects, remember
 
@@ -43,8 +42,5 @@ class FlexMatch(FixMatch):
         return PseudoLabels(classes, kept, probabilities)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        if self.settings.hard_label:
-            return super().consistency(step, out, pseudo)
-        views = len(self.strong_views)
-        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
+        loss = super().consistency if self.settings.hard_label else self.soft_consistency
+        return loss(step, out, pseudo)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
-from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.freematch.thresholds import class_shares, class_thresholds, fairness_loss, typical_confidence
 from cissl.algorithms.maths.mixing import sharpen
@@ -47,11 +46,8 @@ class FreeMatch(FixMatch):
         return PseudoLabels(classes, largest >= thresholds[classes], targets)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        if not self.settings.temperature:
-            return super().consistency(step, out, pseudo)
-        views = len(self.strong_views)
-        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
+        loss = self.soft_consistency if self.settings.temperature else super().consistency
+        return loss(step, out, pseudo)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         kept = pseudo.weights.repeat(len(self.strong_views))

@@ -1,0 +1,1 @@
+"""SoftMatch: every pseudo-label counts, the less confident the less."""
