@@ -16,6 +16,8 @@ from cissl.algorithms.cards import find
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import build
+from cissl.testing.conformance import WORKERS, compare_workers, short_config
+from cissl.testing.workers import train_together
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
@@ -179,3 +181,10 @@ def test_a_backbones_weights_are_a_function_of_the_seed(here):
 
 def _environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.slow
+def test_a_backbones_own_batchnorm_is_joint_on_several_workers(here):
+    here("net.py", BACKBONE)
+    config = short_config("fixmatch", arch="net.py:Net")
+    assert compare_workers(config, train_together([config], WORKERS)[0]) == ""
