@@ -328,12 +328,17 @@ def _read_history(store, folder: str, vectors: tuple[str, ...], *, whole: bool) 
     if not whole:
         text = text[: text.rfind(b"\n") + 1]
     try:
-        columns = _parse_fast(text, vectors) if text else _parse_lines(text, vectors)
+        columns = _parse_fast(text, vectors) if _are_objects(text) else _parse_lines(text, vectors)
     except pa.ArrowException:
         columns = _parse_lines(text, vectors)  # slower, and able to say which line is damaged
     if np.any(np.isnan(columns["step"])) or np.any(np.diff(columns["step"]) <= 0):
         raise ValueError("history.jsonl: its steps do not increase from line to line")
     return columns
+
+
+def _are_objects(text: bytes) -> bool:
+    """Whether every line begins like a JSON object; any other ends Arrow's parser, and the process with it."""
+    return text.startswith(b"{") and text.count(b"\n{") + 1 == text.count(b"\n") + (not text.endswith(b"\n"))
 
 
 def _parse_fast(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -220,7 +220,16 @@ def test_settings_of_the_wrong_type_are_named(tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    "line", ['{"step": "a"}', '{"step": 1, "per_class": [[1], 2]}', '{"step": 1, "accuracy": {}}', "3"]
+    "line",
+    [
+        '{"step": "a"}',
+        '{"step": 1, "per_class": [[1], 2]}',
+        '{"step": 1, "accuracy": {}}',
+        "3",
+        '["a"]',
+        "null",
+        "[" * 10**5,
+    ],
 )
 def test_a_history_of_the_wrong_type_is_named(tmp_path, line):
     path = write_trial(tmp_path, state="running", rows=2)
