@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cissl import plugins
@@ -466,6 +467,16 @@ class Base(Part):
     def losses(self, step: Step) -> Losses:
         """The losses of one step."""
         raise NotImplementedError
+
+    def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
+        """The labeled loss, scalar: mean cross-entropy of the labeled rows; with weights (B,), each row times its own.
+
+        An add-on at the slot ``labeled`` may weigh the rows and puts what it gets in place of the term ``"labeled"``.
+        """
+        logits = out["labeled"].logits
+        if weights is None:
+            return F.cross_entropy(logits, step.targets)
+        return torch.mean(weights * F.cross_entropy(logits, step.targets, reduction="none"))
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         """The unlabeled loss of these pseudo-labels before its weight, scalar.

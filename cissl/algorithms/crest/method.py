@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Stage, Step, Survey
@@ -76,8 +75,7 @@ class CReST(AddOn):
         if not self.settings.reweight_labeled:
             return {}
         weights = row_weights(_normalised(step.state["crest.p_data"]), step.targets)
-        rows = F.cross_entropy(out["labeled"].logits, step.targets, reduction="none")
-        return {"labeled": (weights * rows).mean()}
+        return {"labeled": self.base.supervised(step, out, weights)}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"

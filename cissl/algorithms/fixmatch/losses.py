@@ -1,16 +1,11 @@
-"""FixMatch's two losses (Sohn et al., 2020, equations 3 and 4).
+"""FixMatch's unlabeled loss (Sohn et al., 2020, equation 4).
 
-Notation: B labeled rows, U = μB unlabeled rows, C classes; P = softmax(weak logits); τ confidence.
+Notation: U = μB unlabeled rows, C classes; P = softmax(weak logits); τ confidence.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-def labeled_loss(labeled: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the labeled logits (B, C) against `targets` (B,) int64."""
-    return F.cross_entropy(labeled, targets)
 
 
 def confidence_mask(probabilities: Tensor, confidence: float) -> Tensor:

@@ -5,7 +5,6 @@ from torch import Tensor
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import (
     confidence_mask,
-    labeled_loss,
     soft_unlabeled_loss,
     unlabeled_loss,
     update_class_prior,
@@ -42,10 +41,6 @@ class FixMatch(Base):
     def weights(self) -> dict[str, float]:
         """Weight of each term of the unlabeled loss."""
         return {"unlabeled": self.settings.wu}
-
-    def supervised(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """The labeled loss, scalar."""
-        return labeled_loss(out["labeled"].logits, step.targets)
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
         """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""

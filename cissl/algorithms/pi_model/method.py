@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, Step
-from cissl.algorithms.fixmatch.losses import labeled_loss
 from cissl.algorithms.maths.mixing import brier, ramp_up
 
 
@@ -19,7 +18,7 @@ class PiModel(Base):
         out = {"labeled": labeled, "weak2": prediction}
         weight = ramp_up(step.number, self.settings.warmup_pos * step.facts.steps)
         return Losses(
-            labeled={"labeled": labeled_loss(labeled.logits, step.targets)} | step.labeled_terms(out),
+            labeled={"labeled": self.supervised(step, out)} | step.labeled_terms(out),
             unlabeled={"unlabeled": brier(prediction.logits, target)},
             weights={"unlabeled": self.settings.consistency_weight * weight},
         )

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
@@ -26,8 +25,7 @@ class SAW(AddOn):
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
         weights = self._weights(step.facts.labeled_counts, step.facts)
-        rows = F.cross_entropy(out["labeled"].logits, step.targets, reduction="none")
-        return {"labeled": (weights[step.targets] * rows).mean()}
+        return {"labeled": self.base.supervised(step, out, weights[step.targets])}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         """The base's own unlabeled loss, each row weighed by the class of its pseudo-label."""

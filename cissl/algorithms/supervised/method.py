@@ -1,7 +1,6 @@
 """Cross-entropy on the labeled images, and nothing else."""
 
 from cissl.algorithms.contract import LABELED, Base, Losses, Step
-from cissl.algorithms.fixmatch.losses import labeled_loss
 
 
 class Supervised(Base):
@@ -11,5 +10,5 @@ class Supervised(Base):
 
     def losses(self, step: Step) -> Losses:
         out = step.forward("labeled")
-        labeled = {"labeled": labeled_loss(out["labeled"].logits, step.targets)}
+        labeled = {"labeled": self.supervised(step, out)}
         return Losses(labeled=labeled | step.labeled_terms(out))
