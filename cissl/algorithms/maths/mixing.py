@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
-    """p^(1/T) with rows that sum to 1, (…, C)."""
-    powered = probabilities ** (1 / temperature)
+    """p^(1/T) with rows that sum to 1, (…, C); however small T is, the largest entries do not vanish."""
+    powered = (probabilities / probabilities.amax(-1, keepdim=True)) ** (1 / temperature)
     return powered / powered.sum(-1, keepdim=True)
 
 

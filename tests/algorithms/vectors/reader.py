@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 RESERVED = ("name", "hyper", "params", "inputs", "outputs", "scalars", "steps", "tolerances")
+TABLE_TOLERANCE = 2e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Case:
 
 
 def read(index: Path) -> list[Case]:
-    """All cases of one file.
+    """All cases of one file; a table beside them is one more case, whose last column is the output.
 
     Args:
         index: ``<method>.json``; the arrays lie beside it.
@@ -69,7 +70,18 @@ def read(index: Path) -> list[Case]:
     document = json.loads(index.read_text(encoding="utf-8"))
     with np.load(index.with_suffix(".npz")) as file:
         arrays = {name: file[name] for name in file.files}
-    return [_case(index.stem, document, case, arrays) for case in document["cases"]]
+    tables = [(name, value["rows"]) for name, value in document.items() if isinstance(value, dict) and "rows" in value]
+    return [
+        *(_case(index.stem, document, case, arrays) for case in document["cases"]),
+        *(_table(index.stem, name, rows) for name, rows in tables),
+    ]
+
+
+def _table(method: str, name: str, rows: list[dict[str, Any]]) -> Case:
+    columns = {column: np.array([row[column] for row in rows]) for column in rows[0]}
+    output = list(columns)[-1]
+    values = {output: columns.pop(output)}
+    return Case(method, name, {}, {"kind": "table"}, columns, values, (), {output: {"use": TABLE_TOLERANCE}})
 
 
 def _case(method: str, document: Mapping[str, Any], case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Case:

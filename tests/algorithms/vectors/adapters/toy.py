@@ -79,7 +79,10 @@ class ToyStep(Step):
 
     def forward(self, *views):
         out = super().forward(*views)
-        self._keep(torch.cat([self._views[view] for view in views]), torch.cat([out[view].logits for view in views]))
+        joint = torch.cat([out[view].logits for view in views])
+        self._keep(torch.cat([self._views[view] for view in views]), joint)
+        for view, logits in zip(views, joint.split([len(out[view].logits) for view in views]), strict=True):
+            out[view].logits = logits  # so that the gradient passes through what is kept
         return out
 
     def network(self, images, *, update_averages=True):
