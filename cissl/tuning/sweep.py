@@ -62,10 +62,10 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
         UserError: the resources do not exist, the folder cannot be written, or the cluster cannot be reached.
     """
     place = Place(storage, sweep.name)
-    work, notes = _work(sweep, place), _notes(sweep, place)
+    work, remarks = _work(sweep, place), notes(sweep, place)
     _announce(sweep, work, place)
     if not work.finished:
-        for note in notes:
+        for note in remarks:
             print(note, flush=True)
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
         if local:
@@ -351,23 +351,23 @@ def _announce(sweep: Sweep, work: Work, place: Place) -> None:
         print(f"{sweep.name}: {state.describe(work.trials, place.folder)}, in {place}", flush=True)
 
 
-def _notes(sweep: Sweep, place: Place) -> list[str]:
+def notes(sweep: Sweep, place: Place) -> list[str]:
     """What somebody should know who starts this sweep, beside how far it is."""
-    notes = []
+    found = []
     with _reading(place.folder):
         file, last = str(sweep.path.absolute()), _last_run(place.folder).get("file")
         changed = _text(place.folder / KEPT) != sweep.source.text()
     if last not in (None, file) and changed:
-        notes.append(
+        found.append(
             f"note: this folder was last run from {last}, and now from {file}; if these are two sweeps, give each a "
             "name of its own, else their trials lie in one folder and one table"
         )
     if not cluster.JOINED and not ray.is_initialized() and (head := cluster.running_head()):
-        notes.append(
+        found.append(
             "note: a Ray cluster runs on this machine, and RAY_ADDRESS is not set: the sweep starts a Ray of its own "
             f"beside it; to join the cluster: RAY_ADDRESS={head}"
         )
-    return notes
+    return found
 
 
 def _last_run(folder: Path) -> dict[str, Any]:

@@ -44,25 +44,6 @@ def test_a_machine_that_dies_costs_no_row_and_doubles_none(machines, tiny, tmp_p
         assert history(folder / trial.parent.name) == history(trial.parent)
 
 
-def test_a_sweep_that_finds_a_busy_cluster_says_what_it_waits_for(machines, tiny, tmp_path):
-    machines.add(cpus=1)
-    holder = machines.run(tiny, "--set", "train_kimg=1000", "--storage-path", tmp_path / "results")
-    try:
-        while not list((tmp_path / "results" / "tiny").glob("*/history.jsonl")):
-            time.sleep(0.1)
-            assert holder.poll() is None, holder.communicate()
-        waiting = machines.run(tiny, "--set", "name=other", "--storage-path", tmp_path / "results")
-        try:
-            for line in waiting.stdout:
-                if "waiting for" in line:
-                    break
-        finally:
-            waiting.kill()
-    finally:
-        holder.kill()
-    assert line == "  waiting for 1 CPU (the cluster has 1, 0 are free)\n"
-
-
 def test_a_data_set_missing_on_one_machine_is_noticed_before_anything_starts(machines, tiny, tmp_path):
     digits = load_digits()
     images, labels = digits.images.astype(np.uint8)[..., None], digits.target

@@ -130,18 +130,50 @@ def test_a_folder_of_data_that_cannot_be_is_refused(words, message, tiny, capsys
     assert message in capsys.readouterr().err
 
 
-def test_two_files_of_one_name_do_not_share_a_folder_in_silence(sweep, tiny, tmp_path):
-    sweep("algorithm=[fixmatch]")
-    code, out = sweep("algorithm=[fixmatch]", "lr=0.1")
-    assert code == 0 and "last run from" not in out
-    other = tmp_path / "elsewhere" / "night.yaml"
-    other.parent.mkdir()
+def test_two_files_of_one_name_do_not_share_a_folder_in_silence(tiny, tmp_path):
+    from cissl.tuning import sweep as tune  # sets the environment that Ray is imported in
+
+    place = tune.Place(str(tmp_path), "tiny")
+    place.folder.mkdir()
+
+    def run(file, *overrides):
+        loaded = sweep_file.load(file, overrides)
+        said = "\n".join(tune.notes(loaded, place))
+        tune.keep_provenance(loaded, tune.Grid(loaded, place.folder), place, [])
+        return said
+
+    assert run(tiny) == run(tiny, "lr=0.1") == run(tiny) == ""
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(tiny.read_text())
+    assert run(copy) == ""  # the same sweep, from elsewhere
+    other = tmp_path / "night.yaml"
     other.write_text(tiny.read_text().replace("batch: 8", "batch: 16"))
-    code, out = sweep("algorithm=[fixmatch]", file=other)
+    assert run(other).startswith(f"note: this folder was last run from {copy}, and now from {other}; if these are two")
+    assert run(other) == ""
+
+
+def test_a_sweep_that_finds_no_room_says_what_it_waits_for(sweep, monkeypatch):
+    import ray
+
+    for name, seconds in (("sweep.PATIENCE_S", 0.5), ("sweep.LOOK_EVERY_S", 0.2), ("progress.LOG_EVERY_S", 0.2)):
+        monkeypatch.setattr(f"cissl.tuning.{name}", seconds)
+    holder = ray.remote(num_cpus=2)(Holder).remote()
+    ray.get(holder.is_there.remote())
+    threading.Timer(3, ray.kill, [holder]).start()
+    code, out = sweep("algorithm=[fixmatch]")
     assert code == 0
-    assert f"note: this folder was last run from {tiny}, and now from {other}; if these are two sweeps" in out
-    code, out = sweep("algorithm=[fixmatch]", file=other)
-    assert "last run from" not in out
+    lines = out.splitlines()
+    waiting = [
+        number for number, line in enumerate(lines) if line == "  waiting for 1 CPU (the cluster has 2, 0 are free)"
+    ]
+    assert waiting and "waiting" not in lines[-4]
+
+
+class Holder:
+    """Somebody else's work."""
+
+    def is_there(self):
+        return True
 
 
 @pytest.mark.slow
