@@ -30,7 +30,9 @@ def doubts(trials: Sequence[tuple[TrialConfig, Split]]) -> list[str]:
 def _seldom_evaluated(configs: Sequence[TrialConfig]) -> list[str]:
     once = sum(config.report_steps >= config.steps for config in configs)
     be = "is" if once == 1 else "are"
-    return [f"{_trials(once)} {be} evaluated once, at the end; a smaller report_kimg shows more"] if once else []
+    return (
+        [f"{_number(once, 'trial')} {be} evaluated once, at the end; a smaller report_kimg shows more"] if once else []
+    )
 
 
 def _slow_averages(configs: Sequence[TrialConfig]) -> list[str]:
@@ -39,10 +41,10 @@ def _slow_averages(configs: Sequence[TrialConfig]) -> list[str]:
         slow = [config for config in configs if config.steps * (1 - getattr(config, key)) < FEWEST_TIME_CONSTANTS]
         if slow:
             fewest = min(slow, key=lambda config: config.steps)
-            have = f"has {fewest.steps} steps" if len(slow) == 1 else f"have as few as {fewest.steps} steps"
+            have = "has" if len(slow) == 1 else "have as few as"
             lines.append(
-                f"{_trials(len(slow))} {have}, in which an average with {key} {getattr(fewest, key):g} hardly forgets "
-                "where it started"
+                f"{_number(len(slow), 'trial')} {have} {_number(fewest.steps, 'step')}, in which an average with "
+                f"{key} {getattr(fewest, key):g} hardly forgets where it started"
             )
     return lines
 
@@ -74,5 +76,5 @@ def _first_and_number(lines: Iterable[str | None]) -> list[str]:
     return [f"{line}{more}" for line in found[:1]]
 
 
-def _trials(number: int) -> str:
-    return f"{number} trial{'' if number == 1 else 's'}"
+def _number(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

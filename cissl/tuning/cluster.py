@@ -50,6 +50,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
 NODE_PATIENCE_S = 60
+ANSWER_S = 10
+HTTP2_SETTINGS = b"\x04"  # the type of a frame, its fourth byte (RFC 9113)
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + HTTP2_SETTINGS + b"\0\0\0\0\0"
 GONE = (
     ray.exceptions.GetTimeoutError,
     ray.exceptions.NodeDiedError,
@@ -141,10 +144,23 @@ def found(address: str) -> str:
     if not host or not port.isdecimal():
         raise UserError(f"{place}: an address is the head's host:port, such as 10.0.0.1:6379; {out}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as connection:
+            if not _speaks_grpc(connection):
+                raise UserError(f"{place}: what answers there is no Ray cluster; {out}")
     except (OSError, OverflowError, UnicodeError) as error:
         raise UserError(f"{place}: no Ray cluster answers there ({error}); {out}") from None
     return address.strip()
+
+
+def _speaks_grpc(connection: socket.socket) -> bool:
+    """Whether a server sends the settings that begin an HTTP/2 connection; under TLS it is not asked."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True
+    connection.sendall(HTTP2_GREETING)
+    answer = b""
+    while len(answer) < 4 and (more := connection.recv(4 - len(answer))):
+        answer += more
+    return answer[3:4] == HTTP2_SETTINGS
 
 
 def running_head() -> str | None:
