@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 INDEX = json.loads((REFERENCE / "network.json").read_text())
 ARRAYS = np.load(REFERENCE / "network.npz")
 ARCH = {"resnet": "wrn", "res18": "res18", "cnn13": "cnn13"}
-GRADIENT_RTOL = {"wrn28_2": 2e-2}  # deep enough for rounding to cross leaky-ReLU kinks; 1e-3 elsewhere
+GRADIENT_RTOL = {"wrn28_2": 1e-2}  # so deep that the reference's own rounding crosses leaky-ReLU kinks; 1e-4 elsewhere
 
 
 def recipe(name, shape, random):
@@ -44,7 +44,11 @@ def load_model(case, dtype):
     model = build(ARCH[index["arch"]], classes=index["nclass"], side=32, **sizes).to(dtype)
     assert [name for name, _ in variables(model)] == list(weights)
     load_variables(model, weights)
-    return model, weights
+    return model
+
+
+def load_images(dtype):
+    return torch.from_numpy(ARRAYS["images"]).permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
 
 
 def check_outputs(model, images, case, mode):
@@ -54,21 +58,24 @@ def check_outputs(model, images, case, mode):
         expected = ARRAYS[f"{case}/{mode}_{kind}"]
         atol = 2e-5 * np.abs(expected).max()
         np.testing.assert_allclose(values.detach().numpy(), expected, rtol=0, atol=atol)
-    return logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("case", INDEX["models"])
-def test_forward_statistics_and_gradients(case, dtype):
-    model, weights = load_model(case, dtype)
-    images = torch.from_numpy(ARRAYS["images"]).permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
-
+def test_forward_passes(case, dtype):
+    model, images = load_model(case, dtype), load_images(dtype)
     check_outputs(model.eval(), images, case, "eval")
-    logits = check_outputs(model.train(), images, case, "train")
-
+    check_outputs(model.train(), images, case, "train")
     moving = [value.ravel() for name, value in read_variables(model).items() if "moving_" in name]
     np.testing.assert_allclose(np.concatenate(moving), ARRAYS[f"{case}/moving_after"], rtol=0, atol=2e-6)
 
+
+@pytest.mark.parametrize("case", INDEX["models"])
+def test_loss_and_gradients(case):
+    """In float64: the gradient jumps where a leaky ReLU's input changes sign or two pixels of a max-pool change places,
+    and in float32 either is at the mercy of one rounding."""
+    model = load_model(case, torch.float64)
+    logits = model(load_images(torch.float64))
     loss = F.cross_entropy(logits, torch.from_numpy(ARRAYS[f"{case}/labels"]))
     assert loss.item() == pytest.approx(ARRAYS[f"{case}/train_loss"].item(), rel=2e-5)
     loss.backward()
@@ -77,7 +84,7 @@ def test_forward_statistics_and_gradients(case, dtype):
     norms = ARRAYS[f"{case}/grad_l2"]
     large = norms > 1e-4 * norms.max()  # the others, biases before a BatchNorm, are 0 up to rounding
     assert large.sum() >= len(norms) // 2
-    rtol = GRADIENT_RTOL.get(case, 1e-3)
+    rtol = GRADIENT_RTOL.get(case, 1e-4)
     abs_sums = ARRAYS[f"{case}/grad_abs_sum"]
     for i in np.flatnonzero(large):
         gradient = gradients[i]
