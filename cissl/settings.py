@@ -80,6 +80,32 @@ def defaults(settings: type) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(settings)}
 
 
+def class_shares(text: str, key: str, *, word: str, zero: bool = False) -> list[float] | None:
+    """The numbers of a setting that gives one for each class, such as ``0.5,0.3,0.2``; None where it is `word`.
+
+    Args:
+        text: what somebody gave.
+        key: what the user calls the setting.
+        word: what may stand in place of the numbers.
+        zero: whether some of them, not all, may be 0.
+
+    Raises:
+        UserError: they are no such numbers.
+    """
+    if text == word:
+        return None
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all((0 <= n if zero else 0 < n) and n < math.inf for n in numbers) or not any(numbers):
+        bound = "numbers from 0, not all 0," if zero else "numbers above 0"
+        raise UserError(
+            f"{key} must be '{word}' or {bound} with commas between, such as 0.5,0.3,0.2, not '{text}'", key=key
+        )
+    return numbers
+
+
 def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
     if value is None and field.default is None:
         return None

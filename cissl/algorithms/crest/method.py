@@ -8,7 +8,6 @@ from torch import Tensor
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Stage, Step, Survey
 from cissl.algorithms.crest.rebalancing import (
     added_shares,
-    aligned,
     class_distribution,
     class_lists,
     exponent,
@@ -16,6 +15,7 @@ from cissl.algorithms.crest.rebalancing import (
     row_weights,
 )
 from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
+from cissl.algorithms.maths.alignment import aligned, normalised
 from cissl.errors import UserError
 
 BUFFER = 128  # steps over which predictions are averaged
@@ -67,14 +67,14 @@ class CReST(AddOn):
         labels = (step.targets[:, None] == torch.arange(step.facts.classes, device=now.device)).to(now.dtype).mean(0)
         step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
         step.next["crest.p_data"] = LABEL_DECAY * step.state["crest.p_data"] + (1 - LABEL_DECAY) * labels
-        step.measured["crest.p_model"] = _normalised(step.state["crest.p_model"].mean(0))
+        step.measured["crest.p_model"] = normalised(step.state["crest.p_model"].mean(0))
         step.measured["crest.added"] = step.facts.labeled_counts - step.state["crest.counts"]
         return probabilities
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
         if not self.settings.reweight_labeled:
             return {}
-        weights = row_weights(_normalised(step.state["crest.p_data"]), step.targets)
+        weights = row_weights(normalised(step.state["crest.p_data"]), step.targets)
         return {"labeled": self.base.supervised(step, out, weights)}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ class CReST(AddOn):
         if not temperature and not by_kept:
             return {}
         if temperature:
-            views, targets = len(self.base.strong_views), _normalised(pseudo.probabilities ** (1 / temperature))
+            views, targets = len(self.base.strong_views), normalised(pseudo.probabilities ** (1 / temperature))
             rows = targets.repeat(views, 1), pseudo.weights.repeat(views)
             loss = soft_unlabeled_loss(step.strong_logits(out), *rows)
         else:
@@ -111,19 +111,15 @@ class CReSTPlus(CReST):
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         probabilities = super().guess(step, out, probabilities)
-        return aligned(probabilities, self.target(step), _normalised(step.state["crest.p_model"].mean(0)))
+        return aligned(probabilities, self.target(step), normalised(step.state["crest.p_model"].mean(0)))
 
     def target(self, step: Step) -> Tensor:
         """The distribution (C,) that pseudo-labels are to have."""
         settings = self.settings
         if settings.how_dalign == "labels":
-            return _normalised(step.state["crest.p_data"])
+            return normalised(step.state["crest.p_data"])
         t = settings.dalign_t
         if settings.how_dalign == "adaptive":
             t = exponent(step.stage, settings.num_generation, t)
         pi = class_distribution(step.state["crest.counts"], settings.gamma)
-        return _normalised(pi**t).to(step.facts.dtype)
-
-
-def _normalised(weights: Tensor) -> Tensor:
-    return weights / weights.sum(-1, keepdim=True)
+        return normalised(pi**t).to(step.facts.dtype)

@@ -1,8 +1,8 @@
-"""Which pseudo-labeled images join the labeled set, and how pseudo-labels are aligned (Wei et al., 2021).
+"""Which pseudo-labeled images join the labeled set, and how labeled ones are weighed (Wei et al., 2021).
 
 Notation: C classes; n_c labeled images of class c at the start; rank k of a class, 0 the most frequent; π_k share of
 the labels of the class of rank k, or of an ideal long tail, π_k ∝ γ^(−k/(C−1)); μ_c share added of the images that are
-predicted as class c, with exponent 1/α; P weak probabilities, (U, C); p_m running mean of P; t exponent of the target.
+predicted as class c, with exponent 1/α; t exponent of the distribution that pseudo-labels are aligned with.
 """
 
 import torch
@@ -64,17 +64,6 @@ def picked(lists: list[Tensor], shares: list[float]) -> list[Tensor]:
 def exponent(generation: int, generations: int, last: float) -> float:
     """t of a generation, counted from 0: 1 in the first, falling to `last` in the last."""
     return 1 - generation / max(generations - 1, 1) * (1 - last)
-
-
-def aligned(probabilities: Tensor, target: Tensor, mean: Tensor) -> Tensor:
-    """P · (target + 1e-6) / (p_m + 1e-6) with rows that sum to 1, (U, C).
-
-    Args:
-        probabilities: P, (U, C).
-        target, mean: (C,), of sum 1.
-    """
-    scaled = probabilities * (target + SMALL) / (mean + SMALL)
-    return scaled / scaled.sum(1, keepdim=True)
 
 
 def row_weights(label_mean: Tensor, targets: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
 """What the program knows of DARP without importing torch."""
 
 import dataclasses
-import math
 
 from cissl.algorithms.cards import ADD_ON, Card, setting
-from cissl.errors import UserError
+from cissl.settings import class_shares
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,19 +38,7 @@ class Settings:
         Raises:
             UserError: they are no numbers above 0.
         """
-        if self.shares == "labeled":
-            return None
-        try:
-            numbers = [float(number) for number in self.shares.split(",")]
-        except ValueError:
-            numbers = []
-        if not numbers or not all(0 < number < math.inf for number in numbers):
-            raise UserError(
-                "darp.shares must be 'labeled' or numbers above 0 with commas between, such as 0.5,0.3,0.2, "
-                f"not '{self.shares}'",
-                key="darp.shares",
-            )
-        return numbers
+        return class_shares(self.shares, "darp.shares", word="labeled")
 
 
 CARDS = (

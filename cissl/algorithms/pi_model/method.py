@@ -1,5 +1,6 @@
 """The Π-Model (Laine & Aila, 2017), as in the program of FixMatch's authors."""
 
+import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, Step
@@ -23,6 +24,7 @@ class PiModel(Base):
             weights={"unlabeled": self.settings.consistency_weight * weight},
         )
 
+    @torch.no_grad()
     def target(self, step: Step) -> Tensor:
         """The fixed side: probabilities (B, C) of the first weak view, without gradient."""
-        return step.network(step.view("weak"), update_averages=False).probabilities.detach()
+        return step.network(step.view("weak"), update_averages=False).probabilities

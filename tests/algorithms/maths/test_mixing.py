@@ -43,6 +43,11 @@ def test_sharpening_and_losses_are_their_formulas():
     assert soft_cross_entropy(t(logits), t(targets)).item() == pytest.approx(-(targets * np.log(softmax)).sum() / 5)
 
 
+def test_sharpening_at_a_low_temperature_leaves_the_largest():
+    rows = torch.tensor([[0.1, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.1]])
+    assert sharpen(rows, 1e-3).tolist() == [[0, 1, 0], [0, 1, 0], [0.5, 0.5, 0]]
+
+
 def test_a_ramp_starts_at_nothing_and_stops_at_one():
     assert [ramp_up(number, 4) for number in (0, 1, 4, 9)] == [0, 0.25, 1, 1]
     assert ramp_up(0, 0) == 1

@@ -16,13 +16,6 @@ def run(case, dtype):
         weak = {"weak" if v == 0 else f"weak{v + 1}": views[:, v] for v in range(n - 1)}
         return {"labeled": toy.channels_first(inputs["labeled"][t], dtype), **weak}
 
-    def draws(t):
-        count = sum(role.startswith("mix_beta/") for role in inputs)
-        return {
-            f"mix {j}": [tensor(inputs[f"mix_beta/{j}"][t], dtype), tensor(inputs[f"mix_perm/{j}"][t], dtype)]
-            for j in range(count)
-        }
-
     def describe(step, losses, learner):
         guesses = [logits.softmax(1) for _, logits in step.passes[: n - 1]]
         batches = [images for images, _ in step.passes[n - 1 :]]
@@ -39,4 +32,13 @@ def run(case, dtype):
             "grad_logits_mixed": torch.cat(interleave([value.grad for value in logits])),
         }
 
-    return toy.train(case, dtype, settings, make_views, draws, describe)
+    return toy.train(case, dtype, settings, make_views, lambda t: mix_draws(inputs, t, dtype), describe)
+
+
+def mix_draws(inputs, t, dtype):
+    """Purpose → Beta draws and permutation of each mix."""
+    count = sum(role.startswith("mix_beta/") for role in inputs)
+    return {
+        f"mix {j}": [tensor(inputs[f"mix_beta/{j}"][t], dtype), tensor(inputs[f"mix_perm/{j}"][t], dtype)]
+        for j in range(count)
+    }

@@ -43,12 +43,16 @@ class Toy(Classifier):
         self.norm = Norm(k1.shape[1], momentum)
         self.dense = nn.Linear(*inputs["init/k2"].shape)
         self.to(dtype)
+
+    @torch.no_grad()
+    def load(self, inputs):
+        """Start from the case's weights."""
         for name, parameter in self.named().items():
-            with torch.no_grad():
-                parameter.copy_(_as_ours(torch.from_numpy(np.array(inputs[f"init/{name}"]))))
+            parameter.copy_(_as_ours(torch.from_numpy(np.array(inputs[f"init/{name}"]))))
 
     def named(self):
         """The vectors' names → parameters; kernels are transposed."""
+        rotation = self.heads["rotation"] if "heads" in self._modules else None
         return {
             "k1": self.first.weight,
             "b1": self.first.bias,
@@ -56,6 +60,7 @@ class Toy(Classifier):
             "beta": self.norm.bias,
             "k2": self.dense.weight,
             "b2": self.dense.bias,
+            **({"kr": rotation.weight, "br": rotation.bias} if rotation else {}),
         }
 
     def embed(self, x):
@@ -110,7 +115,7 @@ def channels_last(images):
     return images.movedim(-3, -1)
 
 
-def train(case, dtype, settings, make_views, draws, describe, heads=None):
+def train(case, dtype, settings, make_views, draws, describe):
     """Run all steps of a case through a real learner.
 
     Args:
@@ -131,10 +136,11 @@ def train(case, dtype, settings, make_views, draws, describe, heads=None):
         **settings,
     )
     model = Toy(inputs, dtype, 1 - fields["batchnorm_momentum"])
-    facts = make_facts(classes=fields["C"], steps=config.steps, batch=fields["B"], width=fields["H"], dtype=dtype)
+    steps = params["train_kimg"] * 1024 / fields["B"]  # the reference counts images: a training may end within a step
+    facts = make_facts(classes=fields["C"], steps=steps, batch=fields["B"], width=fields["H"], dtype=dtype)
     learner = Learner(config, model, facts)
-    if heads:
-        heads(learner)
+    for network in (model, learner.ema_model):
+        network.load(inputs)
     collected = Collected()
     for t in range(case.number_of_steps()):
         number = fields["step0"] / fields["B"] + t
