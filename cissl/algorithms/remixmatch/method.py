@@ -16,7 +16,6 @@ from cissl.algorithms.maths.mixing import brier, ramp_up, sharpen, soft_cross_en
 from cissl.algorithms.mixmatch.method import mixed_logits, mixed_up
 from cissl.algorithms.remixmatch.rotation import rotated
 from cissl.errors import UserError
-from cissl.models.layers import glorot_normal_
 
 
 class ReMixMatch(Base):
@@ -39,7 +38,7 @@ class ReMixMatch(Base):
         if not self.settings.w_rot:
             return {}
         head = nn.Linear(width, 4)
-        glorot_normal_(head.weight.data)
+        nn.init.xavier_normal_(head.weight)
         nn.init.zeros_(head.bias)
         return {"rotation": head}
 
