@@ -196,7 +196,7 @@ def confusion(series: Series, title: str) -> Figure:
     classes = Classes(series)
     columns = min(len(shown), 2)
     rows = -(-len(shown) // columns)
-    size = (COLUMN_WIDTH, 0.9 + classes.height() + (1.5 if columns > 1 else 2.2) * rows)
+    size = (COLUMN_WIDTH, 1.2 + classes.height() + (1.5 if columns > 1 else 2.2) * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axis in grid.flat[len(shown) :]:
@@ -204,7 +204,7 @@ def confusion(series: Series, title: str) -> Figure:
     for place, (name, matrix) in enumerate(shown.items()):
         axis = grid.flat[place]
         image = axis.imshow(100 * _share(matrix.T, matrix.sum(1)).T, cmap="cividis", vmin=0, vmax=100)
-        axis.set_title(textwrap.fill(name, 18 if columns > 1 else LINE), loc="left")
+        axis.set_title(name if columns == 1 or len(name) <= 18 else _over_two_lines(name), loc="left")
         axis.spines[:].set_visible(False)
         axis.grid(False)
         classes.tick_both(axis, below=place + columns >= len(shown), beside=place % columns == 0)
@@ -464,6 +464,12 @@ def _points(axis: Axes, panel: Panel, classes: Classes, styles: dict[str, dict])
         spread = values.std(0, ddof=1) if len(values) > 1 else None
         size = 3.0 if values.shape[1] <= 20 else 1.5
         axis.errorbar(places, values.mean(0), spread, fmt=style["marker"], ms=size, lw=0.7, color=style["color"])
+
+
+def _over_two_lines(name: str) -> str:
+    """A method's name, and below it how many trials."""
+    words, _, count = name.rpartition(" (")
+    return f"{textwrap.shorten(words, 22, placeholder='…')}\n({count}"
 
 
 def _fill(text: str) -> str:

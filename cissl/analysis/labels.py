@@ -20,7 +20,12 @@ WORDS = {"name": "data set", "valid": "validation size"}
 
 def row_label(key: Key) -> str:
     """``+ CADR, β = 0.25``"""
-    return ", ".join(_words(key, silent=set())) or "all trials"
+    return in_words(key) or "all trials"
+
+
+def in_words(key: Key) -> str:
+    """The same, empty where the key has nothing to say."""
+    return ", ".join(_words(key, silent=set()))
 
 
 def column_headings(columns: Sequence[Key]) -> list[tuple[str, str]]:

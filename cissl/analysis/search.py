@@ -172,7 +172,7 @@ def _context_of_today(candidates: dict[tuple, list[Candidate]], known: Sequence[
 def _not_started_notes(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) -> list[str]:
     found = {trial.trial_id for trial in trials}
     absent = sum(found.isdisjoint(ids) for ids in candidates or ())
-    return [f"{absent} further candidates have no trial that has started."] if absent else []
+    return [f"Candidates without a trial that has started: {absent}."] if absent else []
 
 
 def _overlap_notes(trials: list[Trial]) -> list[str]:
@@ -197,7 +197,9 @@ def _table(search: Search) -> Table:
         headings.append((words if several else "validation", f"validation {TITLES[kind]}" if several else TITLES[kind]))
         headings += [(words if several else "test", f"test {title}" if several else title) for title in TITLES.values()]
         columns += [{"column": search.metric} | of, *({"column": f"test_{name}"} | of for name in TITLES)]
-    sections = [[_line(c, search.settings) for c in group] for group in (search.candidates, search.earlier) if group]
+    sections = [[_line(candidate, _label(candidate), search.settings) for candidate in search.candidates]]
+    if search.earlier:
+        sections.append([_line(c, f"earlier: {_label(c, others=True)}", search.settings) for c in search.earlier])
     return Table(
         title=f"Search {search.name}",
         caption=f"Candidates of a hyper-parameter search, best first by {search.metric}: mean over the last {WINDOW} "
@@ -219,8 +221,8 @@ def _notes(search: Search) -> list[str]:
     if search.earlier:
         keys = ", ".join(search.earlier[0].others)
         notes.append(
-            f"Below the line: {len(search.earlier)} candidates of earlier runs under other settings ({keys}), which "
-            "cannot be compared with those above."
+            f"Of earlier runs under other settings ({keys}), and not to be compared with the others: "
+            f"{len(search.earlier)} candidates."
         )
     if len(search.settings) > 1:
         notes.append(f"Each candidate runs in {len(search.settings)} settings; the mean over all its trials judges it.")
@@ -242,7 +244,13 @@ def _rank(candidate: Candidate) -> tuple[bool, float]:
     return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
 
 
-def _line(candidate: Candidate, settings: list[Key]) -> Line:
+def _label(candidate: Candidate, *, others: bool = False) -> str:
+    told = [f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items()]
+    words = labels.in_words(tuple(candidate.others.items())) if others else ""
+    return ", ".join([*told, *([words] if words else [])]) or "no searched setting"
+
+
+def _line(candidate: Candidate, label: str, settings: list[Key]) -> Line:
     entries = []
     if len(settings) > 1:
         values = [value for value in candidate.values if not np.isnan(value)]
@@ -256,9 +264,7 @@ def _line(candidate: Candidate, settings: list[Key]) -> Line:
         for name in TITLES:
             finals = [float(np.mean(trial.history[name][-WINDOW:])) for trial in trials if trial.complete]
             entries.append(_entry(finals, len(trials)))
-    told = [f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items()]
-    told += [labels.row_label(tuple(candidate.others.items()))] if candidate.others else []
-    return Line(", ".join(told) or "no searched setting", entries, candidate.params | candidate.others)
+    return Line(label, entries, candidate.params | candidate.others)
 
 
 def _states(candidate: Candidate) -> str:

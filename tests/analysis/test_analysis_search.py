@@ -140,7 +140,7 @@ def test_no_trials_are_averaged_that_differ_in_anything_but_the_seed(tmp_path):
     assert [line.entries[0].n for line in today] == [2]
     assert [line.entries[0].n for line in earlier] == [1] * len(changes)
     assert len({line.label for section in made.sections for line in section}) == 1 + len(changes)
-    assert any("cannot be compared" in note and "wd" in note for note in made.notes)
+    assert any("not to be compared" in note and "wd" in note for note in made.notes)
 
 
 def test_a_search_over_the_split_keeps_its_sizes_apart(tmp_path):
@@ -215,7 +215,7 @@ def test_what_has_not_started_is_counted(tmp_path):
     assert list(lines) == ["lr = 0.03", "lr = 0.01"]  # what is not finished comes last
     assert lines["lr = 0.01"][0].text == "(2/3 complete; not started)"
     (made,) = search_tables(load([tmp_path]))
-    assert any("1 further candidates" in note for note in made.notes)
+    assert any("without a trial that has started: 1" in note for note in made.notes)
 
 
 def test_validation_images_that_are_labeled_too_are_pointed_out(tmp_path):
