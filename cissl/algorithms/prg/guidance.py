@@ -1,0 +1,91 @@
+"""Class-transition tracking and the guidance made of it (Duan et al., 2023, section 3).
+
+Notation: U rows of a batch, n unlabeled images, C classes, N tracked batches; bank, the class that each image was last
+predicted, −1 for never, (n,); M transitions of each tracked batch, from and to, (N, C, C); D mean probabilities of each
+tracked batch, (N, C); k the slot that is written; H', the guidance, (C, C).
+"""
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.maths.alignment import normalised
+
+SMALL = 1e-16
+
+
+def previous_classes(bank: Tensor, index: Tensor, classes: Tensor) -> Tensor:
+    """What each row's image was predicted before: by an earlier row of this batch, or in the bank; (U,) int64, or −1.
+
+    Args:
+        bank: (n,) int64.
+        index: positions of the rows' images, (U,) int64.
+        classes: predicted classes of the rows, (U,) int64.
+    """
+    number = torch.arange(len(index), device=index.device)
+    earlier = (index[:, None] == index) & (number < number[:, None])
+    latest = torch.where(earlier, number, -1).amax(1)
+    return torch.where(latest >= 0, classes[latest.clamp_min(0)], bank[index])
+
+
+def transition_counts(before: Tensor, after: Tensor, classes: int) -> Tensor:
+    """How many rows changed from one class to another, (C, C) int64; rows without a class before count nowhere.
+
+    Args:
+        before: (U,) int64, −1 for none.
+        after: (U,) int64.
+        classes: C.
+    """
+    changed = (before >= 0) & (before != after)
+    counts = changed.new_zeros(classes * classes, dtype=torch.int64)
+    return counts.index_add(0, before.clamp_min(0) * classes + after, changed.long()).view(classes, classes)
+
+
+def written(transitions: Tensor, shares: Tensor, slot: Tensor, counts: Tensor, mean: Tensor) -> tuple[Tensor, ...]:
+    """M, D and k after a batch; the slot of the next batch is cleared in M, and in D it stays.
+
+    Args:
+        transitions: M, (N, C, C); its slot k is clear.
+        shares: D, (N, C).
+        slot: k, int64 scalar.
+        counts: this batch's transitions, (C, C).
+        mean: its mean probabilities, (C,).
+    """
+    following = (slot + 1) % len(shares)
+    transitions = transitions.index_copy(0, slot[None], counts[None].to(transitions.dtype))
+    transitions = transitions.index_fill(0, following[None], 0)
+    return transitions, shares.index_copy(0, slot[None], mean[None]), following
+
+
+def transition_matrix(transitions: Tensor, alpha: float) -> Tensor:
+    """H = M̄ / row sums + α / (C − 1) · I, with M̄ the mean over slots; (C, C).
+
+    Args:
+        transitions: M, (N, C, C).
+        alpha: α.
+    """
+    mean, classes = transitions.mean(0), transitions.shape[1]
+    identity = torch.eye(classes, dtype=mean.dtype, device=mean.device)
+    return mean / (mean.sum(1, keepdim=True) + SMALL) + alpha / (classes - 1) * identity
+
+
+def guidance(transitions: Tensor, shares: Tensor, alpha: float) -> Tensor:
+    """H' = H with each column divided by how frequent its class was lately, (C, C); infinite before the first batch.
+
+    Args:
+        transitions: M, (N, C, C).
+        shares: D, (N, C).
+        alpha: α.
+    """
+    return transition_matrix(transitions, alpha) / shares.mean(0)
+
+
+def guided(probabilities: Tensor, matrix: Tensor, rows: Tensor) -> Tensor:
+    """Q times a row of H', with sum 1, (U, C); Q where there is no row.
+
+    Args:
+        probabilities: Q, (U, C).
+        matrix: H', (C, C).
+        rows: (U,) int64, −1 for none.
+    """
+    rectified = normalised(probabilities * matrix[rows.clamp_min(0)])
+    return torch.where(rows[:, None] >= 0, rectified, probabilities)

@@ -1,0 +1,77 @@
+"""PRG: class-transition-tracking based Pseudo-Rectifying Guidance (Duan et al., ICCV 2023)."""
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
+from cissl.algorithms.maths.mixing import sharpen
+from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.prg.guidance import guidance, guided, previous_classes, transition_counts, written
+from cissl.errors import UserError
+
+
+class PRG(AddOn):
+    """Predictions are multiplied by a row of a matrix that says which class follows which; PRG^Last with `last`.
+
+    State:
+        prg.bank: class that each unlabeled image was last predicted, −1 for never, (N,) int64.
+        prg.transitions: changes of class in each of the latest batches, from and to, (nb, C, C).
+        prg.shares: mean probabilities of each of the latest batches, (nb, C).
+        prg.slot: which of them is written next, int64 scalar.
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        self._check()
+        whole = {"dtype": torch.int64, "device": facts.device}
+        batches, C = self.settings.nb, facts.classes
+        return {
+            "prg.bank": torch.full((facts.unlabeled,), -1, **whole),
+            "prg.transitions": facts.full((batches, C, C), 0.0),
+            "prg.shares": facts.full((batches, C), 0.0),
+            "prg.slot": torch.zeros((), **whole),
+        }
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        state, settings = step.state, self.settings
+        self._track(step, probabilities)
+        T = settings.temperature
+        Q = probabilities if T == 1 else sharpen(probabilities, T)
+        if settings.last:  # the state of before this batch
+            rows, source = state["prg.bank"][step.index["unlabeled"]], state
+        else:
+            rows, source = Q.argmax(1), step.next
+        return guided(Q, guidance(source["prg.transitions"], source["prg.shares"], self.alpha), rows)
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        if self.settings.hard_label:
+            return {}
+        views = len(self.base.strong_views)
+        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
+        return {"unlabeled": soft_unlabeled_loss(step.strong_logits(out), targets, weights)}
+
+    @property
+    def alpha(self) -> float:
+        """α, by default 1 for PRG and 3 for PRG^Last."""
+        default = 3.0 if self.settings.last else 1.0
+        return default if self.settings.alpha is None else self.settings.alpha
+
+    def _track(self, step: Step, probabilities: Tensor) -> None:
+        """Write this batch's predictions P (U, C) and the changes of class that they bring."""
+        state, index, classes = step.state, step.index["unlabeled"], probabilities.argmax(1)
+        before = previous_classes(state["prg.bank"], index, classes)
+        counts = transition_counts(before, classes, step.facts.classes)
+        names = ("prg.transitions", "prg.shares", "prg.slot")
+        after = written(*(state[name] for name in names), counts, probabilities.mean(0))
+        step.next |= dict(zip(names, after, strict=True))
+        step.next["prg.bank"] = put_rows(state["prg.bank"], index, classes)
+        step.measured["prg.changed"] = counts.sum() / len(index)
+
+    def _check(self) -> None:
+        """Refuse soft labels where the base lets no add-on change the loss."""
+        if not self.settings.hard_label and "unlabeled" not in self.base.card.slots:
+            raise UserError(
+                f"prg.hard_label: false changes the unlabeled loss, and {self.base.card.title} lets no add-on do so; "
+                "leave it out",
+                key="prg.hard_label",
+            )
