@@ -72,11 +72,13 @@ class Stage:
         share: of the trial's steps, in (0, 1]; the stages' shares add up to 1.
         fresh: whether the stage starts from a new network, optimizer and state; else it goes on with the old ones.
         restart_schedule: whether the learning rate starts over.
+        restart_average: whether the moving average starts over from the trained weights, as in a fresh stage.
     """
 
     share: float
     fresh: bool = False
     restart_schedule: bool = False
+    restart_average: bool = False
 
 
 class Outputs:

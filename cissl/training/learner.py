@@ -138,10 +138,15 @@ class Learner:
         network.add_heads(self.make_heads(stage))
         for mine, fresh in zip(self.model.state_dict().values(), network.state_dict().values(), strict=True):
             mine.copy_(fresh)
-        for averaged, raw in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
-            averaged.copy_(raw)
+        self.restart_average()
         self.optimizer.state.clear()
         self.state = self.method.state(self.facts)
+
+    @torch.no_grad()
+    def restart_average(self) -> None:
+        """Start the moving average over from the trained weights."""
+        for averaged, raw in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
+            averaged.copy_(raw)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bf16"

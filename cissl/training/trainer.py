@@ -114,13 +114,15 @@ class Trainer:
     def _next_stage(self) -> None:
         """Begin the next stage, with a network, a state and rates of its own where it is a fresh one."""
         learner, stage = self.learner, self._stage + 1
-        fresh = self.schedule.stages[stage].fresh
+        fresh, average = self.schedule.stages[stage].fresh, self.schedule.stages[stage].restart_average
         survey = self.survey(number=self.schedule.at(self.step - 1).generation_number + 1)
         carried = learner.method.between(survey, learner.state)
         self._enter(stage, carried if fresh else {**learner.state, **carried})
         if fresh:
             learner.restart(self._fresh_network(stage), stage)
             self.augmentation = self._fresh_augmentation()
+        elif average:
+            learner.restart_average()
         learner.state = {**learner.state, **carried}
 
     def _enter(self, stage: int, state: Mapping[str, Tensor]) -> None:

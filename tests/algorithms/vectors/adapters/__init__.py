@@ -68,6 +68,7 @@ def loss_level_step(
     *,
     index: str | None = None,
     number: int | None = None,
+    stage: int = 0,
 ) -> tuple[CannedStep, Losses, dict[str, Tensor]]:
     """Step `t` of a case that gives logits of a labeled, a weak and a strong view for each step.
 
@@ -78,9 +79,8 @@ def loss_level_step(
     leaves = {view: tensor(case.inputs[role][t], dtype, gradient=True) for view, role in names.items()}
     positions = {} if index is None else {"unlabeled": tensor(case.inputs[index][t], dtype)}
     targets = tensor(case.inputs["targets"][t], dtype)
-    step = CannedStep(
-        method, facts, leaves, targets, state=state, number=t if number is None else number, index=positions
-    )
+    number = t if number is None else number
+    step = CannedStep(method, facts, leaves, targets, state=state, number=number, stage=stage, index=positions)
     losses = step.run()
     losses.total.backward()
     grads = {"grad_x": "labeled", "grad_weak": "weak", "grad_strong": "strong"}

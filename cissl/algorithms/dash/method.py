@@ -1,0 +1,68 @@
+"""Dash: FixMatch with a threshold of losses that falls with time (Xu et al., 2021)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Stage, Step, Survey
+from cissl.algorithms.dash.thresholds import decayed_threshold, pseudo_targets, row_losses
+from cissl.algorithms.fixmatch.method import FixMatch
+
+EPOCHS = 10  # between two updates of the threshold
+
+
+class Dash(FixMatch):
+    """A supervised warm-up, then pseudo-labels by a falling threshold.
+
+    State:
+        rho_init: ρ̂, loss after the warm-up, float64 scalar; 0 before.
+        rho: ρ, the threshold, float64 scalar; 0, by which nothing is kept, before.
+        rho_updates: how often the threshold has been set, int64 scalar.
+    """
+
+    def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        warm_up = max(1, facts.steps_of(self.settings.num_wu_iter)) / facts.steps
+        return Stage(warm_up), Stage(1 - warm_up, restart_schedule=True, restart_average=True)
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        nothing = torch.zeros((), dtype=torch.float64, device=facts.device)
+        return super().state(facts) | {"rho_init": nothing, "rho": nothing, "rho_updates": nothing.long()}
+
+    def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.settings.rho_init is not None:
+            return {"rho_init": torch.full_like(state["rho_init"], self.settings.rho_init)}
+        logits = survey.outputs("labeled", network="raw").logits
+        return {"rho_init": F.cross_entropy(logits.double(), survey.facts.labeled_targets)}
+
+    def losses(self, step: Step) -> Losses:
+        if step.stage > 0:
+            return super().losses(step)
+        step.measured["rho"] = step.state["rho"]
+        return Losses(labeled={"labeled": self.supervised(step, step.forward("labeled"))})
+
+    def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
+        """Pseudo-labels whose own loss on the weak view is at most ρ."""
+        settings = self.settings
+        rho = step.measured["rho"] = self.threshold(step)
+        targets = pseudo_targets(probabilities, rho == settings.rho_min, settings.temperature)
+        return PseudoLabels(probabilities.argmax(1), row_losses(probabilities, targets) <= rho, targets)
+
+    def threshold(self, step: Step) -> Tensor:
+        """ρ of this step, which is set anew every ten epochs."""
+        settings, state = self.settings, step.state
+        if step.stage_number % (EPOCHS * max(1, step.facts.steps_of(settings.epoch))):
+            return state["rho"]
+        rho = decayed_threshold(
+            state["rho_init"],
+            state["rho_updates"],
+            constant=settings.constant,
+            gamma=settings.gamma,
+            lowest=settings.rho_min,
+        )
+        step.next |= {"rho": rho, "rho_updates": state["rho_updates"] + 1}
+        return rho
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        return self.soft_consistency(step, out, pseudo)
