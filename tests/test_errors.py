@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[1]
     [
         ["-m", "cissl.datasets", "inspect", "digits_LT_10.1@10-20"],
         [ROOT / "sweeps" / "run.py", ROOT / "sweeps" / "digits_lt.yaml", "--dry-run"],
+        [ROOT / "analysis" / "tables.py", ROOT / "tests" / "analysis" / "golden"],
     ],
-    ids=["datasets", "dry run"],
+    ids=["datasets", "dry run", "tables"],
 )
 def test_a_reader_that_has_seen_enough_is_no_failure(command):
     process = subprocess.Popen(

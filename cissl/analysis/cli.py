@@ -108,7 +108,9 @@ def run(
     """Parse the arguments (None: the command line's), work, and turn a user's mistake into one message and code 2."""
     accept_any_text()
     try:
-        return work(parser.parse_args(arguments))
+        code = work(parser.parse_args(arguments))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
         return reader_has_gone()
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ KINDS = {  # of figures → what each shows
     "how far over training.",
     "thresholds": "Threshold of pseudo-labels per class at the end, and share of pseudo-labels kept over training.",
     "pseudo-labels": "Kept pseudo-labels per class at the end, and their precision for head and tail classes over "
-    "training.",
+    "training; labeled images that are among the unlabeled ones count too.",
 }
 SEARCH = "search"  # the figure of a hyper-parameter search, beside those of a setting
 SEARCH_CAPTION = (

@@ -69,13 +69,15 @@ def markdown(table: Table) -> str:
     """A GitHub table whose source is aligned, so that it reads well in a terminal too."""
     heading = [table.title, *(" ".join(part for part in pair if part) for pair in table.headings)]
     body = [[line.label, *map(_markdown_entry, line.entries)] for section in table.sections for line in section]
-    notes = [*table.notes, *(f"({mark}) {text}" for mark, text in table.footnotes)]
+    errors = [text.replace("<", "\\<") for _, text in table.footnotes]  # <class 'int'> is no tag
+    notes = [*table.notes, *(f"({mark}) {text}" for (mark, _), text in zip(table.footnotes, errors, strict=True))]
     items = [textwrap.fill(note, 100, initial_indent="- ", subsequent_indent="  ") for note in notes]
     return "\n".join([aligned([heading, *body]), "", textwrap.fill(table.caption, 100), "", *items]) + "\n"
 
 
 def aligned(lines: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
     """A Markdown table, the first line its heading; columns other than ``left`` are flush right."""
+    lines = [[text.replace("|", "\\|") for text in line] for line in lines]
     widths = [max(_width(line[k]) for line in lines) for k in range(len(lines[0]))]
     rule = "|" + "|".join("-" * (w + 1) + ("-" if k in left else ":") for k, w in enumerate(widths)) + "|"
     padded = [[_pad(text, widths[k], k not in left) for k, text in enumerate(line)] for line in lines]

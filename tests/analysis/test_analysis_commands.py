@@ -154,3 +154,11 @@ def test_figures_of_unlike_names_get_files_of_their_own(tmp_path):
     out = tmp_path / "figures"
     assert curves.main([str(tmp_path / "s"), "--out", str(out), "--kind", "training", "--format", "svg"]) == 0
     assert len(list(out.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_where_cissl_is_not_installed_the_mend_is_said(name):
+    script = ROOT / "analysis" / f"{name}.py"
+    done = subprocess.run([sys.executable, "-I", "-S", script], capture_output=True, text=True)  # no site-packages
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pip install" in done.stderr

@@ -442,3 +442,11 @@ def test_any_error_has_a_footnote(tmp_path, error):
     write_trial(tmp_path, state="failed", error=error, rows=3)
     ((_, text),) = table(load([tmp_path]), "accuracy").footnotes
     assert text.startswith("fixmatch-digits_LT_20-s1: failed at step") and len(text) < 300
+
+
+def test_markdown_shows_what_an_error_said(tmp_path):
+    write_trial(tmp_path, state="failed", error="expected <class 'int'> | got *x*", rows=3, augment="a|b")
+    write_trial(tmp_path, seed=2, augment="d.d.d")
+    text = write([table(load([tmp_path]), "accuracy")], "markdown")
+    assert "expected \\<class 'int'>" in " ".join(text.split())
+    assert len({line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}) == 1
