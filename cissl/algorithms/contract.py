@@ -119,6 +119,11 @@ class Outputs:
             found = self._heads[name] = found()
         return found
 
+    def rows(self, part: slice) -> "Outputs":
+        """The outputs of some of the rows."""
+        heads = {name: lambda name=name: self.head(name)[part] for name in self._heads}
+        return Outputs(self.logits[part], lambda: self.features[part], heads)
+
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels:
@@ -457,10 +462,16 @@ class Part:
 
 
 class Base(Part):
-    """A whole method."""
+    """A whole method.
+
+    Attributes:
+        strong_views: names of the views that the unlabeled loss trains on.
+        add_ons: what is added to it.
+    """
 
     kind = BASE
     strong_views: tuple[str, ...] = ("strong",)
+    add_ons: tuple["AddOn", ...] = ()
 
     def uratio(self) -> int:
         """Unlabeled images for each labeled one."""
@@ -540,6 +551,7 @@ class Method:
         self.add_ons: tuple[AddOn, ...] = tuple(_make(recipe, card, values) for card in recipe.add_ons)
         for add_on in self.add_ons:
             add_on.base = self.base
+        self.base.add_ons = self.add_ons
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -14,7 +14,8 @@ from cissl.algorithms.fixmatch.losses import (
 class FixMatch(Base):
     """Consistency between a weak and a strong view, where the weak view's prediction is confident.
 
-    A method that inherits it changes single parts of the step: `supervised`, `choose`, `consistency`, `further_terms`.
+    A method that inherits it changes single parts of the step: `outputs`, `supervised`, `choose`, `consistency`,
+    `further_terms`.
 
     State:
         class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
@@ -26,7 +27,7 @@ class FixMatch(Base):
         return {"class_prior": facts.full((facts.classes,), 1 / facts.classes)}
 
     def losses(self, step: Step) -> Losses:
-        out = step.forward(*self.views)
+        out = self.outputs(step)
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
 
@@ -37,6 +38,10 @@ class FixMatch(Base):
         unlabeled = {"unlabeled": self.consistency(step, out, pseudo)} | self.further_terms(step, out, pseudo)
         unlabeled |= step.unlabeled_terms(out, pseudo)
         return Losses(labeled=labeled, unlabeled=unlabeled, weights=self.weights(), pseudo=pseudo)
+
+    def outputs(self, step: Step) -> dict[str, Outputs]:
+        """What the network says of every view."""
+        return step.forward(*self.views)
 
     def weights(self) -> dict[str, float]:
         """Weight of each term of the unlabeled loss."""
