@@ -14,8 +14,8 @@ from cissl.algorithms.fixmatch.losses import (
 class FixMatch(Base):
     """Consistency between a weak and a strong view, where the weak view's prediction is confident.
 
-    A method that inherits it changes single parts of the step: `outputs`, `supervised`, `choose`, `consistency`,
-    `further_terms`.
+    A method that inherits it changes single parts of the step: `outputs`, `supervised`, `predictions`, `choose`,
+    `consistency`, `further_terms`.
 
     State:
         class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
@@ -33,7 +33,7 @@ class FixMatch(Base):
 
         labeled = {"labeled": self.supervised(step, out)}
         labeled |= step.labeled_terms(out)
-        probabilities = step.guess(out, out["weak"].probabilities.detach())
+        probabilities = step.guess(out, self.predictions(step, out))
         pseudo = step.select(out, self.choose(step, probabilities))
         unlabeled = {"unlabeled": self.consistency(step, out, pseudo)} | self.further_terms(step, out, pseudo)
         unlabeled |= step.unlabeled_terms(out, pseudo)
@@ -46,6 +46,10 @@ class FixMatch(Base):
     def weights(self) -> dict[str, float]:
         """Weight of each term of the unlabeled loss."""
         return {"unlabeled": self.settings.wu}
+
+    def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """The probabilities (U, C) that pseudo-labels are made of, without gradient."""
+        return out["weak"].probabilities.detach()
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
         """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""
