@@ -6,7 +6,7 @@ settings, which lie in the same folder, are candidates of their own, below a lin
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from cissl.analysis import labels
 from cissl.analysis.formats import Entry, Line, Table, slug
 from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show
+from cissl.analysis.plan import Search as Plan
+from cissl.analysis.plan import Sweep
 from cissl.analysis.results import Records, Trial
 from cissl.errors import UserError
 
@@ -108,46 +110,65 @@ def search_tables(records: Records) -> list[Table]:
 
 
 def _search(trials: list[Trial]) -> Search:
-    sweep = trials[0].plan
-    plan = sweep.search
+    plan = trials[0].plan.search
     described = {id(trial): attributes(trial) for trial in trials}
     notes = mark_split_variants(trials, described)
-    searched = {key: _parts(key)[0] for key in plan.space}
-    axes = [part for key in sweep.axes for part in _parts(key) if part not in (*REPLICATES, *searched.values())]
-    own = (*searched.values(), *axes, *(key for key in REPLICATES if key not in searched.values()), "steps")
-    rest = [key for key in _keys(described.values()) if key not in own]
-    varied = [key for key in rest if len({repr(values.get(key)) for values in described.values()}) > 1]
-    groups: dict[tuple, list[Trial]] = defaultdict(list)
-    for trial in trials:
-        values = described[id(trial)]
-        groups[tuple(values.get(key) for key in (*searched.values(), *varied))].append(trial)
-    candidates: dict[tuple, list[Candidate]] = defaultdict(list)
-    for identity, members in groups.items():
-        params = dict(zip(searched, identity, strict=False))
-        others = dict(zip(varied, identity[len(searched) :], strict=True))
-        by_setting: dict[Key, list[Trial]] = defaultdict(list)
-        for trial in members:
-            by_setting[tuple((key, described[id(trial)].get(key)) for key in axes)].append(trial)
-        missing = _missing(members, plan.candidates)
-        candidates[identity[len(searched) :]].append(Candidate(params, others, dict(by_setting), plan.metric, missing))
-    now = _context_of_today(candidates, plan.candidates)
+    roles = _roles(trials[0].plan, described.values())
+    by_context: dict[tuple, list[Candidate]] = defaultdict(list)
+    for candidate in _candidates(trials, described, roles, plan):
+        by_context[tuple(candidate.others.values())].append(candidate)
+    today = _context_of_today(by_context, plan.candidates)
+    earlier = [candidate for context, group in by_context.items() if context != today for candidate in group]
     return Search(
-        name=trials[0].sweep or sweep.folder,
-        space=plan.space,
+        name=trials[0].sweep or trials[0].plan.folder,
+        space=plan.space or dict.fromkeys(roles.searched),
         metric=plan.metric,
-        settings=sorted({setting for group in candidates.values() for c in group for setting in c.trials}, key=order),
-        candidates=sorted(candidates[now], key=_rank),
-        earlier=sorted((c for context, group in candidates.items() if context != now for c in group), key=_rank),
+        settings=sorted({s for group in by_context.values() for c in group for s in c.trials}, key=order),
+        candidates=sorted(by_context[today], key=_rank),
+        earlier=sorted(earlier, key=_rank),
         notes=notes + _not_started_notes(trials, plan.candidates) + _overlap_notes(trials),
     )
 
 
+@dataclass(frozen=True)
+class _Roles:
+    """What a search's settings are, by what trials call them: searched (as the sweep file calls them →), varied by its
+    grid, or neither and yet not the same in all trials."""
+
+    searched: dict[str, str]
+    axes: list[str]
+    others: list[str]
+
+
+def _roles(sweep: Sweep, described: Collection[dict]) -> _Roles:
+    searched = {key: _parts(key)[0] for key in sweep.search.space}
+    axes = [part for key in sweep.axes for part in _parts(key) if part not in (*REPLICATES, *searched.values())]
+    known = {*searched.values(), *axes, *REPLICATES, "steps"}  # steps follow from others
+    keys = dict.fromkeys(key for values in described for key in values if key not in known)
+    others = [key for key in keys if len({repr(values.get(key)) for values in described}) > 1]
+    if not searched:  # where nobody knows what was searched, whatever differs was
+        return _Roles({key: key for key in others}, axes, [])
+    return _Roles(searched, axes, others)
+
+
+def _candidates(trials: list[Trial], described: dict[int, dict], roles: _Roles, plan: Plan) -> list[Candidate]:
+    groups: dict[tuple, dict[Key, list[Trial]]] = defaultdict(lambda: defaultdict(list))
+    for trial in trials:
+        values = described[id(trial)]
+        identity = tuple(values.get(key) for key in (*roles.searched.values(), *roles.others))
+        groups[identity][tuple((key, values.get(key)) for key in roles.axes)].append(trial)
+    made = []
+    for identity, by_setting in groups.items():
+        values = iter(identity)
+        params = {key: next(values) for key in roles.searched}
+        others = {key: next(values) for key in roles.others}
+        missing = _missing([trial for found in by_setting.values() for trial in found], plan.candidates)
+        made.append(Candidate(params, others, dict(by_setting), plan.metric, missing))
+    return made
+
+
 def _parts(key: str) -> tuple[str, ...]:
     return PARTS.get(key, (key,))
-
-
-def _keys(described) -> list[str]:
-    return list(dict.fromkeys(key for values in described for key in values))
 
 
 def _missing(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) -> int:

@@ -223,3 +223,13 @@ def test_validation_images_that_are_labeled_too_are_pointed_out(tmp_path):
     write_sweep(tmp_path, [], SEARCH)
     (made,) = search_tables(load([tmp_path]))
     assert any("12 of 100 validation images are labeled" in note for note in made.notes)
+
+
+def test_where_nobody_knows_what_was_searched_whatever_differs_was(tmp_path):
+    for lr, level in ((0.01, 50.0), (0.03, 70.0)):
+        write(tmp_path, lr, level, level)
+    (tmp_path / "search.json").write_text("")
+    found = {label: entries[0].n for label, entries in lines_of(tmp_path).items()}
+    assert list(found.items()) == [("lr = 0.03", 2), ("lr = 0.01", 2)]
+    (search,) = searches(load([tmp_path]))
+    assert search.space == {"lr": None} and search.earlier == []
