@@ -13,6 +13,7 @@ The order of one step: views are made · `Base.losses` runs, and the add-ons ins
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -111,6 +112,11 @@ class Outputs:
         if self._features is None:
             raise ValueError("these outputs have no features")
         return self._features() if callable(self._features) else self._features
+
+    def with_logits(self, logits: Tensor) -> "Outputs":
+        """The same with other logits (n, C)."""
+        heads = {name: functools.partial(self.head, name) for name in self._heads}
+        return Outputs(logits, lambda: self.features, heads)
 
     def head(self, name: str) -> Tensor:
         """(n, …) of an extra head."""
@@ -292,8 +298,13 @@ class Step:
         """Share of the training that is over, in [0, 1)."""
         return self.number / self.facts.steps
 
-    def forward(self, *views: str) -> dict[str, Outputs]:
-        """One training-mode pass over these views together, hence one set of BatchNorm statistics."""
+    def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
+        """One training-mode pass over these views together, hence one set of BatchNorm statistics.
+
+        Args:
+            views: their names.
+            update_averages: whether the batch moves BatchNorm's averages.
+        """
         raise NotImplementedError
 
     def view(self, name: str) -> Tensor:

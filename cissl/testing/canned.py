@@ -71,7 +71,7 @@ class CannedStep(contract.Step):
         self._outputs = {name: out if isinstance(out, Outputs) else Outputs(out) for name, out in outputs.items()}
         self._draws, self._networks = dict(draws or {}), list(networks)
 
-    def forward(self, *views: str) -> dict[str, Outputs]:
+    def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
         return {name: self._outputs[name] for name in views}
 
     def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:

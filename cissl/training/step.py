@@ -55,10 +55,10 @@ class Step(contract.Step):
         self._learner, self._views = learner, views
         self._trial_step = number if trial_step is None else trial_step
 
-    def forward(self, *views: str) -> dict[str, Outputs]:
+    def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
         parts = [self._views[name] for name in views]
         sizes = [len(part) for part in parts]
-        logits, features, heads = self._learner.train_forward(parts)
+        logits, features, heads = self._learner.train_forward(parts, update_averages=update_averages)
         return {
             name: _outputs(
                 logits.split(sizes)[i], features.split(sizes)[i], {key: h.split(sizes)[i] for key, h in heads.items()}

@@ -82,8 +82,8 @@ class ToyStep(Step):
     def random(self, purpose):
         return CannedDraws(self._draws[purpose])
 
-    def forward(self, *views):
-        out = super().forward(*views)
+    def forward(self, *views, update_averages=True):
+        out = super().forward(*views, update_averages=update_averages)
         joint = torch.cat([out[view].logits for view in views])
         self._keep(torch.cat([self._views[view] for view in views]), joint)
         for view, logits in zip(views, joint.split([len(out[view].logits) for view in views]), strict=True):
