@@ -174,15 +174,22 @@ def running_head() -> str | None:
     return address
 
 
-def missing(resources: Resources) -> str | None:
-    """What a trial needs and the cluster has not got at this moment, since others hold it; None if it has all."""
+def missing(resources: Resources, *, anyhow: bool = False) -> str | None:
+    """What a trial needs and the cluster has not got at this moment, since others hold it; None if it has all.
+
+    Args:
+        resources: of each worker.
+        anyhow: something is missing for sure; if there is enough in all, it is not on one machine.
+    """
     free, total = ray.available_resources(), ray.cluster_resources()
-    needs = {"CPU": resources.workers * resources.cpus, "GPU": resources.workers * (resources.gpus or 0)}
+    each = {"CPU": resources.cpus, "GPU": resources.gpus or 0}
+    short = [unit for unit, number in each.items() if resources.workers * number > free.get(unit, 0)]
+    scattered = "" if short else " on one machine"
     words = [
-        f"{number:g} {unit}{'' if number == 1 else 's'} (the cluster has {total.get(unit, 0):g}, "
+        f"{number:g} {unit}{'' if number == 1 else 's'}{scattered} (the cluster has {total.get(unit, 0):g}, "
         f"{free.get(unit, 0):g} are free)"
-        for unit, number in needs.items()
-        if number > free.get(unit, 0)
+        for unit, share in each.items()
+        if (number := share if scattered else share * resources.workers) and (unit in short or (anyhow and scattered))
     ]
     return " and ".join(words) or None
 

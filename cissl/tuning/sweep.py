@@ -253,7 +253,8 @@ class Watcher(NotSaved, tune.Callback):
             idle = any(trial.status == "PENDING" for trial in trials)
         if not idle:
             self._active_at = time.monotonic()
-        return cluster.missing(self.resources) if time.monotonic() - self._active_at > PATIENCE_S else None
+        idle_s = time.monotonic() - self._active_at
+        return cluster.missing(self.resources, anyhow=idle_s > 4 * PATIENCE_S) if idle_s > PATIENCE_S else None
 
     def _finish(self, trial: str, otherwise: str) -> None:
         recorded = self.place.status(trial).get("state", "failed")

@@ -125,6 +125,7 @@ def test_what_a_trial_waits_for(ray_session):
     from ray.util.placement_group import placement_group, remove_placement_group
 
     assert cluster.missing(Resources(2, 0, 1)) is None
+    assert cluster.missing(Resources(2, 0, 1), anyhow=True) == "2 CPUs on one machine (the cluster has 2, 2 are free)"
     assert cluster.missing(Resources(1, 1, 3)) == (
         "3 CPUs (the cluster has 2, 2 are free) and 3 GPUs (the cluster has 0, 0 are free)"
     )
