@@ -25,7 +25,7 @@ resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a tr
 concurrency: 2                        # trials at a time; default: as many as fit
 data_dir: /shared/data                # prepared data sets; default: $ML_DATA, else ~/.cache/cissl
 
-Words without quotes mean what a person reads, see `scalars`: 5e-4 is a number; 010, 1:30, yes, .inf and tags are refused.
+Words without quotes mean what a person reads (see `scalars`): 5e-4 is a number; 010, 1:30, yes and tags are refused.
 """
 
 import dataclasses
