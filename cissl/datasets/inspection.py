@@ -27,8 +27,8 @@ def report(data: Dataset) -> str:
             _counts_table(data),
             "",
             "Images (by content) that a part shares with another; the diagonal is its number of different images.",
-            "Labeled images are unlabeled or validation images too; _HELDOUT keeps them out of validation, _DISJOINT out of",
-            "both. The test column should be empty but for duplicates in the data set itself.",
+            "Labeled images are unlabeled or validation images too; _HELDOUT keeps them out of validation, _DISJOINT",
+            "out of both. The test column should be empty but for duplicates in the data set itself.",
             _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))]),
         ]
     )
