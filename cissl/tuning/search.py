@@ -157,11 +157,12 @@ class Study:
     def evaluated(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Note an evaluation of a trial; whether it should end here, because others are better."""
         config = self._open.get(trial_id)
-        return self._halving is not None and config is not None and self._compare(config, row)
+        if self._halving is None or config is None:
+            return False
+        return self._compare(config, row["step"], row[self.search.metric])
 
-    def _compare(self, config: TrialConfig, row: dict[str, Any]) -> bool:
-        fraction = row["step"] / config.steps
-        return self._halving.falls_behind(self._point(config), config.trial_id, fraction, row[self.search.metric])
+    def _compare(self, config: TrialConfig, step: int, value: float | None) -> bool:
+        return self._halving.falls_behind(self._point(config), config.trial_id, step / config.steps, value)
 
     def ended(self, trial_id: str, *, early: bool = False) -> None:
         """Note that a trial has ended, `early` if that was the search's own decision."""
@@ -211,8 +212,8 @@ class Study:
             self._prune(candidate, row["stopped"])
         if self._halving:
             for config in trials:
-                for evaluation in read_history(self.folder / config.trial_id):
-                    self._compare(config, evaluation)
+                for step, value in self._evaluations(config.trial_id):
+                    self._compare(config, step, value)
 
     def _as_in_the_space(self, params: dict[str, Any]) -> dict[str, Any] | None:
         """The same settings as the space spells them; None if they lie outside of it."""
@@ -249,9 +250,10 @@ class Study:
             if config in self._waiting:
                 self._waiting.remove(config)
                 del self._open[config.trial_id]
-        rows = read_history(self.folder / trial_id)
-        if rows and rows[-1][self.search.metric] is not None:
-            candidate.asked.report(rows[-1][self.search.metric], rows[-1]["step"])
+        evaluations = self._evaluations(trial_id)
+        if evaluations and evaluations[-1][1] is not None:
+            step, value = evaluations[-1]
+            candidate.asked.report(value, step)
         self._study.tell(candidate.asked, state=optuna.trial.TrialState.PRUNED)
 
     def _value(self, config: TrialConfig) -> float | None:
@@ -259,8 +261,25 @@ class Study:
         state = self._state(config)
         if state == "diverged":
             return WORST
-        values = [row[self.search.metric] for row in read_history(self.folder / config.trial_id)[-WINDOW:]]
-        return fmean(values) if state == "complete" and None not in values else None
+        values = [value for _, value in self._evaluations(config.trial_id)[-WINDOW:]]
+        return fmean(values) if state == "complete" and values and None not in values else None
+
+    def _evaluations(self, trial_id: str) -> list[tuple[int, float | None]]:
+        """Step and figure of a trial's evaluations, oldest first.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        metric = self.search.metric
+        rows = read_history(self.folder / trial_id)
+        for row in rows:
+            figure = row.get(metric, "")
+            if not isinstance(row.get("step"), int) or not isinstance(figure, int | float | None):
+                raise UserError(
+                    f"{self.folder / trial_id}: an evaluation in its history has no step or no {metric}; put the file "
+                    "back from a copy, or move that folder away to train the trial again"
+                )
+        return [(row["step"], row[metric]) for row in rows]
 
     def _state(self, config: TrialConfig) -> str | None:
         return (read_status(self.folder / config.trial_id) or {}).get("state")

@@ -165,6 +165,16 @@ def test_a_damaged_file_of_candidates_is_refused_and_kept(sweep, tmp_path, conte
     assert (tmp_path / "search.json").read_bytes() == content
 
 
+@pytest.mark.parametrize("row", ["{}", '{"step": 1}', '{"step": 1, "valid_accuracy": "x"}', '{"valid_accuracy": 1.0}'])
+def test_a_damaged_record_of_a_trial_is_named(sweep, tmp_path, row):
+    study = Study(sweep("search.trials=1", "seed=[1]"), tmp_path)
+    config = study.next_trial()
+    finish(tmp_path, config, 60.0)
+    (tmp_path / config.trial_id / "history.jsonl").write_text(row + "\n")
+    with pytest.raises(UserError, match=f"{config.trial_id}: an evaluation in its history has no step or no valid_acc"):
+        Study(sweep("search.trials=1", "seed=[1]"), tmp_path)
+
+
 def test_a_candidate_that_the_resources_no_longer_allow_is_laid_aside(sweep, tmp_path):
     run(Study(sweep("search.trials=3", "search.space={batch: {choice: [9, 16]}}"), tmp_path), tmp_path, lambda c: 1.0)
     study = Study(sweep("search.trials=3", "search.space={batch: {int: [8, 16, 2]}}", "resources.workers=2"), tmp_path)
