@@ -311,12 +311,13 @@ class Step:
         """This worker's images of a view, (rows, channels, H, W) float in [−1, 1]."""
         raise NotImplementedError
 
-    def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:
+    def network(self, images: Tensor, *, update_averages: bool = True, replicated: bool = False) -> Outputs:
         """A further training-mode pass.
 
         Args:
             images: this worker's rows, (rows, channels, H, W) float.
             update_averages: whether the batch moves BatchNorm's averages.
+            replicated: the images are the same on every worker, and count once.
         """
         raise NotImplementedError
 

@@ -78,6 +78,13 @@ class _Ranks:
         return _AllReduce.apply(slots, self.group)
 
 
+class _OneRank:
+    """A process by itself, in the place of `_Ranks`."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        return x[None]
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation with ε 1e-3, over several processes after `synchronise`.
 
@@ -93,7 +100,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-3, momentum=1 - decay, track_running_stats=False)
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.ranks: _Ranks | None = None
+        self.ranks: _Ranks | _OneRank | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.ranks is not None:
@@ -121,7 +128,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
 
-    def _joint_forward(self, x: Tensor, ranks: _Ranks) -> Tensor:
+    def _joint_forward(self, x: Tensor, ranks: _Ranks | _OneRank) -> Tensor:
         mean, var, count = _joint_moments(x, ranks)
         self._average(mean, var, count)
         scale = self.weight * torch.rsqrt(var + self.eps)
@@ -131,7 +138,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
     """What `synchronise` makes of torch's own BatchNorm layers; parameters and buffers stay as they are."""
 
-    ranks: _Ranks
+    ranks: _Ranks | _OneRank
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training and self.running_mean is not None:
@@ -152,7 +159,7 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(var * (count / (count - 1)), momentum)
 
 
-def _joint_moments(x: Tensor, ranks: _Ranks) -> tuple[Tensor, Tensor, int]:
+def _joint_moments(x: Tensor, ranks: _Ranks | _OneRank) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance (C,) of each channel over all ranks' equal shares, and how many values that are."""
     # The joint variance of equal shares is the mean of their variances plus the variance of their means
     # (Chan et al. 1979): as accurate as two passes over the joint batch, with one exchange each way.
@@ -180,6 +187,20 @@ def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> Non
             module.ranks = ranks
         elif type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             module.__class__, module.ranks = JointBatchNorm, ranks
+
+
+@contextlib.contextmanager
+def single_process(model: nn.Module) -> Iterator[None]:
+    """Within, every BatchNorm normalises over this process's batch alone; for images that all processes have alike."""
+    norms = [module for module in model.modules() if getattr(module, "ranks", None) is not None]
+    ranks = [norm.ranks for norm in norms]
+    try:
+        for norm in norms:
+            norm.ranks = _OneRank()
+        yield
+    finally:
+        for norm, together in zip(norms, ranks, strict=True):
+            norm.ranks = together
 
 
 @contextlib.contextmanager

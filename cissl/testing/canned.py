@@ -74,7 +74,7 @@ class CannedStep(contract.Step):
     def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
         return {name: self._outputs[name] for name in views}
 
-    def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:
+    def network(self, images: Tensor, *, update_averages: bool = True, replicated: bool = False) -> Outputs:
         return self._networks.pop(0)
 
     def teacher(self, images: Tensor, *, batch_statistics: bool = False) -> Outputs:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cissl.algorithms import contract
 from cissl.algorithms.contract import Outputs
+from cissl.models.layers import single_process
 from cissl.training.distributed import gather_rows, own_rows
 from cissl.training.randomness import StepDraws
 
@@ -69,8 +70,11 @@ class Step(contract.Step):
     def view(self, name: str) -> Tensor:
         return self._views[name]
 
-    def network(self, images: Tensor, *, update_averages: bool = True) -> Outputs:
-        return _outputs(*self._learner.train_forward([images], update_averages=update_averages))
+    def network(self, images: Tensor, *, update_averages: bool = True, replicated: bool = False) -> Outputs:
+        if not replicated:
+            return _outputs(*self._learner.train_forward([images], update_averages=update_averages))
+        with single_process(self._learner.model):
+            return Outputs(*self._learner.train_forward([images], update_averages=update_averages))
 
     def teacher(self, images: Tensor, *, batch_statistics: bool = False) -> Outputs:
         return _outputs(*self._learner.average_forward(images, batch_statistics=batch_statistics))

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from cissl.models.layers import BatchNorm2d, SameConv2d, leaky_relu, same_padding
+from cissl.models.layers import BatchNorm2d, SameConv2d, leaky_relu, same_padding, single_process, synchronise
 
 
 def slow_same_convolution(x, kernel, bias, stride):
@@ -72,3 +73,14 @@ def test_leaky_relu_gradient_survives_overwriting(slope):
     assert torch.equal(y, F.leaky_relu(x, slope))
     y.sum().backward()
     assert torch.equal(x.grad, torch.tensor([slope, slope, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("norm", [lambda: BatchNorm2d(2, decay=0.9), lambda: nn.BatchNorm2d(2)])
+def test_images_that_all_processes_have_alike_need_no_exchange(norm):
+    x, alone, together = torch.randn(1, 2, 4, 4, dtype=torch.float64), norm().double(), nn.Sequential(norm()).double()
+    synchronise(together)  # without a group any exchange would fail
+    with single_process(together):
+        assert torch.allclose(together(x), alone(x), rtol=1e-12)
+    assert torch.allclose(together[0].running_var, alone.running_var, rtol=1e-12)
+    with pytest.raises(ValueError):
+        together(x)

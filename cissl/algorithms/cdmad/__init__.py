@@ -1,0 +1,1 @@
+"""CDMAD: what the network says of a blank image is its class bias, and is subtracted."""

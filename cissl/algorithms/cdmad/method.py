@@ -1,0 +1,66 @@
+"""CDMAD: debiasing with the logits of an image without content (Lee and Kim, CVPR 2024)."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import LABELED, STRONG, WEAK, Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.method import FixMatch
+
+SMALL = 1e-8
+
+
+class CDMAD(FixMatch):
+    """FixMatch with soft pseudo-labels, from which, and from predictions, the bias towards classes is subtracted."""
+
+    views = {"weak": WEAK, "labeled": LABELED, "strong": STRONG, "strong2": STRONG}
+    strong_views = ("strong", "strong2")
+
+    def outputs(self, step: Step) -> dict[str, Outputs]:
+        """Every view is a batch of its own; the blank image comes first, and moves BatchNorm's averages too."""
+        with torch.no_grad():
+            blank = step.network(blank_image(step.facts), replicated=True).logits[0]
+            out = step.forward("weak")
+        step.shared["blank"] = step.measured["blank"] = blank
+        for view in ("labeled", *self.strong_views):
+            out |= step.forward(view)
+        return out
+
+    def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
+        logits = out["labeled"].logits
+        one_hot = torch.eye(step.facts.classes, dtype=logits.dtype, device=logits.device)[step.targets]
+        rows = cross_entropy(logits, one_hot)
+        return rows.mean() if weights is None else (weights * rows).mean()
+
+    def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """softmax(w − b), without the bias b until debiasing starts."""
+        if step.number < step.facts.steps_of(self.settings.debias_start):
+            return super().predictions(step, out)
+        return (out["weak"].logits.detach() - step.shared["blank"]).softmax(1)
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        views = len(self.strong_views)
+        rows = cross_entropy(step.strong_logits(out), pseudo.probabilities.repeat(views, 1))
+        return (rows * pseudo.weights.repeat(views)).mean()
+
+    def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
+        return {"blank": network(blank_image(facts)).logits[0]}
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        return outputs.logits - state["blank"]
+
+
+def blank_image(facts: Facts) -> Tensor:
+    """(1, channels, H, W), 1 everywhere."""
+    return facts.full((1, facts.channels, facts.side, facts.side), 1.0)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """−Σ_c t_c log(softmax(l)_c + 1e-8) of each row, (n,); the constant bounds the loss, and its gradient, from above.
+
+    Args:
+        logits: (n, C).
+        targets: rows of sum 1, (n, C).
+    """
+    return -(targets * (logits.softmax(1) + SMALL).log()).sum(1)
