@@ -67,7 +67,7 @@ class Document:
 
     def text(self) -> str:
         """The file as it was written; with values that were put into it, as YAML that reads back the same."""
-        changes = [place for place in dict.fromkeys(self.places.values()) if place.startswith(FLAG)]
+        changes = [" ".join(place.split()) for place in dict.fromkeys(self.places.values()) if place.startswith(FLAG)]
         if not changes:
             return self.written
         values = yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True, width=120)

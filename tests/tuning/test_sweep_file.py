@@ -87,10 +87,10 @@ def test_overrides_reach_settings_axes_and_other_blocks(load):
 
 def test_what_was_run_can_be_kept_as_a_file(load, tmp_path):
     assert load(GOOD).source.text() == textwrap.dedent(GOOD)
-    changed = load(GOOD, "lr=1e-6", "name='010'", "confidence=[0.8, 0.9]")
+    changed = load(GOOD, "lr=\n1e-6", "name='010'", "confidence=[0.8, 0.9]")
     text = changed.source.text()
     assert text.startswith(
-        f"# {tmp_path / 'study.yaml'} with --set lr=1e-6 --set name='010' --set confidence=[0.8, 0.9]"
+        f"# {tmp_path / 'study.yaml'} with --set lr= 1e-6 --set name='010' --set confidence=[0.8, 0.9]"
     )
     again = load(text)
     assert (again.name, again.trials) == ("010", changed.trials)
