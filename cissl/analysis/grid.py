@@ -141,7 +141,7 @@ def build(
         raise UserError(
             f"all {len(searched)} trials belong to a hyper-parameter search; see python analysis/tables.py --search"
             if searched
-            else "no trial's settings could be read: " + "; ".join(map(str, records.problems))
+            else f"no trial's settings could be read: {some(list(map(str, records.problems)))}"
         )
     trials, notes = _without_duplicates(trials)
     notes = _search_notes(searched) + notes

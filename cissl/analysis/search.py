@@ -13,7 +13,7 @@ import numpy as np
 
 from cissl.analysis import labels
 from cissl.analysis.formats import Entry, Line, Table, slug
-from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show
+from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show, some
 from cissl.analysis.plan import Search as Plan
 from cissl.analysis.plan import Sweep
 from cissl.analysis.results import Records, Trial
@@ -105,7 +105,8 @@ def search_tables(records: Records) -> list[Table]:
     """
     found = searches(records)
     if not found:
-        raise UserError("none of these trials belongs to a hyper-parameter search")
+        unread = f"; could not be read: {some(list(map(str, records.problems)))}" if records.problems else ""
+        raise UserError(f"none of these trials belongs to a hyper-parameter search{unread}")
     return [_table(search) for search in found]
 
 
