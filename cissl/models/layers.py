@@ -33,11 +33,23 @@ class SameConv2d(Conv2d):
     """Convolution with bias whose output has ⌈H/s⌉×⌈W/s⌉ pixels (TensorFlow's SAME)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._strays(x):  # picking the pixels first is the same convolution
+            return F.conv2d(x[:, :, :: self.stride[0], :: self.stride[1]], self.weight, self.bias)
         top, bottom = same_padding(x.shape[2], self.kernel_size[0], self.stride[0])
         left, right = same_padding(x.shape[3], self.kernel_size[1], self.stride[1])
-        if (top, left) == (bottom, right):  # the convolution pads by itself, which spares a copy of x
+        if (top, left) == (bottom, right) and not self._forgets(x):  # it pads by itself, which spares a copy of x
             return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
         return F.conv2d(F.pad(x, (left, right, top, bottom)), self.weight, self.bias, self.stride)
+
+    def _strays(self, x: Tensor) -> bool:
+        """Whether oneDNN's gradient for AVX2 would write outside its memory: of few channels, as the compiler asks."""
+        narrow = self.kernel_size == (1, 1) and max(self.stride) > 1 and self.in_channels < 8
+        return narrow and x.device.type == "cpu" and torch.compiler.is_compiling()
+
+    def _forgets(self, x: Tensor) -> bool:
+        """Whether oneDNN would leave a part of the kernel's gradient unwritten: in bf16 what sees padding alone."""
+        one_window = any(1 < stride >= size for size, stride in zip(x.shape[2:], self.stride, strict=True))
+        return one_window and torch.is_autocast_enabled(x.device.type)
 
 
 class Dense(nn.Linear):

@@ -44,6 +44,25 @@ def test_same_convolution(height, width, kernel, stride, channels_last):
     np.testing.assert_allclose(conv(x).detach().numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_in_bf16_a_kernel_that_reaches_beyond_a_single_pixel_has_its_whole_gradient(memory_format):
+    """What sees padding alone has gradient 0; oneDNN leaves there what the memory held before."""
+    generator = torch.Generator().manual_seed(0)
+    conv = SameConv2d(8, 16, 3, 2).to(memory_format=memory_format)
+    torch.nn.init.normal_(conv.weight, generator=generator)
+    torch.nn.init.zeros_(conv.bias)
+    x = torch.randn(40, 8, 1, 1, generator=generator).to(memory_format=memory_format)
+    for _ in range(20):
+        rubbish = [torch.full((multiple * conv.weight.numel(),), torch.nan) for multiple in (1, 2, 4)]
+        del rubbish
+        with torch.autocast("cpu", torch.bfloat16):
+            (gradient,) = torch.autograd.grad(conv(x).sum(), conv.weight)
+        pixel = gradient[:, :, 1, 1].clone()
+        torch.testing.assert_close(pixel, x.sum((0, 2, 3)).expand(16, 8), rtol=0, atol=0.1)
+        gradient[:, :, 1, 1] = 0
+        assert not gradient.any()
+
+
 def test_odd_padding_goes_to_the_end():
     assert same_padding(32, 3, 2) == (0, 1)
     assert same_padding(32, 7, 2) == (2, 3)

@@ -1,7 +1,9 @@
 """Faster arithmetic: how far `precision` and `compile` may stray from the exact trial, and when they are refused."""
 
+import copy
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +18,8 @@ from cissl.training.learner import CXX, Learner
 from cissl.training.trainer import Trainer
 from tests.training import short_trial
 
-# A rate at which rounding stays small, and a threshold that all pseudo-labels pass in either precision.
-SETTINGS = short_trial.SETTINGS | dict(algorithm="cadr", filters=8, lr=0.01, confidence=0.1)
+# Every prediction of ten classes passes this threshold, so that rounding cannot make the difference.
+SETTINGS = short_trial.SETTINGS | dict(algorithm="cadr", confidence=0.05)
 # The learner itself refuses to compile there, which has a test below.
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, CXX)), reason="needs a C++ compiler")
 
@@ -27,32 +29,35 @@ def make_trainer(**settings):
     return Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
 
 
-def losses(**settings):
-    return torch.tensor([row["loss"] for row in make_trainer(**settings).run() if row])
-
-
-@pytest.fixture(scope="module")
-def exact():
-    return losses()
+def gradient(trainer):
+    return torch.cat([parameter.grad.flatten() for parameter in trainer.learner.model.parameters()])
 
 
 @pytest.mark.parametrize(
-    "settings, bound",
+    "settings, least, most",
     [
-        pytest.param({"precision": "bf16"}, 0.05),
-        pytest.param({"compile": True}, 1e-3, marks=[needs_compiler, pytest.mark.slow]),
-        pytest.param({"precision": "bf16", "compile": True}, 0.05, marks=[needs_compiler, pytest.mark.slow]),
+        pytest.param({"precision": "bf16"}, 1e-2, 1e-1),
+        pytest.param({"compile": True}, 1e-9, 1e-4, marks=[needs_compiler, pytest.mark.slow]),
+        pytest.param({"precision": "bf16", "compile": True}, 1e-2, 1e-1, marks=[needs_compiler, pytest.mark.slow]),
     ],
-    ids=lambda value: "+".join(value) if isinstance(value, dict) else str(value),
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
-def test_twenty_steps_stay_close_to_the_exact_ones(settings, bound, exact):
-    """bf16 keeps 8 bits; the compiler only adds in another order."""
-    found = losses(**settings)
-    assert not torch.equal(found, exact)  # the setting has reached the network
-    torch.testing.assert_close(found, exact, rtol=0, atol=bound)
+def test_a_step_stays_close_to_the_exact_one(settings, least, most, one_thread):
+    """bf16 keeps 8 bits; the compiler only adds in another order. Each step starts from the exact trial's state: over
+    many, any rounding grows. The median, for one rounding may turn a pseudo-label or the slope of a leaky ReLU."""
+    exact, other = make_trainer(), make_trainer(**settings)
+    losses, gradients = [], []
+    for _ in range(20):
+        other.load_state_dict(copy.deepcopy(exact.state_dict()))
+        row, other_row = next(exact.run()), next(other.run())
+        assert row["mask_ratio"] == other_row["mask_ratio"] == 1
+        losses.append(abs(row["loss"] - other_row["loss"]))
+        gradients.append(((gradient(exact) - gradient(other)).norm() / gradient(exact).norm()).item())
+    assert least < np.median(gradients) < most  # at least: the setting has reached the network
+    assert np.median(losses) < most / 10
 
 
-def test_a_bf16_trial_resumes_exactly():
+def test_a_bf16_trial_resumes_exactly(one_thread):
     trainer, other = make_trainer(precision="bf16"), make_trainer(precision="bf16")
     rows = [row for row in trainer.run() if row]
     for _ in range(7):
