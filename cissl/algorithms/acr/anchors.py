@@ -1,0 +1,47 @@
+"""How far the unlabeled images' classes are from three anchor distributions (Wei and Gan, 2023).
+
+Notation: π class shares of the labeled images, q running shares of the unlabeled ones, (C,) each; U rows, C classes.
+All float64.
+"""
+
+import torch
+from torch import Tensor
+
+
+def present(classes: Tensor, counted: Tensor, number: int) -> Tensor:
+    """Class shares v of a batch, (number,) float64: each class whose last row is counted has the same; or all are 0.
+
+    Args:
+        classes: predicted, (U,) int64.
+        counted: (U,) bool.
+        number: C.
+    """
+    rows = torch.arange(len(classes), device=classes.device)
+    member = classes[:, None] == torch.arange(number, device=classes.device)
+    last = torch.where(member, rows[:, None], -1).amax(0)
+    found = ((last >= 0) & counted[last.clamp_min(0)]).double()
+    return found / found.sum().clamp_min(1)
+
+
+def divergences(shares: Tensor, labeled: Tensor) -> Tensor:
+    """½ KL(q‖r) + ½ KL(r‖q) for r = π, equal shares, and π in reversed order, (3,).
+
+    Not a number where a class has no labeled image.
+
+    Args:
+        shares: q, (C,).
+        labeled: π, (C,).
+    """
+    anchors = torch.stack([labeled, torch.full_like(labeled, 1 / len(labeled)), labeled.flip(0)])
+    ratio = (shares / anchors).log()
+    return 0.5 * (shares * ratio).sum(1) - 0.5 * (anchors * ratio).sum(1)
+
+
+def strength(mean_divergences: Tensor, largest: float) -> Tensor:
+    """τ = τ₁ · exp K₀ / Σ exp K, scalar: the stronger the farther q is from π.
+
+    Args:
+        mean_divergences: K, (3,).
+        largest: τ₁.
+    """
+    return largest * mean_divergences.softmax(0)[0]

@@ -1,0 +1,118 @@
+"""ACR: Adaptive Consistency Regularizer (Wei and Gan, CVPR 2023).
+
+Notation: head a plain, head b balanced; π labeled class shares, float64 as in the authors' program, so that what is
+adjusted by them is float64 too; A adjustments.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cissl.algorithms.acr.anchors import divergences, present, strength
+from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step, Survey
+from cissl.algorithms.fixmatch.losses import unlabeled_loss
+from cissl.algorithms.maths.adjustment import log_adjustment
+
+
+class TwoHeads(Base):
+    """A plain head, and a balanced one on the same features, which predicts."""
+
+    views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG, "strong2": STRONG}
+    strong_views = ("strong", "strong2")
+
+    def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        head = nn.Linear(width, classes)
+        nn.init.xavier_normal_(head.weight)
+        nn.init.zeros_(head.bias)
+        return {"balanced": head}
+
+    def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        return outputs.head("balanced")
+
+    def loss_of(self, strong: Tensor, pseudo: PseudoLabels) -> Tensor:
+        """Unlabeled loss of one head's logits of both strong views, (2U, C); scalar."""
+        return unlabeled_loss(strong, pseudo.classes.repeat(2), pseudo.weights.repeat(2))
+
+    def strong_balanced(self, out: Mapping[str, Outputs]) -> Tensor:
+        """The balanced head's logits of both strong views, (2U, C)."""
+        return torch.cat([out[name].head("balanced") for name in self.strong_views])
+
+
+class ACR(TwoHeads):
+    """Pseudo-labels of both heads come from the plain one, with the labeled shares divided out.
+
+    State:
+        unlabeled_shares: q, (C,) float64.
+        divergences: K, sum of this epoch's divergences from the three anchors, (3,) float64.
+        tau: strength with which the plain head's pseudo-labels are adjusted, float64 scalar.
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        whole = {"dtype": torch.float64, "device": facts.device}
+        return {
+            "unlabeled_shares": torch.full((facts.classes,), 1 / facts.classes, **whole),
+            "divergences": torch.zeros(3, **whole),
+            "tau": torch.tensor(self.settings.tau1, **whole),
+        }
+
+    def losses(self, step: Step) -> Losses:
+        settings, pi = self.settings, labeled_shares(step.facts)
+        out = step.forward(*self.views)
+        labeled_b, weak_b = (out[name].head("balanced") for name in ("labeled", "weak"))
+        weak_a, weak_b = out["weak"].logits.detach(), weak_b.detach()
+
+        plain = self.pseudo_labels(weak_a - log_adjustment(pi, step.state["tau"]), weak_a)
+        balanced = self.pseudo_labels(weak_a - log_adjustment(pi, settings.tau12), weak_b)
+        if step.number // self.period(step.facts) > settings.est_epoch:
+            self.estimate(step, weak_b, pi)
+        step.measured |= {name: step.state[name] for name in ("tau", "unlabeled_shares")}
+        step.shared["plain"] = plain
+        return Losses(
+            labeled={
+                "labeled": F.cross_entropy(out["labeled"].logits, step.targets),
+                "labeled_balanced": F.cross_entropy(labeled_b + log_adjustment(pi, settings.tau2), step.targets),
+            },
+            unlabeled={
+                "unlabeled": self.loss_of(step.strong_logits(out), plain),
+                "unlabeled_balanced": self.loss_of(self.strong_balanced(out), balanced),
+            },
+            weights={"unlabeled": settings.wu, "unlabeled_balanced": settings.wu},
+            pseudo=balanced,
+        )
+
+    def pseudo_labels(self, adjusted: Tensor, others: Tensor) -> PseudoLabels:
+        """The largest of the adjusted logits (U, C), where these or the others (U, C) are confident."""
+        kept = self.confident(adjusted) | self.confident(others)
+        return PseudoLabels(adjusted.argmax(1), kept, adjusted.softmax(1))
+
+    def confident(self, logits: Tensor) -> Tensor:
+        """Rows whose largest probability reaches the threshold, (U,) bool."""
+        return (logits / self.settings.temperature).softmax(1).amax(1) >= self.settings.confidence
+
+    def estimate(self, step: Step, weak_b: Tensor, pi: Tensor) -> None:
+        """Take the classes of this batch into q, and its distances from the anchors into K."""
+        state, m = step.state, self.settings.ema_u
+        labeled_too = step.facts.labeled_too[step.index["unlabeled"]]
+        now = present(weak_b.argmax(1), self.confident(weak_b) & ~labeled_too, len(pi))
+        shares = m * state["unlabeled_shares"] + (1 - m) * now
+        found = now.sum() > 0
+        news = {"unlabeled_shares": shares, "divergences": state["divergences"] + divergences(shares, pi)}
+        step.next |= {name: torch.where(found, value, state[name]) for name, value in news.items()}
+
+    def period(self, facts: Facts) -> int:
+        return max(1, facts.steps_of(self.settings.epoch))
+
+    def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A new epoch: tau follows the divergences of the last one, unless they are not numbers."""
+        steps, K, tau = self.period(survey.facts), state["divergences"], state["tau"]
+        if survey.number // steps > self.settings.est_epoch:
+            now = strength(K / steps, self.settings.tau1)
+            tau = torch.where(now.isnan(), tau, now)
+        return {"tau": tau, "divergences": torch.zeros_like(K)}
+
+
+def labeled_shares(facts: Facts) -> Tensor:
+    """π, (C,) float64."""
+    return facts.labeled_counts.double() / facts.labeled
