@@ -52,7 +52,7 @@ class TrialConfig:
 
     dataset: str = setting("cifar10.1@4000-5000", "data set and split: <name>[_LT_<γ>].<seed>@<labels>-<valid>")
     algorithm: str = setting("fixmatch", "method, or a sum such as fixmatch+darp (python -m cissl.algorithms)")
-    seed: int = setting(1, "seed of initialisation, batches and augmentation", at_least=0)
+    seed: int = setting(1, "seed of initialisation, batches and augmentation", at_least=0, at_most=2**63 - 1)
 
     arch: str = setting("wrn", "backbone, or ours.py:Net", choices=ARCHS, or_plugin=True)
     filters: int = setting(32, "width: channels of the first stage", at_least=1)

@@ -7,6 +7,7 @@ small letters are the same.
 import argparse
 import dataclasses
 import logging
+import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from cissl import datasets, plugins
 from cissl.algorithms.cards import Recipe, find, from_switches
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken
 from cissl.doubts import doubts
-from cissl.errors import UserError, accept_any_text, nearest
+from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
+from cissl.paths import local_folder, why_refused
+from cissl.training.device import is_out_of_memory
 from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
 from cissl.training.trial import run_trial
@@ -31,42 +34,74 @@ SWITCHES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0 complete, 1 diverged, 2 a user's mistake, 3 interrupted."""
+    """Run the command; returns its exit status.
+
+    0 complete, 1 diverged or the user's own code failed, 2 a mistake that a person can mend (a full disk and want of
+    memory included), 3 interrupted.
+    """
     accept_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
-        config = make_config(options)
-        folder = Path(options.train_dir).expanduser() / config.trial_id
-        print(f"{config.trial_id}: {_progress_so_far(folder)}{config.steps} steps, records in {folder}", flush=True)
-        data_dir = Path(options.data_dir).expanduser() if options.data_dir else None
-        for doubt in _doubts(config, folder, data_dir):
-            print(f"note: {doubt}", file=sys.stderr, flush=True)
-        last = run_trial(config, folder, data_dir=data_dir, device=options.device, progress=not options.quiet)
+        _train(parse(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
+        return _end(EXIT_USER, f"error: {error}")
     except TrialDiverged as error:
-        print(f"diverged: {error}; try a smaller --lr", file=sys.stderr)
-        return EXIT_FAILED
-    except Exception as error:
-        place = plugins.place_of(error)
-        if place is None:
-            raise
-        print(f"error: {place}: {type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _end(EXIT_FAILED, f"diverged: {error}; try a smaller --lr")
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint, if there is one yet", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    scores = f"accuracy {last['accuracy']:.2f}, geometric mean {last['gmean']:.2f}"
-    print(f"step {last['step']}: {scores}; means over the last evaluations in {folder / 'stats'}")
+        words = "interrupted; the same command continues from the last checkpoint, if there is one yet"
+        return _end(EXIT_INTERRUPTED, words)
+    except Exception as error:
+        if place := plugins.place_of(error):
+            return _end(EXIT_FAILED, f"error: {place}: {type(error).__name__}: {error}")
+        if isinstance(error, OSError):
+            return _end(EXIT_USER, f"error: {why_refused(error)}")
+        if is_out_of_memory(error):
+            words = str(error).splitlines()[0] if str(error) else "memory is exhausted"
+            return _end(EXIT_USER, f"error: not enough memory: {words}; try a smaller --batch, --uratio or --filters")
+        raise
     return 0
 
 
-def _progress_so_far(folder: Path) -> str:
-    status = read_status(folder)
-    return f"continues at step {status['step']} of " if status and status["state"] != "complete" else ""
+def _train(options: argparse.Namespace) -> None:
+    config = make_config(options)
+    folder = local_folder("--train-dir", options.train_dir) / config.trial_id
+    data_dir = None if options.data_dir is None else local_folder("--data-dir", options.data_dir)
+    for doubt in _doubts(config, folder, data_dir):
+        print(f"note: {doubt}", file=sys.stderr, flush=True)
+
+    def announce(step: int) -> None:
+        if step == config.steps:
+            progress = f"all {step} steps are made"
+        elif step:
+            progress = f"continues at step {step} of {config.steps} steps"
+        else:
+            progress = f"{config.steps} steps"
+        _say(f"{config.trial_id}: {progress}, records in {folder}")
+
+    last = run_trial(
+        config, folder, data_dir=data_dir, device=options.device, on_start=announce, progress=not options.quiet
+    )
+    scores = f"accuracy {_figure(last, 'accuracy')}, geometric mean {_figure(last, 'gmean')}"
+    _say(f"step {last['step']}: {scores}; means over the last evaluations in {folder / 'stats'}")
+
+
+def _say(line: str) -> None:
+    """Print a line; a reader that has seen enough, such as head, does not end the training."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        reader_has_gone()
+
+
+def _end(status: int, line: str) -> int:
+    print(line, file=sys.stderr)
+    return status
+
+
+def _figure(row: Mapping[str, Any], name: str) -> str:
+    """A score of a history's row; None, or NaN before it is written, where a class has no test image."""
+    return "unknown" if row.get(name) is None or math.isnan(row[name]) else f"{row[name]:.2f}"
 
 
 def _doubts(config: TrialConfig, folder: Path, data_dir: Path | None) -> list[str]:
@@ -90,7 +125,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _algorithm(arguments: list[str]) -> Recipe:
     """The algorithm that the arguments name, on which it depends what other arguments there are."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--algorithm")
     first.add_argument("--arch", default="")
     for switch in SWITCHES:
@@ -166,10 +201,12 @@ def _value(text: str, field: dataclasses.Field) -> Any:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     if field.type is str:
         return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    for number in (int, float):  # float alone would round a large seed
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 LEAVES = ("datasets", "augment", "algorithms", "models")
 ALLOWED = {  # package of cissl → packages of cissl it may import, beside itself and those below
     **{leaf: set() for leaf in LEAVES},
+    "paths": set(),
     "plugins": set(),
     "settings": set(),
     "config": set(LEAVES),
@@ -22,7 +23,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }
-EVERYWHERE = ("errors", "settings", "plugins", "__version__")
+EVERYWHERE = ("errors", "paths", "settings", "plugins", "__version__")
 
 
 def sources(folder):

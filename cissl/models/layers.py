@@ -14,6 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cissl.errors import UserError
+
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros before and after one axis so that ⌈size/stride⌉ windows fit; the odd one goes after."""
@@ -117,6 +119,11 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.ranks is not None:
             return self._joint_forward(x, self.ranks)
+        if self.training and x.numel() == x.shape[1]:
+            raise UserError(
+                "BatchNorm cannot be trained on a single image of a single pixel: give a larger batch, or fewer scales",
+                key="batch",
+            )
         if self.training and torch.compiler.is_compiling():
             return self._one_pass_forward(x)
         moving = self.running_mean, self.running_var

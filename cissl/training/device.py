@@ -1,14 +1,50 @@
 """What a training process asks of its machine, once, before the first step."""
 
 import ctypes
+import re
 import sys
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cissl.errors import UserError
+
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's mallopt
 LARGEST_INT = 2**31 - 1
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device of that name; by default a GPU where there is one.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
+
+    Raises:
+        UserError: training cannot use it.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if not re.fullmatch(r"cuda(:\d+)?", name):
+        raise UserError(f"device '{name}' is none that trials run on; give cpu, cuda or cuda:1", key="device")
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(name.partition(":")[2] or 0) >= number:
+        there = f"has {number}, cuda:0 to cuda:{number - 1}" if number else "shows PyTorch none; give cpu"
+        raise UserError(f"device '{name}': there is no such GPU, this machine {there}", key="device")
+    try:
+        torch.zeros(1, device=name)
+    except RuntimeError as error:
+        raise UserError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}", key="device") from None
+    return torch.device(name)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short; PyTorch has no type of its own for that on a CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def prepare_process() -> None:

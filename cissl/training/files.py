@@ -68,5 +68,5 @@ def read_json(path: Path) -> Any | None:
     """The file's value, or None where there is no intact file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return None

@@ -25,7 +25,7 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import numpy as np
 
 from cissl import plugins
 from cissl.config import TrialConfig
+from cissl.datasets import Dataset
 from cissl.errors import UserError
 from cissl.training.files import atomic_write, read_json, sync_file, write_at, write_json, write_text
 from cissl.training.metrics import WINDOWS, window_summaries
@@ -70,7 +71,8 @@ def write_status(
     *,
     step: int,
     steps: int,
-    seconds: float,
+    saved_step: int = 0,
+    seconds: float = 0.0,
     error: str | None = None,
     damaged: Sequence[str] = (),
 ) -> None:
@@ -81,6 +83,7 @@ def write_status(
         state: running, or for its end complete, failed, stopped or diverged.
         step: updates made, of `steps` in all.
         steps: see there.
+        saved_step: updates that the newest checkpoint holds, where the trial would go on; 0: from the start.
         seconds: training time.
         error: what it failed of.
         damaged: names of the checkpoints that were found damaged.
@@ -89,6 +92,7 @@ def write_status(
         "state": state,
         "step": step,
         "steps": steps,
+        "saved_step": saved_step,
         "seconds": round(seconds, 3),
         "error": error,
         "damaged": list(damaged),
@@ -98,8 +102,72 @@ def write_status(
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """The trial's status, or None where it never started."""
-    return read_json(folder / "status.json")
+    """The trial's status, or None where it never started or the file is damaged."""
+    status = read_json(folder / "status.json")
+    return status if isinstance(status, dict) and "state" in status else None
+
+
+def resumes_at(status: Mapping[str, Any]) -> int:
+    """The step that a trial of this status goes on from; the first version recorded only how far it was."""
+    return status.get("saved_step", status.get("step", 0))
+
+
+def require_same_trial(folder: Path, config: TrialConfig) -> None:
+    """See that a folder is free or holds this trial.
+
+    Raises:
+        UserError: it holds another one, or what it holds cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    found = read_json(path)
+    if not isinstance(found, dict) or "config_hash" not in found:
+        raise UserError(
+            f"{path} cannot be read, so that it is not known whose folder this is; if it is that of {config.trial_id}, "
+            "delete this file, which is written anew"
+        )
+    if found["config_hash"] != config.hash:
+        raise UserError(
+            f"{folder} holds another trial ({found.get('trial_id')}); give {config.trial_id} a folder of its own"
+        )
+
+
+def data_hashes(dataset: Dataset) -> dict[str, str]:
+    """What a trial's data are known by: the indices of its split, and the images and labels themselves."""
+    return {"split_hash": dataset.split_hash, "content_hash": dataset.content_hash}
+
+
+def recorded_data(folder: Path) -> dict[str, str]:
+    """The `data_hashes` of when a trial last began, as far as they are on record."""
+    found = read_json(folder / "provenance.json")
+    return {key: found[key] for key in ("split_hash", "content_hash") if isinstance(found, dict) and key in found}
+
+
+def require_same_data(folder: Path, name: str, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """See that a trial's data are still those that it was trained on; what is not on record is not compared.
+
+    Args:
+        folder: the trial's.
+        name: of data set and split.
+        recorded: `data_hashes` of then.
+        present: `data_hashes` of now.
+
+    Raises:
+        UserError: they are others.
+    """
+    words = {"split_hash": "the indices of the split", "content_hash": "images or labels"}
+    changed = [
+        f"{words[key]} ({key} {recorded[key]}, now {value})"
+        for key, value in present.items()
+        if recorded.get(key, value) != value
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} was trained on other data than {name} is now: {' and '.join(changed)} changed. Put the former "
+            "data back, or move that folder away to train on the present ones",
+            key="dataset",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -19,17 +20,21 @@ from cissl.errors import UserError
 from cissl.models.backbones import parameter_count
 from cissl.training import records
 from cissl.training.checkpoint import (
+    WEIGHTS,
+    checkpoints,
     damaged_checkpoints,
     finish_checkpoints,
     load_newest_checkpoint,
     save_checkpoint,
     save_weights,
 )
-from cissl.training.device import prepare_process
+from cissl.training.device import choose_device, prepare_process
 from cissl.training.distributed import rank, sum_over_workers, world_size
-from cissl.training.files import read_json, write_json
+from cissl.training.files import write_json
 from cissl.training.provenance import provenance
 from cissl.training.trainer import Trainer, TrialDiverged
+
+logger = logging.getLogger(__name__)
 
 CURVES = ("accuracy", "gmean", "valid_accuracy", "loss", "loss_labeled", "loss_unlabeled", "mask_ratio", "lr")
 
@@ -41,6 +46,7 @@ def run_trial(
     data_dir: Path | None = None,
     sweep: str | None = None,
     device: str | None = None,
+    on_start: Callable[[int], None] = lambda step: None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
@@ -54,6 +60,7 @@ def run_trial(
         data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
         sweep: name of the sweep it belongs to, for the records.
         device: ``"cpu"``, ``"cuda"``, …; by default a GPU where there is one.
+        on_start: called once with the step that the trial goes on from: 0 at its beginning, its length if complete.
         on_evaluation: called with each new history row (plus ``steps``, the trial's length) once it is on the disk.
         progress: show a progress bar.
 
@@ -61,16 +68,21 @@ def run_trial(
         The last history row.
 
     Raises:
-        UserError: the folder holds another trial, or the data set or split is impossible.
+        UserError: the folder holds another trial, one of other data, or one whose records cannot be read; the data set
+            or split is impossible; there is no such device.
         TrialDiverged: the loss became NaN or infinite; recorded as ``diverged``.
         BaseException: whatever stopped it; recorded as ``failed``, or ``stopped`` for an interruption.
     """
-    _check_folder(folder, config)
-    status = records.read_status(folder)
-    if status and status["state"] == "complete":
-        return records.read_history(folder)[-1]
+    records.require_same_trial(folder, config)
+    chosen = choose_device(device)
+    dataset = datasets.load(config.dataset, data_dir)
+    status = _status(folder)
+    if status.get("state") == "complete":
+        on_start(config.steps)
+        return _last_row(config, folder, dataset)
 
-    run = _Run(config, folder, sweep, device or ("cuda" if torch.cuda.is_available() else "cpu"), data_dir)
+    run = _Run(config, folder, sweep, chosen, dataset)
+    on_start(run.trainer.step)
     try:
         return run.train(on_evaluation, progress)
     except TrialDiverged as error:
@@ -90,17 +102,19 @@ def run_trial(
 class _Run:
     """A trial's trainer together with its folder and clock."""
 
-    def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, device: str, data_dir: Path | None):
+    def __init__(
+        self, config: TrialConfig, folder: Path, sweep: str | None, device: torch.device, dataset: datasets.Dataset
+    ):
         self.config, self.folder = config, folder
         self.checkpoints = folder / "checkpoints"
         self.history = records.History(folder)
+        self.identity = {"config_hash": config.hash, "data": records.data_hashes(dataset)}
         self.writes = rank() == 0
-        dataset = datasets.load(config.dataset, data_dir)
         prepare_process()
-        self.trainer = Trainer(config, dataset, torch.device(device))
+        self.trainer = Trainer(config, dataset, device)
         state = load_newest_checkpoint(self.checkpoints, check=self._check, map_location=device)
         if state:
-            self.trainer.load_state_dict(state["trainer"])
+            self._load(state["trainer"])
         _require_agreement(self.trainer.step, device)
         self._seconds = state["seconds"] if state else 0.0
         self._saved_step = self.trainer.step
@@ -113,9 +127,29 @@ class _Run:
             self.record("running")
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
-        """See that one can go on from a checkpoint."""
+        """See that this trial can go on from a checkpoint."""
+        if not isinstance(state, dict) or not {"trainer", "seconds"} <= state.keys():
+            raise ValueError("it holds something else than the state of a trial")
+        found = state.get("config_hash", self.config.hash)  # the first version did not say
+        if found != self.config.hash:
+            raise UserError(
+                f"{path} is of another trial, whose config has the hash {found}, not {self.config.hash}; move it away"
+            )
+        data = state.get("data") or records.recorded_data(self.folder)
+        records.require_same_data(self.folder, self.config.dataset, data, self.identity["data"])
         if "history" in state:
             self.history.check(records.Mark(**state["history"]))
+
+    def _load(self, state: dict[str, Any]) -> None:
+        try:
+            self.trainer.load_state_dict(state)
+        except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            path = checkpoints(self.checkpoints)[-1]
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{path} does not fit {self.config.trial_id} ({type(error).__name__}: {reason:.200}); move it away: "
+                "the trial then goes on from an older one, or begins anew where there is none"
+            ) from error
 
     @property
     def seconds(self) -> float:
@@ -158,7 +192,14 @@ class _Run:
             steps = self.config.steps
             damaged = [path.name for path in damaged_checkpoints(self.checkpoints)]
             records.write_status(
-                self.folder, state, step=step, steps=steps, seconds=self.seconds, error=error, damaged=damaged
+                self.folder,
+                state,
+                step=step,
+                steps=steps,
+                saved_step=self._saved_step,
+                seconds=self.seconds,
+                error=error,
+                damaged=damaged,
             )
 
     def _record_evaluation(self, row: dict[str, Any], events: SummaryWriter | None) -> None:
@@ -173,9 +214,10 @@ class _Run:
     def _save(self) -> None:
         if self.writes:
             mark = dataclasses.asdict(self.history.mark())
-            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds, "history": mark}
+            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds, "history": mark, **self.identity}
             save_checkpoint(self.checkpoints, self.trainer.step, state, keep=self.config.keep_ckpt)
             self._saved_step = self.trainer.step
+            self.record("running")
 
     def _finish(self) -> None:
         """Leave the averaged weights, and of a complete trial no checkpoint: at no moment is there neither."""
@@ -185,6 +227,42 @@ class _Run:
             self.record("complete")
             if not self.config.keep_training_state:
                 finish_checkpoints(self.checkpoints)
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    """The trial's status, empty where it has none.
+
+    Raises:
+        UserError: it cannot be read, and there is a result that beginning anew would destroy.
+    """
+    status = records.read_status(folder)
+    if status:
+        return status
+    path = folder / "status.json"
+    if (folder / WEIGHTS).exists() and not checkpoints(folder / "checkpoints"):
+        raise UserError(
+            f"{path} is missing or damaged, though {WEIGHTS} beside it says that the trial is complete; put it back "
+            f"from a copy, or delete {WEIGHTS} to train the trial again"
+        )
+    if path.exists():
+        logger.warning("%s is damaged and is written anew", path)
+    return {}
+
+
+def _last_row(config: TrialConfig, folder: Path, dataset: datasets.Dataset) -> dict[str, Any]:
+    """The result of a complete trial.
+
+    Raises:
+        UserError: it was trained on other data, or its history is damaged.
+    """
+    records.require_same_data(folder, config.dataset, records.recorded_data(folder), records.data_hashes(dataset))
+    rows = records.read_history(folder)
+    if not rows or rows[-1].get("step") != config.steps:
+        raise UserError(
+            f"{folder / records.ROWS} does not end at step {config.steps}, though the trial is complete; put it back "
+            f"from a copy, or move {folder} away to train the trial again"
+        )
+    return rows[-1]
 
 
 def _mark(folder: Path, state: dict[str, Any] | None) -> records.Mark:
@@ -197,25 +275,17 @@ def _mark(folder: Path, state: dict[str, Any] | None) -> records.Mark:
     return records.write_history(folder, rows, confusions.cpu().numpy()) if rows else records.Mark()
 
 
-def _require_agreement(step: int, device: str) -> None:
+def _require_agreement(step: int, device: torch.device) -> None:
     """See that all workers go on from the same checkpoint; a shared folder may show a machine an older one."""
     if sum_over_workers(torch.tensor(step, device=device)).item() != step * world_size():
         raise RuntimeError(f"the workers found different checkpoints, this one that of step {step}")
-
-
-def _check_folder(folder: Path, config: TrialConfig) -> None:
-    found = read_json(folder / "config.json")
-    if found and found["config_hash"] != config.hash:
-        raise UserError(
-            f"{folder} holds another trial ({found['trial_id']}); give {config.trial_id} a folder of its own"
-        )
 
 
 def _data_facts(dataset: datasets.Dataset) -> dict[str, Any]:
     """The split in numbers. Labels of unlabeled images are counted here for the record and go nowhere else."""
     known = dataset.labels[dataset.unlabeled]
     return {
-        "split_hash": dataset.split_hash,
+        **records.data_hashes(dataset),
         "class_names": list(dataset.class_names),
         "classes": dataset.classes,
         "labeled_counts": [int(count) for count in dataset.labeled_counts],

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cissl.errors import UserError, accept_any_text, reader_has_gone
+from cissl.paths import MEANT_AS_URI, local_folder
 from cissl.tuning import plan, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
 
 URI = re.compile(r"[A-Za-z][\w+.-]+://.")
-MEANT_AS_URI = re.compile(r"([A-Za-z][\w+.-]+):|(s3|gs|gcs|hdfs|abfss?|file)//")
 
 EPILOG = """Running it again continues: finished trials are skipped, unfinished ones resume, new ones are added.
 Ray starts on this machine, or joins the cluster that RAY_ADDRESS names, as it does inside a Ray job.
@@ -60,7 +60,7 @@ def _storage(given: str) -> str:
             f"--storage-path {given}: an object store is written {meant[1] or meant[2]}://…; a folder of that name on "
             f"this machine is ./{given}"
         )
-    storage = _folder("--storage-path", given)
+    storage = local_folder("--storage-path", given)
     if "working_dir_files" in storage.parts:  # where a Ray job's --working-dir is copied to
         raise UserError(
             f"--storage-path {given}: results inside the job's copy of the working folder would be lost with it; "
@@ -80,17 +80,8 @@ def _data_dir(given: str | None, sweep: sweep_file.Sweep) -> Path | None:
             continue
         if MEANT_AS_URI.match(text):
             raise UserError(f"{name} {text}: prepared data sets are read from a folder that each machine sees")
-        return _folder(name, text)
+        return local_folder(name, text)
     return None
-
-
-def _folder(name: str, text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise UserError(f"{name} '{text}': this is no path of a folder")
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        raise UserError(f"{name} {text}: there is no such user, hence no home folder; write the path out") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cissl.config import TrialConfig
-from cissl.training.records import read_status, write_status
+from cissl.training.records import read_status, resumes_at, write_status
 from cissl.tuning.search import FILE, Study
 
 NOT_REPEATED = ("complete", "diverged")  # running such a trial again would change nothing
@@ -26,7 +26,7 @@ def describe(trials: Sequence[TrialConfig], folder: Path) -> str:
         state = status.get("state", "new")
         # "running" is what a process leaves that was killed: nobody runs this sweep now.
         group = groups.get(state, groups["unfinished"])
-        group.append(f"{status.get('step', 0)}/{config.steps}")
+        group.append(f"{resumes_at(status)}/{config.steps}")
     if not trials:
         return "no trial has begun"
     unfinished = groups["unfinished"]
@@ -59,8 +59,9 @@ def note_stopped(trials: Iterable[TrialConfig], folder: Path) -> None:
     for config in trials:
         status = _status(config, folder)
         if status.get("state") == "running":
-            kept = {key: status[key] for key in ("step", "steps", "seconds", "damaged") if key in status}
-            write_status(folder / config.trial_id, "stopped", **kept)
+            step = resumes_at(status)
+            kept = {key: status[key] for key in ("seconds", "damaged") if key in status}
+            write_status(folder / config.trial_id, "stopped", step=step, steps=config.steps, saved_step=step, **kept)
 
 
 def damaged(trials: Iterable[TrialConfig], folder: Path) -> list[str]:

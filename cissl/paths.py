@@ -1,0 +1,37 @@
+"""Folders that people name, and what to say when the machine refuses to read or write there."""
+
+import errno
+import re
+from pathlib import Path
+
+from cissl.errors import UserError
+
+MEANT_AS_URI = re.compile(r"([A-Za-z][\w+.-]+):|(s3|gs|gcs|hdfs|abfss?|file)//")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def local_folder(name: str, text: str) -> Path:
+    """The absolute path of a folder of this machine that somebody names.
+
+    Args:
+        name: of the option or setting, for the message.
+        text: what was given; ``~`` is the home folder.
+
+    Raises:
+        UserError: it can be no folder, or an object store is meant.
+    """
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{name} '{text}': this is no path of a folder")
+    if MEANT_AS_URI.match(text):
+        raise UserError(f"{name} {text}: this has to be a folder of this machine, one of that name is ./{text}")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"{name} {text}: there is no such user, hence no home folder; write the path out") from None
+
+
+def why_refused(error: OSError) -> str:
+    """``/path/to/file: No space left on device; make room``, in one line."""
+    words = error.strerror or str(error) or type(error).__name__
+    room = "; make room, then the same command continues" if error.errno in FULL else ""
+    return f"{error.filename}: {words}{room}" if error.filename else f"{words}{room}"
