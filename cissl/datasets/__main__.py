@@ -3,12 +3,16 @@
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cissl.datasets import inspection, prepare, store, writing
-from cissl.datasets.catalog import KNOWN
+import numpy as np
+
+from cissl.datasets import inspection, prepare, splits, store, writing
+from cissl.datasets.catalog import KNOWN, KnownDataset
 from cissl.datasets.dataset import load
+from cissl.datasets.sources.image_files import Reading
 from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
@@ -19,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 2 after a mistake of the user."""
     accept_any_text()
     logging.basicConfig(format="%(message)s")
+    warnings.filterwarnings("ignore", module="PIL")  # of unusual metadata and large images
     options = _parser().parse_args(arguments)
     try:
         options.run(options, store.data_directory(options.data_dir))
@@ -38,20 +43,37 @@ def _list(options: argparse.Namespace, data_dir: Path) -> None:
     prepared = store.prepared_names(data_dir)
     print(f"data directory: {data_dir}")
     for known in KNOWN.values():
-        state = "embedded" if known.embedded else "prepared" if known.name in prepared else "not prepared"
         unlabeled = f" + {known.unlabeled} unlabeled" if known.unlabeled else ""
-        print(
-            f"{known.name:<14}{state:<14}{known.title}: {known.classes} classes, {known.side}×{known.side}, "
-            f"{known.train}{unlabeled} training and {known.test} test images"
-        )
+        official = f"{known.classes} classes, {known.side}×{known.side}, {known.train}{unlabeled} training and "
+        state, facts = "embedded" if known.embedded else "not prepared", f"{official}{known.test} test images"
+        if known.name in prepared:
+            state, facts = "prepared", _facts(known.name, data_dir, known)
+        print(f"{known.name:<14}{state:<14}{known.title}: {facts}")
     for name in prepared:
         if name not in KNOWN:
-            images = store.open_images(name, data_dir)
-            print(
-                f"{name:<14}{'imported':<14}{len(images.class_names)} classes, "
-                f"{'×'.join(map(str, images.train_images.shape[1:3]))}, {len(images.train_images)} training and "
-                f"{len(images.test_images)} test images"
-            )
+            print(f"{name:<14}{'imported':<14}{_facts(name, data_dir)}")
+
+
+def _facts(name: str, data_dir: Path, known: KnownDataset | None = None) -> str:
+    """What a prepared data set really holds, and whether that is another number than the known one's."""
+    try:
+        images = store.open_images(name, data_dir)
+    except UserError as error:
+        return f"damaged: {error}"
+    unlabeled = int(np.count_nonzero(images.train_labels < 0))
+    found = (
+        len(images.class_names),
+        images.train_images.shape[1],
+        len(images.train_images) - unlabeled,
+        unlabeled,
+        len(images.test_images),
+    )
+    other = known and found != (known.classes, known.side, known.train, known.unlabeled, known.test)
+    return (
+        f"{found[0]} classes, {'×'.join(map(str, images.train_images.shape[1:3]))}, {found[2]}"
+        f"{f' + {unlabeled} unlabeled' if unlabeled else ''} training and {found[4]} test images"
+        + (" (not the official numbers)" if other else "")
+    )
 
 
 def _prepare(options: argparse.Namespace, data_dir: Path) -> None:
@@ -59,26 +81,25 @@ def _prepare(options: argparse.Namespace, data_dir: Path) -> None:
         raise UserError("--from is the source of one data set; prepare them one by one", key="from")
     for name in options.names:
         if prepare.prepare(name, data_dir, source=options.source, unofficial=options.unofficial):
-            print(f"'{name}' is prepared in {data_dir / name}")
+            print("\n".join([f"'{name}' is prepared in {data_dir / name}", *store.open_images(name, data_dir).remarks]))
         else:
             print(f"'{name}' is there already: " + ("embedded" if KNOWN[name].embedded else str(data_dir / name)))
 
 
 def _import(options: argparse.Namespace, data_dir: Path) -> None:
-    mirror = shift = None
-    if options.weak is not None:
-        mirror, shifts = WEAK[options.weak]
-        shift = None if shifts else 0
-    if options.shift is not None:
-        shift = options.shift
-    prepare.import_images(options.name, options.path, data_dir, mirror=mirror, shift=shift, side=options.side)
+    mirror, shifts = WEAK[options.weak]
+    shift = options.shift if options.shift is not None or shifts else 0
+    given = {key: getattr(options, key) for key in ("side", "background", "white") if getattr(options, key) is not None}
+    reading = Reading(**given) if given else None
+    prepare.import_images(options.name, options.path, data_dir, mirror=mirror, shift=shift, reading=reading)
     images = store.open_images(options.name, data_dir)
-    print(
-        f"'{options.name}' is in {data_dir / options.name}: {len(images.class_names)} classes, images of "
-        f"{'×'.join(map(str, images.train_images.shape[1:]))}, {len(images.train_images)} training and "
-        f"{len(images.test_images)} test images; for example: python -m cissl.datasets inspect "
-        f"{options.name}.1@{10 * len(images.class_names)}-1"
-    )
+    shape = "×".join(map(str, images.train_images.shape[1:]))
+    print(f"'{options.name}' is in {data_dir / options.name}: images of {shape}")
+    print(inspection.contents(images))
+    for remark in (*images.remarks, *inspection.repeats(images)):
+        print(remark)
+    size = min(10 * len(images.class_names), int(splits.class_counts(images.train_labels).sum()))
+    print(f"for example: python -m cissl.datasets inspect {options.name}.1@{size}-1")
 
 
 def _inspect(options: argparse.Namespace, data_dir: Path) -> None:
@@ -144,10 +165,20 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--weak",
         choices=WEAK,
-        help="weak augmentation: mirror, shift, both or none (default: ms, or what is usual for a known NAME)",
+        default="ms",
+        help="weak augmentation: mirror (m), shift (s), both (ms) or none (default: ms)",
     )
     added.add_argument("--shift", type=int, metavar="PIXELS", help="largest shift (default: side ÷ 8)")
     added.add_argument("--side", type=int, metavar="PIXELS", help="resize the images of a folder to squares")
+    added.add_argument(
+        "--background", metavar="COLOUR", help="put under transparent parts: a name or #rrggbb (default: gray)"
+    )
+    added.add_argument(
+        "--white",
+        type=float,
+        metavar="VALUE",
+        help="value of white in images of more than 8 bits, such as 65535 or 4095",
+    )
 
     added = command("inspect", _inspect, "show class counts, hash and overlap of a split")
     added.add_argument("spec", metavar="SPEC", help="for example cifar10_LT_20.1@20-1")

@@ -1,6 +1,7 @@
 """What a split consists of: class counts, overlap between its parts, and pictures."""
 
 import hashlib
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from cissl.datasets import splits
 from cissl.datasets.dataset import Dataset
 from cissl.datasets.progress import tracked
+from cissl.datasets.store import Images
 from cissl.errors import UserError
 
 PARTS = ("labeled", "unlabeled", "validation", "test")
@@ -32,6 +34,33 @@ def report(data: Dataset) -> str:
             _table([["", *PARTS], *([part, *row] for part, row in zip(PARTS, overlap(data).tolist(), strict=True))]),
         ]
     )
+
+
+def contents(images: Images) -> str:
+    """Training and test images of each class, and how many have no class, as text."""
+    classes = len(images.class_names)
+    counts = [splits.class_counts(labels, classes) for labels in (images.train_labels, images.test_labels)]
+    rows = [
+        [name, *row] for name, *row in zip(images.class_names, *(column.tolist() for column in counts), strict=True)
+    ]
+    if unlabeled := int(np.count_nonzero(images.train_labels < 0)):
+        rows.append(["(unlabeled)", unlabeled, 0])
+    totals = ["total", len(images.train_labels), len(images.test_labels)]
+    return _table([["class", "training", "test"], *rows, totals])
+
+
+def repeats(images: Images) -> list[str]:
+    """What a person should know of images that are there several times: leaks into the test set, and contradictions."""
+    classes_of: dict[bytes, set[int]] = defaultdict(set)
+    for image, label in zip(tracked(images.train_images, "compare images"), images.train_labels.tolist(), strict=True):
+        classes_of[_hash(image)].add(label)
+    leaked = sum(_hash(image) in classes_of for image in tracked(images.test_images, "compare images"))
+    contradictory = sum(len(classes - {-1}) > 1 for classes in classes_of.values())
+    remarks = {
+        f"{leaked} of {len(images.test_images)} test images are training or unlabeled images too": leaked,
+        f"{contradictory} training images are in several classes": contradictory,
+    }
+    return [remark for remark, holds in remarks.items() if holds]
 
 
 def part_counts(data: Dataset) -> dict[str, np.ndarray]:

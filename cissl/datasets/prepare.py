@@ -12,12 +12,14 @@ import numpy as np
 
 from cissl.datasets import splits, store, writing
 from cissl.datasets.catalog import KNOWN, OFFICIAL_MD5, KnownDataset
-from cissl.datasets.sources import READERS, archives, own
+from cissl.datasets.sources import READERS, archives, npz, own
+from cissl.datasets.sources.files import require_every_class
+from cissl.datasets.sources.image_files import SMALLEST_SIDE, Reading
 from cissl.datasets.spec import NAME
 from cissl.datasets.store import Images
 from cissl.errors import UserError, nearest
 
-SMALLEST_SIDE = 8  # pixels
+LONGEST_NAME = 64  # letters; the names of trials and their folders begin with it
 
 
 def prepare(
@@ -46,10 +48,12 @@ def prepare(
             if not unofficial:  # unpacked files and arrays, and the archive itself if it is yet to come
                 writing.require_space(data_dir, known.nbytes * (2 if source else 3))
             source = source or _download(known, data_dir)
-            with archives.opened(source, workplace, None if unofficial else OFFICIAL_MD5.get(source.name)) as folder:
-                images = replace(READERS[name](folder), mirror=known.mirror, shift=known.shift)
+            md5 = None if unofficial else OFFICIAL_MD5.get(source.name)
+            with archives.opened(source, workplace, md5) as (folder, remarks):
+                images = replace(_read_official(name, folder), mirror=known.mirror, shift=known.shift)
                 if not unofficial:
                     _require_official(images, known, folder)
+                images = replace(images, remarks=(*remarks, *images.remarks))
                 _write(workplace, images, title=known.title, source=source)
         shutil.rmtree(_downloads(known, data_dir), ignore_errors=True)
     return True
@@ -60,22 +64,22 @@ def import_images(
     path: Path,
     data_dir: Path | str | None = None,
     *,
-    mirror: bool | None = None,
+    mirror: bool = True,
     shift: int | None = None,
-    side: int | None = None,
+    reading: Reading | None = None,
 ) -> None:
     """Make a data set of a folder of images by class, an archive of one, or an ``.npz`` file.
 
     Args:
-        name: what specs will call it; lower case.
-        mirror: weak augmentation mirrors half of the images; by default as the catalog says of the name, else True.
-        shift: weak augmentation shifts by up to this many pixels; by default as the catalog says, else side ÷ 8.
-        side: resize images of a folder to this many pixels.
+        name: what specs will call it; lower case, and not the name of a known data set.
+        mirror: weak augmentation mirrors half of the images.
+        shift: weak augmentation shifts by up to this many pixels; by default side ÷ 8.
+        reading: how image files become arrays; None for an ``.npz`` file.
 
     Raises:
         UserError: the name is taken or has another form, or the images are unfit; nothing is left behind.
     """
-    data_dir, known = store.data_directory(data_dir), KNOWN.get(name)
+    data_dir = store.data_directory(data_dir)
     _require_free_name(name)
     with writing.locked(name, data_dir):
         if store.is_prepared(name, data_dir):
@@ -84,8 +88,8 @@ def import_images(
                 key="name",
             )
         with writing.new_dataset(name, data_dir) as workplace:
-            with _opened(path, workplace, side) as images:
-                _write(workplace, _weak(images, known, mirror, shift), title=name, source=path)
+            with _opened(path, workplace, reading) as images:
+                _write(workplace, _weak(images, mirror, shift), title=name, source=path)
 
 
 def require_sound(images: Images) -> None:
@@ -109,9 +113,8 @@ def require_sound(images: Images) -> None:
         )
     _require_labels("training", images.train_labels, shape[0], -1, classes)
     _require_labels("test", images.test_labels, test_shape[0], 0, classes)
-    for class_name, count in zip(images.class_names, splits.class_counts(images.train_labels, classes), strict=True):
-        if count == 0:
-            raise UserError(f"class '{class_name}' has no training image", key="path")
+    for what, labels in (("training image", images.train_labels), ("test image", images.test_labels)):
+        require_every_class(what, splits.class_counts(labels, classes), images.class_names)
     if images.folds is not None:
         _require_labels("fold", np.append(images.train_labels, -1)[images.folds.ravel()], images.folds.size, 0, classes)
 
@@ -139,36 +142,53 @@ def _known(name: str) -> KnownDataset:
 
 
 def _require_free_name(name: str) -> None:
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
         raise UserError(
             f"'{name}' cannot be the name of a data set: it begins with a lower-case letter and has lower-"
-            f"case letters, digits, _ and - only",
+            f"case letters, digits, _ and - only, {LONGEST_NAME} at most",
             key="name",
         )
-    if name in KNOWN and KNOWN[name].embedded:
-        raise UserError(f"'{name}' is the name of an embedded data set; choose another", key="name")
+    if name in KNOWN:
+        raise UserError(
+            f"'{name}' is the name of {KNOWN[name].title}, whose results are compared by that name; choose another for "
+            f"images of your own" + ("" if KNOWN[name].embedded else f", or run: prepare {name} --from PATH"),
+            key="name",
+        )
 
 
 @contextmanager
-def _opened(path: Path, workplace: Path, side: int | None) -> Iterator[Images]:
+def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[Images]:
     """The images of an ``.npz`` file, a folder, or an archive of a folder; they may be read until the block ends."""
-    if path.suffix == ".npz":
-        if side is not None:
-            raise UserError("only images of a folder can be resized, not the arrays of an .npz file", key="side")
-        yield own.read_npz(path)
+    if path.suffix.lower() == ".npz" and not path.is_dir():
+        if reading is not None:
+            raise UserError("only images of a folder can be resized or converted, not the arrays of an .npz file")
+        yield npz.read_npz(path)
     else:
-        with archives.opened(path, workplace) as folder:
-            yield own.read_folder(folder, side)
+        with archives.opened(path, workplace) as (folder, remarks):
+            images = own.read_folder(folder, reading)
+            yield replace(images, remarks=(*remarks, *images.remarks))
 
 
-def _weak(images: Images, known: KnownDataset | None, mirror: bool | None, shift: int | None) -> Images:
-    """The images with their weak augmentation: as asked, else as the catalog says, else mirror and shift side ÷ 8."""
+def _weak(images: Images, mirror: bool, shift: int | None) -> Images:
+    """The images with their weak augmentation."""
     side = images.train_images.shape[1]
-    default_mirror, default_shift = (known.mirror, known.shift) if known else (True, side // 8)
-    shift = default_shift if shift is None else shift
+    shift = side // 8 if shift is None else shift
     if not 0 <= shift < side:
         raise UserError(f"a shift by {shift} pixels is impossible with images of {side} pixels", key="shift")
-    return replace(images, mirror=default_mirror if mirror is None else mirror, shift=shift)
+    return replace(images, mirror=mirror, shift=shift)
+
+
+def _read_official(name: str, folder: Path) -> Images:
+    try:
+        return READERS[name](folder)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # files of another content can raise anything
+        raise UserError(
+            f"{folder} cannot be read as {KNOWN[name].title} ({type(error).__name__}: {error}); give the folder or "
+            f"archive of an official distribution",
+            key="from",
+        ) from error
 
 
 def _write(workplace: Path, images: Images, *, title: str, source: Path) -> None:

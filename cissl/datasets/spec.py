@@ -44,13 +44,15 @@ from dataclasses import dataclass
 from cissl.errors import UserError
 
 NAME = r"[a-z][a-z0-9_-]*"  # lower case, so that no name ends in what reads as a suffix
-NUMBER = r"\d+(?:\.\d+)?"
+WHOLE = r"\d{1,18}"  # no data set is larger, and Python refuses to read numbers of thousands of digits
+NUMBER = rf"{WHOLE}(?:\.\d{{1,40}})?"
 SPEC = re.compile(
     rf"(?P<name>{NAME})"
-    rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>\d+)|(?P<random>_RAND))?"
+    rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>{WHOLE})|(?P<random>_RAND))?"
     rf"(?:_U(?P<direction>LT|REV)_(?P<unlabeled_ratio>{NUMBER}))?"
     r"(?P<apart>_DISJOINT|_HELDOUT)?"
-    r"\.(?P<seed>\d+)@(?P<size>\d+)(?:\+(?P<unlabeled_largest>\d+))?-(?P<valid>\d+)"
+    rf"\.(?P<seed>{WHOLE})@(?P<size>{WHOLE})(?:\+(?P<unlabeled_largest>{WHOLE}))?-(?P<valid>{WHOLE})",
+    re.ASCII,
 )
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
 

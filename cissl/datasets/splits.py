@@ -13,8 +13,9 @@ sequence of classes is therefore known before any image is looked at, and a clas
 image; the indices equal the reference's own, which feeds images through one queue per class.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
 
 import numpy as np
@@ -77,16 +78,19 @@ def labeled_indices(
         UserError: a class has too few images.
     """
     positions = positions_by_class(labels)
+    classes = len(positions)
+    draw = partial(_draw, size, positions=positions, purpose="labeled", class_names=class_names)
     if largest is not None:
-        drawn = bounded_counts(len(positions), size, largest)
-    elif random:
-        drawn = greedy_counts(random_shares(len(positions), seed), size)
-    elif imbalance_ratio is None:
-        drawn = greedy_counts(matched_shares(labels), size)
+        drawn = draw(
+            lambda size: bounded_counts(classes, size, largest),
+            sizes=(largest + classes - 1, largest * classes),
+        )
+    elif imbalance_ratio is not None:
+        shares = long_tailed_shares(classes, imbalance_ratio)
+        drawn = draw(lambda size: long_tailed_counts(size, shares), total=lambda size: long_tailed_total(size, shares))
     else:
-        shares = long_tailed_shares(len(positions), imbalance_ratio)
-        drawn = greedy_counts(shares, long_tailed_total(size, shares))
-    _require_available(drawn, positions, "labeled", class_names)
+        shares = random_shares(classes, seed) if random else matched_shares(labels)
+        drawn = draw(lambda size: greedy_counts(shares, size))
     if seed:
         generator = np.random.RandomState(seed)
         for members in positions:  # one generator, class after class, as the reference shuffles
@@ -136,9 +140,15 @@ def unlabeled_order(
     shares = long_tailed_shares(len(positions), imbalance_ratio, reverse=reverse)
     if largest is None:
         return _take_turns(_until_exhausted(shares, positions), positions)
-    turns = greedy_classes(shares, long_tailed_total(largest, shares))
-    _require_available(_counts(turns, positions), positions, "unlabeled", class_names)
-    return _take_turns(turns, positions)
+    _draw(
+        largest,
+        lambda size: long_tailed_counts(size, shares),
+        total=lambda size: long_tailed_total(size, shares),
+        positions=positions,
+        purpose="unlabeled",
+        class_names=class_names,
+    )
+    return _take_turns(greedy_classes(shares, long_tailed_total(largest, shares)), positions)
 
 
 def cut_validation(
@@ -162,6 +172,14 @@ def cut_validation(
     if leave_out is not None:
         able &= ~np.isin(order, leave_out)
     limit = min(int(np.count_nonzero(able)), len(order) - 1)
+    if limit < 1:
+        able_to = "are of a known class" if leave_out is None else "are of a known class and have no label in training"
+        raise UserError(
+            f"{len(order) or 'no'} unlabeled images are left, of which {np.count_nonzero(able)} {able_to}: wanted are "
+            f"one such for validation and another image to train on; take fewer labels, or leave out what makes the "
+            f"unlabeled images few, such as _DISJOINT or _HELDOUT",
+            key="dataset",
+        )
     if valid > limit:
         raise UserError(f"{valid} validation images are more than the {limit} that the data can give", key="dataset")
     taken = able & (np.cumsum(able) <= valid)
@@ -171,6 +189,11 @@ def cut_validation(
 def long_tailed_total(size: int, shares: np.ndarray) -> int:
     """Images of a long-tailed draw whose largest class has ``size``: Σ_k ceil(size · t_k)."""
     return int(np.ceil(size * shares).sum())
+
+
+def long_tailed_counts(size: int, shares: np.ndarray) -> np.ndarray:
+    """Images per class, int64 (C,), of a long-tailed draw whose largest class has ``size``."""
+    return greedy_counts(shares, long_tailed_total(size, shares))
 
 
 def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:
@@ -255,14 +278,41 @@ def _counts(turns: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
     return np.bincount(turns, minlength=len(positions))
 
 
-def _require_available(
-    wanted: np.ndarray, positions: list[np.ndarray], purpose: str, class_names: Sequence[str] | None
-) -> None:
-    for k, (count, members) in enumerate(zip(wanted, positions, strict=True)):
-        if count > len(members):
-            name = f"'{class_names[k]}'" if class_names is not None else str(k)
-            raise UserError(
-                f"class {name} has {len(members)} images, but the split wants {count} {purpose} "
-                f"ones; choose a smaller size",
-                key="dataset",
-            )
+def _draw(
+    size: int,
+    counts_of: Callable[[int], np.ndarray],
+    *,
+    total: Callable[[int], int] = int,
+    sizes: tuple[int, int] = (1, 10**18),
+    positions: list[np.ndarray],
+    purpose: str,
+    class_names: Sequence[str] | None,
+) -> np.ndarray:
+    """Images per class, int64 (C,), of a draw.
+
+    Args:
+        size: as the split's name has it.
+        counts_of: size → images per class; a larger size takes no fewer of any class.
+        total: size → images in all.
+        sizes: the smallest and the largest that ``counts_of`` has an answer for.
+        positions: the indices of each class.
+
+    Raises:
+        UserError: there are too few images; it names the largest size that does.
+    """
+    available = np.array([len(members) for members in positions])
+    everything = int(available.sum())
+    if total(size) > everything:  # which may be too many to count out
+        short = f"the classes have {everything} images, but the split wants {total(size)} {purpose} ones"
+    else:
+        wanted = counts_of(size)
+        if (wanted <= available).all():
+            return wanted
+        k = int(np.argmax(wanted > available))
+        name = f"'{class_names[k]}'" if class_names is not None else str(k)
+        short = f"class {name} has {available[k]} images, but the split wants {wanted[k]} {purpose} ones"
+    possible = range(sizes[0], min(sizes[1], everything) + 1)
+    possible = possible[: bisect_right(possible, everything, key=total)]
+    fit = bisect_left(possible, True, key=lambda size: not (counts_of(size) <= available).all())
+    mend = f"{possible[fit - 1]} is the largest size that they allow" if fit else "they allow no size of this kind"
+    raise UserError(f"{short}; {mend}", key="dataset")

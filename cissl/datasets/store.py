@@ -19,7 +19,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +41,28 @@ _NEEDED = {
 """Key of ``meta.json`` → whether its value is one that the rest can use."""
 
 
+class UnfitImages(UserError):
+    """Images that cannot be taken: all of a data set at once, so that a person can mend them in one go.
+
+    Args:
+        complaints: path, what is wrong as the end of a sentence, and how to mend all such images.
+    """
+
+    def __init__(self, complaints: Sequence[tuple[Path, str, str]]):
+        self.complaints = list(complaints)
+        mends = "; ".join(dict.fromkeys(mend for *_, mend in self.complaints))
+        lines = [f"{path} {complaint}" for path, complaint, _ in self.complaints]
+        if len(lines) == 1:
+            message = f"{lines[0]}; {mends}"
+        else:
+            message = "\n  ".join([f"{len(lines)} images cannot be taken; {mends}:", *lines])
+        super().__init__(message, key="path")
+
+    @classmethod
+    def joined(cls, several: Iterable["UnfitImages"]) -> "UnfitImages":
+        return cls([complaint for unfit in several for complaint in unfit.complaints])
+
+
 @dataclass(frozen=True)
 class ImageStream:
     """Images that are made while they are written, since together they may exceed the memory."""
@@ -48,7 +70,7 @@ class ImageStream:
     shape: tuple[int, int, int, int]
     """(N, H, W, C)"""
     chunks: Iterable[np.ndarray]
-    """uint8 (n, H, W, C), together N images; to be consumed once"""
+    """uint8 (n, H, W, C), together N images; to be consumed once; at its end it may raise `UnfitImages`"""
     dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
 
     @property
@@ -77,11 +99,21 @@ class Images:
     """int64 (folds, size): labeled splits that the data set itself defines"""
     content_hash: str | None = None
     """See `content_hash`; None before the images are written"""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how they were read, such as what was left out"""
 
 
 def data_directory(data_dir: Path | str | None = None) -> Path:
-    """Where prepared data live: the argument, else ``$ML_DATA``, else ``~/.cache/cissl``."""
-    return Path(data_dir or os.environ.get("ML_DATA") or "~/.cache/cissl").expanduser()
+    """Where prepared data live: the argument, else ``$ML_DATA``, else ``~/.cache/cissl``.
+
+    Raises:
+        UserError: it begins with the home of a user that there is not.
+    """
+    given = data_dir or os.environ.get("ML_DATA") or "~/.cache/cissl"
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:  # ~name of a user that there is not
+        raise UserError(f"{given}: {error}", key="data_dir") from None
 
 
 def is_prepared(name: str, data_dir: Path) -> bool:
@@ -129,7 +161,12 @@ def open_images(name: str, data_dir: Path) -> Images:
             raise _damaged(name, data_dir, f"{array}.npy is not the array that {META} describes")
     seen = {setting: meta[setting] for setting in ("class_names", "mirror", "shift")}
     sha256_of = {array: described[array]["sha256"] for array in arrays}
-    return Images(**seen, **arrays, content_hash=content_hash(sha256_of=sha256_of, **seen))
+    return Images(
+        **seen,
+        **arrays,
+        content_hash=content_hash(sha256_of=sha256_of, **seen),
+        remarks=tuple(meta.get("remarks", ())),
+    )
 
 
 def content_hash(*, sha256_of: Mapping[str, str], class_names: list[str], mirror: bool, shift: int) -> str:

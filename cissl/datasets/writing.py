@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cissl.datasets.progress import progress
-from cissl.datasets.store import ARRAYS, META, Images, ImageStream, read_meta
+from cissl.datasets.store import ARRAYS, META, Images, ImageStream, UnfitImages, read_meta
 from cissl.errors import UserError
 
 CHUNK_BYTES = 4 * 2**20
@@ -55,8 +55,13 @@ def new_dataset(name: str, data_dir: Path) -> Iterator[Path]:
     To be entered with the lock held: what an interrupted preparation left behind is removed first.
 
     Raises:
-        UserError: the disk refused.
+        UserError: something else has that name, or the disk refused.
     """
+    if os.path.lexists(data_dir / name):
+        raise UserError(
+            f"{data_dir / name} is there and is no prepared data set; move it, or choose another name or --data-dir",
+            key="data_dir",
+        )
     workplace = data_dir / f".{name}.partial"
     shutil.rmtree(workplace, ignore_errors=True)
     try:
@@ -74,14 +79,23 @@ def write(folder: Path, images: Images, described: Mapping[str, object]) -> None
 
     Raises:
         UserError: the disk is too small.
+        UnfitImages: a stream could not give all of its images.
     """
     arrays = {name: getattr(images, name) for name in ARRAYS if getattr(images, name) is not None}
     require_space(folder, sum(array.nbytes for array in arrays.values()))
-    files = {f"{name}.npy": _write_npy(folder / f"{name}.npy", array) for name, array in arrays.items()}
+    files, unfit = {}, []
+    for name, array in arrays.items():
+        try:
+            files[f"{name}.npy"] = _write_npy(folder / f"{name}.npy", array)
+        except UnfitImages as error:  # the others may have such images too
+            unfit.append(error)
+    if unfit:
+        raise UnfitImages.joined(unfit)
     meta = {
         "class_names": images.class_names,
         "mirror": images.mirror,
         "shift": images.shift,
+        "remarks": images.remarks,
         **described,
         "files": files,
     }

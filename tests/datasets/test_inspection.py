@@ -1,5 +1,6 @@
 """Class counts, overlap and pictures of a split; the command line."""
 
+import shutil
 import subprocess
 import sys
 
@@ -71,10 +72,15 @@ def test_drawing_without_matplotlib_says_what_to_install(data_dir, tmp_path, mon
 
 
 def test_list_shows_what_is_there(data_dir, capsys):
+    shutil.copytree(data_dir / "mine", data_dir / "svhn")  # as an earlier version could import it
+    shutil.copytree(data_dir / "mine", data_dir / "sick")
+    (data_dir / "sick" / "train_images.npy").write_bytes(b"")
     assert main(["list"]) == 0
     states = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "not prepared" in states["cifar10"] and "embedded" in states["digits"]
-    assert "imported" in states["mine"] and "16 training and 6 test images" in states["mine"]
+    assert "prepared" in states["svhn"] and "6 test images (not the official numbers)" in states["svhn"]
+    assert states["sick"].endswith("prepare 'sick' again")
+    assert "imported" in states["mine"] and "12 + 4 unlabeled training and 6 test images" in states["mine"]
 
 
 def test_prepare_import_inspect_and_verify_by_command(tmp_path, capsys):
@@ -99,7 +105,7 @@ def test_prepare_import_inspect_and_verify_by_command(tmp_path, capsys):
         (["prepare", "cifar10", "svhn", "--from", "x"], "--from is the source of one data set"),
         (["prepare", "cifar10", "--from", "/nowhere"], "no file or folder /nowhere"),
         (["inspect", "mime.1@6-1"], "did you mean 'mine'"),
-        (["inspect", "mine.1@100-1"], "class 'ant' has 4 images, but the split wants 34 labeled ones"),
+        (["inspect", "mine.1@100-1"], "12 images, but the split wants 100 labeled ones; 12 is the largest"),
         (["inspect", "mine"], "is not the name of a split"),
         (["verify", "miine"], "not prepared in .*; did you mean 'mine'"),
         (["import", "mine", "/nowhere"], "there is a data set 'mine'"),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import deque
+from functools import partial
 from math import ceil
 from pathlib import Path
 
@@ -152,9 +153,49 @@ def test_unknown_labels_are_never_drawn_and_stream_last():
 
 def test_a_class_that_cannot_fill_the_split_is_named():
     labels = np.repeat([0, 1], [30, 4])
-    with pytest.raises(UserError, match="class 'truck' has 4 images, .* wants 10 labeled ones") as caught:
-        splits.labeled_indices(labels, size=20, seed=1, imbalance_ratio=2, class_names=["ship", "truck"])
+    draw = partial(splits.labeled_indices, labels, seed=1, imbalance_ratio=2, class_names=["ship", "truck"])
+    with pytest.raises(UserError, match="class 'truck' has 4 images, .* wants 10 labeled ones; 8 is the") as caught:
+        draw(size=20)
     assert caught.value.key == "dataset"
+    assert len(draw(size=8)) == 12
+    with pytest.raises(UserError, match="class 'truck' has 4 images, .* wants 5 labeled ones; 8 is the"):
+        draw(size=9)
+
+
+@pytest.mark.parametrize(
+    "settings, most",
+    [
+        ({}, 34),
+        ({"random": True}, 7),
+        ({"largest": 3}, 6),
+        ({"largest": 5}, 9),
+        ({"imbalance_ratio": 1}, 4),
+        ({"imbalance_ratio": 30}, 30),
+    ],
+)
+def test_the_largest_size_that_the_data_allow_is_named_and_true(settings, most):
+    draw = partial(splits.labeled_indices, np.repeat([0, 1], [30, 4]), seed=1, **settings)
+    assert len(draw(size=most))
+    impossible = [size for size in (10**18, 35, most + 1) if size > most]
+    for size in impossible:
+        with pytest.raises(UserError, match=f"; {most} is the largest|choose a size from .* to {most}"):
+            draw(size=size)
+
+
+def test_a_split_of_no_possible_size_says_so():
+    with pytest.raises(UserError, match="the split wants 50 labeled ones; they allow no size of this kind"):
+        splits.labeled_indices(np.repeat([0, 1], [30, 4]), seed=1, size=50, largest=40)
+
+
+def test_a_split_that_leaves_nothing_unlabeled_names_what_would():
+    with pytest.raises(UserError, match="no unlabeled images are left.*take fewer labels, or leave out"):
+        splits.cut_validation(np.empty(0, int), 1, np.array([0, 1, 0]))
+    with pytest.raises(UserError, match="3 unlabeled images are left, of which 0 are of a known class"):
+        splits.cut_validation(np.array([3, 4, 5]), 1, np.array([0, 1, 0, -1, -1, -1]))
+    with pytest.raises(UserError, match="1 unlabeled images are left"):
+        splits.cut_validation(np.array([2]), 1, np.array([0, 1, 0]))
+    with pytest.raises(UserError, match="of which 0 are of a known class and have no label in training"):
+        splits.cut_validation(np.arange(3), 1, np.array([0, 1, 0]), leave_out=np.arange(3))
 
 
 @pytest.mark.parametrize("valid, limit", [(4, 3), (50, 3)])

@@ -1,5 +1,6 @@
 """What the readers of official distributions share: finding files, and errors that name them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from cissl.errors import UserError
 
 CHUNK = 1000  # images
+NAMES_SHOWN = 10
 
 
 def find(folder: Path, *files: str) -> Path | None:
@@ -30,6 +32,35 @@ def require(folder: Path, *files: str) -> Path:
             key="from",
         )
     return root
+
+
+def holding(folder: Path) -> str:
+    """What is in a folder, in words; for errors."""
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir()) if folder.is_dir() else []
+    return f"it holds {listed(names)}" if names else "it is empty"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{', '.join(names[:NAMES_SHOWN])}{more}"
+
+
+def require_every_class(what: str, counts: Sequence[int], class_names: Sequence[str]) -> None:
+    """Refuse classes without an image: what is not tested has no recall, and leaves no geometric mean.
+
+    Args:
+        what: is missing, for example "test image".
+
+    Raises:
+        UserError: a class has none; all such are named.
+    """
+    if without := [f"'{name}'" for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        classes, have = ("class", "has") if len(without) == 1 else ("classes", "have")
+        raise UserError(
+            f"{classes} {', '.join(without)} {have} no {what}; add some, or leave the {classes} out altogether",
+            key="path",
+        )
 
 
 def existing(path: Path) -> Path:

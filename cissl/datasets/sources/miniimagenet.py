@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.archives import load_pickle
-from cissl.datasets.sources.files import existing, field, find, images_of_shape
-from cissl.datasets.sources.image_files import class_folders, image_stream, images_in, repeated_labels
+from cissl.datasets.sources.files import existing, field, find, holding, images_of_shape, require_every_class
+from cissl.datasets.sources.folders import LeftOut, class_folders, images_in, innermost
+from cissl.datasets.sources.image_files import image_stream, repeated_labels
 from cissl.datasets.store import Images, ImageStream
 from cissl.errors import UserError
 
@@ -34,7 +35,8 @@ Classes = Mapping[str, Sequence[Path | np.ndarray]]
 
 
 def read_miniimagenet(folder: Path) -> Images:
-    classes = _read_classes(folder)
+    left_out = LeftOut(folder)
+    classes = _read_classes(folder, left_out)
     names = sorted(classes)
     train, test = zip(*(_divided(classes[name]) for name in names), strict=True)
     return Images(
@@ -43,17 +45,18 @@ def read_miniimagenet(folder: Path) -> Images:
         train_labels=repeated_labels(train),
         test_images=_stream(test),
         test_labels=repeated_labels(test),
+        remarks=tuple(left_out.remarks()),
     )
 
 
-def _read_classes(folder: Path) -> Classes:
+def _read_classes(folder: Path, left_out: LeftOut) -> Classes:
     if root := find(folder, CACHES[0]):
         return _joined(_read_cache(existing(root / file)) for file in CACHES)
     if root := find(folder, CATEGORY_SPLITS[0]):
         return _joined(_read_category_split(existing(root / file)) for file in CATEGORY_SPLITS)
     if root := find(folder, "train.csv"):
         return _joined(_read_csv(existing(root / f"{split}.csv")) for split in SPLITS)
-    return _read_folders(folder)
+    return _read_folders(folder, left_out)
 
 
 def _read_cache(path: Path) -> Classes:
@@ -74,16 +77,24 @@ def _read_category_split(path: Path) -> Classes:
 
 def _read_csv(path: Path) -> Classes:
     classes: dict[str, list[Path]] = {}
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a byte-order mark first
         for row in csv.DictReader(file):
             image = path.parent / "images" / field(row, "filename", path)
             classes.setdefault(field(row, "label", path), []).append(existing(image))
     return classes
 
 
-def _read_folders(folder: Path) -> Classes:
+def _read_folders(folder: Path, left_out: LeftOut) -> Classes:
+    folder = innermost(folder, set(SPLITS), left_out)
     split_folders = [folder / split for split in SPLITS if (folder / split).is_dir()] or [folder]
-    return _joined({path.name: images_in(path) for path in class_folders(split)} for split in split_folders)
+    classes = _joined(
+        {name: images_in(path, left_out) for name, path in class_folders(split, left_out).items()}
+        for split in split_folders
+    )
+    require_every_class("image", [len(images) for images in classes.values()], list(classes))
+    if not classes:
+        raise UserError(f"{folder} has no folder of a class: {holding(folder)}", key="from")
+    return classes
 
 
 def _joined(parts) -> Classes:

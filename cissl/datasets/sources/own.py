@@ -1,120 +1,92 @@
-"""Images of one's own: a folder of image files by class, or arrays in an ``.npz`` file.
+"""Images of one's own: a folder of image files by class.
 
 PATH/train/<class>/*    PATH/test/<class>/*    PATH/unlabeled/*   (optional)
 
-PATH.npz: train_images, train_labels, test_images, test_labels, and optionally unlabeled_images, class_names;
-images are uint8 (N, H, W) or (N, H, W, C), labels count from 0; other arrays are left out. Files of MedMNIST
-have this form.
+Folders may be nested below a class. ``val`` is the test set where there is no ``test``, as ImageNet's is.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.image_files import class_folders, common_shape, image_stream, images_in, repeated_labels
+from cissl.datasets.sources.files import holding, require_every_class
+from cissl.datasets.sources.folders import LeftOut, class_folders, folders_in, images_in, innermost
+from cissl.datasets.sources.image_files import Reading, common_shape, image_stream, repeated_labels
 from cissl.datasets.store import Images
 from cissl.errors import UserError
 
+VALIDATION = ("val", "valid", "validation")
+PARTS = {"train", "test", "unlabeled", *VALIDATION}
+EXPECTED = "wanted are train/<class>/ and test/<class>/ with images, and optionally unlabeled/"
 
-def read_folder(folder: Path, side: int | None = None) -> Images:
+
+def read_folder(folder: Path, reading: Reading | None = None) -> Images:
     """Classes are the folders of ``train`` in alphabetical order; images are in the order of their names.
 
-    Args:
-        side: resize to this many pixels; without it, images must be squares of one size.
-
     Raises:
-        UserError: a folder is missing or empty, or an image is unreadable or of another size.
+        UserError: a folder is missing, a class has no image, or images are unreadable or of several sizes.
     """
-    folder = _inner(folder)
-    names = [path.name for path in class_folders(_existing_folder(folder / "train"))]
-    train, test = ([images_in(_existing_folder(folder / part / name)) for name in names] for part in ("train", "test"))
-    unlabeled = images_in(folder / "unlabeled") if (folder / "unlabeled").is_dir() else []
-    _require_no_other_classes(folder / "test", names)
-    train_files, test_files = [*sum(train, []), *unlabeled], sum(test, [])
-    side, channels = common_shape([*train_files, *test_files], side)
+    reading, left_out = reading or Reading(), LeftOut(folder)
+    parts, remarks = _parts(folder, left_out)
+    train = {name: images_in(path, left_out) for name, path in class_folders(parts["train"], left_out).items()}
+    if not train:
+        raise UserError(f"{parts['train']} has no folder of a class: {holding(parts['train'])}; {EXPECTED}", key="path")
+    test = _test_images(parts["test"], list(train), left_out)
+    unlabeled = images_in(parts["unlabeled"], left_out) if "unlabeled" in parts else []
+    for what, by_class in (("training image", train), ("test image", test)):
+        require_every_class(what, [len(images) for images in by_class.values()], list(train))
+    train_files, test_files = [*sum(train.values(), []), *unlabeled], sum(test.values(), [])
+    side, channels, about_images = common_shape([*train_files, *test_files], reading)
     return Images(
-        class_names=names,
-        train_images=image_stream(train_files, side, channels),
-        train_labels=np.concatenate([repeated_labels(train), np.full(len(unlabeled), -1)]),
-        test_images=image_stream(test_files, side, channels),
-        test_labels=repeated_labels(test),
+        class_names=list(train),
+        train_images=image_stream(train_files, side, channels, reading),
+        train_labels=np.concatenate([repeated_labels(list(train.values())), np.full(len(unlabeled), -1)]),
+        test_images=image_stream(test_files, side, channels, reading),
+        test_labels=repeated_labels(list(test.values())),
+        remarks=(*remarks, *about_images, *left_out.remarks()),
     )
 
 
-def read_npz(path: Path) -> Images:
-    """The arrays of a file; nothing in it is unpickled.
-
-    Raises:
-        UserError: the file is damaged, or an array is missing or of another type.
-    """
-    arrays = _load_npz(path)
-    train = _image_array(arrays, "train_images", path)
-    labels = _label_array(arrays, "train_labels", path)
-    if "unlabeled_images" in arrays:
-        unlabeled = _image_array(arrays, "unlabeled_images", path)
-        train = np.concatenate([train, unlabeled])
-        labels = np.concatenate([labels, np.full(len(unlabeled), -1)])
-    names = arrays.get("class_names", np.arange(labels.max(initial=-1) + 1))
-    return Images(
-        class_names=[str(name) for name in names],
-        train_images=train,
-        train_labels=labels,
-        test_images=_image_array(arrays, "test_images", path),
-        test_labels=_label_array(arrays, "test_labels", path),
-    )
-
-
-def _inner(folder: Path) -> Path:
-    """The folder inside ``folder`` if that is all that an archive had in it."""
-    inside = class_folders(folder)
-    return inside[0] if len(inside) == 1 and inside[0].name != "train" else folder
+def _parts(folder: Path, left_out: LeftOut) -> tuple[dict[str, Path], list[str]]:
+    """The folders ``train``, ``test`` and, if it is there, ``unlabeled``; capitals and small letters are the same."""
+    folder, remarks = innermost(folder, PARTS, left_out), []
+    parts: dict[str, Path] = {}
+    for path in folders_in(folder, left_out, "beside the folders of images"):
+        part = path.name.lower()
+        if part not in PARTS:
+            left_out.add(path, f"{_files_in(path)} files; {EXPECTED}")
+        elif part in parts:
+            raise UserError(f"{parts[part]} and {path} have the same name but for capitals: join them", key="path")
+        else:
+            parts[part] = path
+    validation = [parts.pop(name) for name in VALIDATION if name in parts]
+    if "test" not in parts and len(validation) == 1:
+        parts["test"] = validation.pop()
+        remarks.append(f"there is no test/: {parts['test'].name}/ is the test set")
+    for path in validation:
+        left_out.add(path, f"{_files_in(path)} files; validation images are taken from the training images")
+    for part in ("train", "test"):
+        if part not in parts:
+            raise UserError(f"there is no folder {folder / part}: {holding(folder)}; {EXPECTED}", key="path")
+    return parts, remarks
 
 
-def _existing_folder(folder: Path) -> Path:
-    if not folder.is_dir():
+def _test_images(folder: Path, names: list[str], left_out: LeftOut) -> dict[str, list[Path]]:
+    """Class name → its test images, in the order of the training classes."""
+    folders = class_folders(folder, left_out)
+    found = {name: images_in(path, left_out) for name, path in folders.items()}
+    for name, path in folders.items():
+        if name not in names and not found[name]:
+            left_out.add(path, "no images")
+    if others := [name for name, images in found.items() if images and name not in names]:
         raise UserError(
-            f"there is no folder {folder}; expected are train/<class>/ and test/<class>/ with images, and "
-            f"optionally unlabeled/",
+            f"{', '.join(map(repr, others))} of {folder} {'is' if len(others) == 1 else 'are'} not among the training "
+            f"classes ({holding(folder.parent / 'train')})",
             key="path",
         )
-    return folder
+    return {name: found.get(name, []) for name in names}
 
 
-def _require_no_other_classes(folder: Path, names: list[str]) -> None:
-    for path in class_folders(folder):
-        if path.name not in names:
-            raise UserError(f"the class '{path.name}' of {folder} is not among the training classes", key="path")
-
-
-def _load_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except Exception as error:  # a damaged zip file can raise anything
-        raise UserError(
-            f"{path} is damaged or no .npz file of plain arrays ({type(error).__name__}: {error})", key="path"
-        ) from error
-
-
-def _image_array(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    array = _array(arrays, name, path)
-    if array.dtype != np.uint8 or array.ndim not in (3, 4):
-        raise UserError(
-            f"{name} of {path} is {array.dtype} of shape {array.shape}; wanted is uint8 of shape (N, H, W) "
-            f"or (N, H, W, C)",
-            key="path",
-        )
-    return array if array.ndim == 4 else array[..., None]
-
-
-def _label_array(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    array = _array(arrays, name, path)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise UserError(f"{name} of {path} is {array.dtype}; wanted are integers", key="path")
-    return array.ravel().astype(np.int64)
-
-
-def _array(arrays: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
-    if name not in arrays:
-        raise UserError(f"{path} has no array '{name}'; it has {', '.join(sorted(arrays)) or 'none'}", key="path")
-    return arrays[name]
+def _files_in(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
