@@ -104,7 +104,13 @@ def write_status(
 def read_status(folder: Path) -> dict[str, Any] | None:
     """The trial's status, or None where it never started or the file is damaged."""
     status = read_json(folder / "status.json")
-    return status if isinstance(status, dict) and "state" in status else None
+    whole = (
+        isinstance(status, dict)
+        and isinstance(status.get("state"), str)
+        and all(isinstance(status.get(key, 0), int | float) for key in ("step", "steps", "saved_step", "seconds"))
+        and isinstance(status.get("damaged", []), list)
+    )
+    return status if whole else None
 
 
 def resumes_at(status: Mapping[str, Any]) -> int:

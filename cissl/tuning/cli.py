@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storage = _storage(options.storage_path)
         from cissl.tuning.sweep import run  # Ray is imported only where it is used
 
-        return run(sweep, storage, data_dir=data_dir, arguments=arguments)
+        data = {dataset: found.hashes for dataset, found in facts.items()}
+        return run(sweep, storage, data_dir=data_dir, data=data, arguments=arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_MISTAKE
@@ -76,11 +77,8 @@ def _data_dir(given: str | None, sweep: sweep_file.Sweep) -> Path | None:
         (f"{sweep.path}: data_dir", sweep.data_dir),
         ("ML_DATA", os.environ.get("ML_DATA") or None),
     ):
-        if text is None:
-            continue
-        if MEANT_AS_URI.match(text):
-            raise UserError(f"{name} {text}: prepared data sets are read from a folder that each machine sees")
-        return local_folder(name, text)
+        if text is not None:
+            return local_folder(name, text)
     return None
 
 

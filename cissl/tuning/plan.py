@@ -15,6 +15,7 @@ from cissl.datasets.store import data_directory, is_prepared
 from cissl.doubts import doubts
 from cissl.errors import UserError
 from cissl.models.names import check_sizes
+from cissl.training.records import data_hashes
 from cissl.tuning.grid import SPLIT_KEYS, given_keys
 from cissl.tuning.mistakes import Mistakes
 from cissl.tuning.sweep_file import Sweep
@@ -39,6 +40,8 @@ class DataFacts:
     """validation images that are labeled too; not known, hence 0, where the data are not prepared"""
     classes_without_validation: int
     """likewise"""
+    hashes: dict[str, str]
+    """what the data are known by, see `records.data_hashes`; likewise none"""
 
 
 def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = True) -> dict[str, DataFacts]:
@@ -228,7 +231,14 @@ def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> Dat
         raise UserError(str(error), key=_at_fault(spec, data_dir) if there else "dataset") from None
     without = np.count_nonzero(splits.class_counts(data.labels[data.valid], data.classes) == 0)
     return DataFacts(
-        data.labeled_counts, data.classes, data.side, data.channels, True, data.valid_labeled, int(without)
+        labeled_counts=data.labeled_counts,
+        classes=data.classes,
+        side=data.side,
+        channels=data.channels,
+        prepared=True,
+        valid_labeled=data.valid_labeled,
+        classes_without_validation=int(without),
+        hashes=data_hashes(data),
     )
 
 
@@ -257,7 +267,16 @@ def _from_catalog(spec: DatasetSpec) -> DataFacts:
     except UserError as error:
         raise UserError(f"{spec}: {error}", key="labeled_size") from None
     counts = splits.class_counts(labels[labeled], known.classes).tolist()
-    return DataFacts(counts, known.classes, known.side, CHANNELS, False, 0, 0)
+    return DataFacts(
+        labeled_counts=counts,
+        classes=known.classes,
+        side=known.side,
+        channels=CHANNELS,
+        prepared=False,
+        valid_labeled=0,
+        classes_without_validation=0,
+        hashes={},
+    )
 
 
 def _shown(counts: Sequence[int]) -> str:

@@ -17,7 +17,9 @@ from cissl.training.records import CONFUSIONS, ROWS, read_status
 
 CACHE = Path("~/.cache/cissl/sweeps")
 # What the driver looks at.
-RECORDS = ("config.json", "status.json", "history.jsonl", "search.json", "runs.jsonl", "sweep.yaml")
+RECORDS = (
+    "config.json", "provenance.json", "status.json", "history.jsonl", "search.json", "runs.jsonl", "sweep.yaml",
+)  # fmt: skip
 HIDDEN = "."  # how the names of locks and of files that are being written begin
 
 

@@ -1,12 +1,13 @@
 """How far a sweep is and how it ended, as its trials' records say."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cissl.config import TrialConfig
-from cissl.training.records import read_status, resumes_at, write_status
+from cissl.training.records import read_status, recorded_data, require_same_data, resumes_at, write_status
+from cissl.tuning.mistakes import Mistakes
 from cissl.tuning.search import FILE, Study
 
 NOT_REPEATED = ("complete", "diverged")  # running such a trial again would change nothing
@@ -16,6 +17,20 @@ STEPS_SHOWN = 3
 def is_over(config: TrialConfig, folder: Path) -> bool:
     """Whether a trial needs no further run."""
     return _status(config, folder).get("state") in NOT_REPEATED
+
+
+def check_data(trials: Iterable[TrialConfig], folder: Path, data: Mapping[str, Mapping[str, str]]) -> None:
+    """See that no trial was trained on other data than there are now; a complete one would not be looked at again.
+
+    Raises:
+        UserError: trials that were, one in a line.
+    """
+    mistakes = Mistakes()
+    for config in trials:
+        trial = folder / config.trial_id
+        present = data.get(config.dataset, {})
+        mistakes.attempt(require_same_data, trial, config.dataset, recorded_data(trial), present)
+    mistakes.tell()
 
 
 def describe(trials: Sequence[TrialConfig], folder: Path) -> str:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -45,7 +45,14 @@ PATIENCE_S = 15.0  # with a trial that does not start, before people are told wh
 KEPT, RUNS = "sweep.yaml", "runs.jsonl"
 
 
-def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: Sequence[str] = ()) -> int:
+def run(
+    sweep: Sweep,
+    storage: str,
+    *,
+    data_dir: Path | None = None,
+    data: Mapping[str, Mapping[str, str]] | None = None,
+    arguments: Sequence[str] = (),
+) -> int:
     """Run what is left of a sweep.
 
     Args:
@@ -53,16 +60,19 @@ def run(sweep: Sweep, storage: str, *, data_dir: Path | None = None, arguments: 
         storage: folder of all sweeps, or its URI; this one gets ``<storage>/<name>``, each trial
             ``<storage>/<name>/<trial_id>``.
         data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
+        data: of each split, what its data are known by (`records.data_hashes`); trials of other data are refused.
         arguments: of the command line, for the record and for the advice how to continue.
 
     Returns:
         The exit code: 0 all trials complete, 1 some failed, 3 interrupted.
 
     Raises:
-        UserError: the resources do not exist, the folder cannot be written, or the cluster cannot be reached.
+        UserError: the resources do not exist, the folder cannot be written, the cluster cannot be reached, or trials
+            were trained on other data than there are now.
     """
     place = Place(storage, sweep.name)
     work, remarks = _work(sweep, place), notes(sweep, place)
+    state.check_data(work.trials, place.folder, data or {})
     _announce(sweep, work, place)
     if not work.finished:
         for note in remarks:

@@ -56,6 +56,11 @@ def test_from_the_file_to_the_table_then_again_then_grown(sweep, tmp_path):
     grown = records(folder)
     assert len(grown) == 4 and first.items() <= grown.items()
 
+    trial = folder / next(iter(first))
+    facts = json.loads((trial / "provenance.json").read_text())
+    (trial / "provenance.json").write_text(json.dumps(facts | {"content_hash": "0123456789ab"}))
+    assert sweep()[0] == 2  # complete, and of other data: not to stand beside the others without a word
+
 
 def test_a_trial_that_diverges_is_recorded_and_not_repeated(sweep, tmp_path):
     code, out = sweep("lr=1e20", "algorithm=[fixmatch]")
@@ -120,7 +125,7 @@ def test_a_place_that_cannot_hold_results_is_refused_before_ray_starts(
     "words, message",
     [
         (["--data-dir", "~nobody-here/x"], "--data-dir ~nobody-here/x: there is no such user"),
-        (["--data-dir", "s3://bucket"], "--data-dir s3://bucket: prepared data sets are read from a folder"),
+        (["--data-dir", "s3://bucket"], "--data-dir s3://bucket: this has to be a folder of this machine"),
         (["--set", "data_dir=~nobody-here/x"], "tiny.yaml: data_dir ~nobody-here/x: there is no such user"),
         (["--set", 'data_dir="a\\0b"'], "this is no path of a folder"),
     ],
