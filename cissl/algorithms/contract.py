@@ -510,6 +510,10 @@ class Base(Part):
         """
         raise NotImplementedError
 
+    def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """`consistency` with the pseudo-labels' probabilities as targets, for add-ons with soft labels."""
+        raise NotImplementedError
+
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
         """Scores (n, C) whose largest is the prediction, from the averaged network's outputs."""
         return outputs.logits

@@ -99,3 +99,14 @@ def test_it_makes_its_own_pseudo_labels():
     for add_on in ("darp", "cai", "prg"):
         with pytest.raises(UserError, match="SimPro and .* do not combine"):
             make_method(f"simpro+{add_on}")
+
+
+def test_an_add_on_with_soft_labels_trains_the_adjusted_logits_too():
+    losses = []
+    for algorithm, settings in (("simpro", {}), ("simpro+crest", {"crest.temperature": 1.0})):
+        method = make_method(algorithm, confidence=0.3, **settings)
+        facts = make_facts(classes=3, labeled_counts=[9, 3, 1], dtype=torch.float64)
+        torch.manual_seed(0)
+        outputs = {view: torch.randn(4, 3, dtype=torch.float64) for view in VIEWS}
+        losses.append(CannedStep(method, facts, outputs, torch.tensor([0, 1, 2, 0])).run().unlabeled["unlabeled"])
+    assert losses[0] > 0 and torch.allclose(*losses)

@@ -41,8 +41,10 @@ class CDMAD(FixMatch):
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         views = len(self.strong_views)
-        rows = cross_entropy(step.strong_logits(out), pseudo.probabilities.repeat(views, 1))
+        rows = cross_entropy(self.strong_logits(step, out), pseudo.probabilities.repeat(views, 1))
         return (rows * pseudo.weights.repeat(views)).mean()
+
+    soft_consistency = consistency
 
     def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
         return {"blank": network(blank_image(facts)).logits[0]}

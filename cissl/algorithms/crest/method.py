@@ -1,5 +1,6 @@
 """CReST and CReST+: class-rebalancing self-training (Wei et al., CVPR 2021)."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +15,6 @@ from cissl.algorithms.crest.rebalancing import (
     picked,
     row_weights,
 )
-from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.maths.alignment import aligned, normalised
 from cissl.errors import UserError
 
@@ -82,9 +82,8 @@ class CReST(AddOn):
         if not temperature and not by_kept:
             return {}
         if temperature:
-            views, targets = len(self.base.strong_views), normalised(pseudo.probabilities ** (1 / temperature))
-            rows = targets.repeat(views, 1), pseudo.weights.repeat(views)
-            loss = soft_unlabeled_loss(step.strong_logits(out), *rows)
+            targets = normalised(pseudo.probabilities ** (1 / temperature))
+            loss = self.base.soft_consistency(step, out, dataclasses.replace(pseudo, probabilities=targets))
         else:
             loss = self.base.consistency(step, out, pseudo)
         kept = pseudo.weights.sum().clamp_min(1)

@@ -60,13 +60,16 @@ class FixMatch(Base):
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
         views = len(self.strong_views)
-        return unlabeled_loss(step.strong_logits(out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
+        return unlabeled_loss(self.strong_logits(step, out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
 
     def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """`consistency` with the pseudo-labels' probabilities as targets."""
         views = len(self.strong_views)
         targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return soft_unlabeled_loss(step.strong_logits(out), targets, weights)
+        return soft_unlabeled_loss(self.strong_logits(step, out), targets, weights)
+
+    def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """What the unlabeled loss is taken of: the logits of all strong views one below the other, (views · U, C)."""
+        return step.strong_logits(out)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         """Further terms of the unlabeled loss, by name, before their weights."""

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
-from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.maths.mixing import sharpen
 from cissl.algorithms.maths.tables import put_rows
 from cissl.algorithms.prg.guidance import guidance, guided, previous_classes, transition_counts, written
@@ -46,9 +45,7 @@ class PRG(AddOn):
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         if self.settings.hard_label:
             return {}
-        views = len(self.base.strong_views)
-        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return {"unlabeled": soft_unlabeled_loss(step.strong_logits(out), targets, weights)}
+        return {"unlabeled": self.base.soft_consistency(step, out, pseudo)}
 
     @property
     def alpha(self) -> float:

@@ -21,7 +21,6 @@ from cissl.algorithms.contract import (
     View,
     class_counts,
 )
-from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.adjustment import log_adjustment
 
@@ -74,11 +73,10 @@ class SimPro(FixMatch):
         step.measured |= {name: state[name] for name in ("training_shares", "unlabeled_shares")}
         return pseudo
 
-    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """Cross-entropy of the adjusted strong logits against soft pseudo-labels."""
-        views = len(self.strong_views)
-        targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return soft_unlabeled_loss(step.strong_logits(out) + self.adjustment(step), targets, weights)
+    consistency = FixMatch.soft_consistency
+
+    def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        return step.strong_logits(out) + self.adjustment(step)
 
     def period(self, facts: Facts) -> int:
         return max(1, facts.steps_of(self.settings.epoch))

@@ -33,7 +33,9 @@ class UDA(FixMatch):
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         views = len(self.strong_views)
         targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
-        return divergence(step.strong_logits(out), targets, weights)
+        return divergence(self.strong_logits(step, out), targets, weights)
+
+    soft_consistency = consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         return {"entropy": entropy(out["weak"].logits)}
