@@ -166,6 +166,7 @@ def link_zip(path):
         (b"BZh91AY&SY" + bytes(100), "is no folder|is damaged"),
         (b"\xfd7zXZ\0" + bytes(100), "is no folder|is damaged"),
     ],
+    ids=["7z", "rar", "zstandard", "gzip", "empty", "zeros", "bzip2", "xz"],
 )
 def test_other_files_are_refused_in_words(content, message, tmp_path, data_dir):
     (tmp_path / "a.zip").write_bytes(content)
