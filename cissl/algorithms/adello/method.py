@@ -1,0 +1,80 @@
+"""ADELLO: flexible distribution alignment and complementary consistency (Sanchez Aimar et al., ECCV 2024)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.adello.adjustment import adjustments, exponent, unevenness, updated_shares
+from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
+from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.algorithms.maths.mixing import sharpen
+
+
+class ADELLO(FixMatch):
+    """FixMatch with adjusted logits; rows below the threshold have soft labels.
+
+    State:
+        unlabeled_shares: q, (C,) float64.
+        temperature: T as it was inferred, float64 scalar; not a number before.
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        whole, C = {"dtype": torch.float64, "device": facts.device}, facts.classes
+        return super().state(facts) | {
+            "unlabeled_shares": torch.full((C,), 1 / C, **whole),
+            "temperature": torch.tensor(math.nan, **whole),
+        }
+
+    def weights(self) -> dict[str, float]:
+        return super().weights() | {"distill": self.settings.lambda_distill}
+
+    def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy of the logits adjusted from the labeled shares to the target."""
+        adjustment, _ = self.adjustments(step)
+        rows = F.cross_entropy(out["labeled"].logits + adjustment, step.targets, reduction="none")
+        return rows.mean() if weights is None else (weights * rows).mean()
+
+    def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """The weak view's probabilities, unadjusted, which are taken into q."""
+        probabilities, index = super().predictions(step, out), step.index.get("unlabeled")
+        counted = torch.ones(len(probabilities), dtype=torch.bool, device=probabilities.device)
+        if self.settings.exclude_labeled:
+            counted = ~step.facts.labeled_too[index]
+        shares = updated_shares(step.state["unlabeled_shares"], probabilities, counted, self.settings.ema_p)
+        step.next["unlabeled_shares"] = step.measured["unlabeled_shares"] = shares
+        return probabilities
+
+    def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """Adjusted from the unlabeled shares to the target."""
+        _, adjustment = self.adjustments(step)
+        return step.strong_logits(out) + adjustment
+
+    def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """The loss of the rows that give no pseudo-label."""
+        settings = self.settings
+        if not settings.lambda_distill or step.number < step.facts.steps_of(settings.distill_start):
+            return {}
+        T, views = self.temperature(step), len(self.strong_views)
+        targets = sharpen(pseudo.probabilities, T)
+        left_out = 1 - pseudo.weights.to(targets.dtype)
+        logits = self.strong_logits(step, out) / T
+        return {"distill": soft_unlabeled_loss(logits, targets.repeat(views, 1), left_out.repeat(views))}
+
+    def temperature(self, step: Step) -> float | Tensor:
+        """T, which is inferred once."""
+        if not self.settings.distill_inferred:
+            return self.settings.distill_temperature
+        before = step.state["temperature"]
+        T = torch.where(before.isnan(), unevenness(step.next["unlabeled_shares"]), before)
+        step.next["temperature"] = step.measured["temperature"] = T
+        return T
+
+    def adjustments(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Of the labeled and of the strong logits, (C,) each, by the shares of before this step."""
+        settings, facts = self.settings, step.facts
+        labeled = facts.labeled_counts.double() / facts.labeled
+        alpha = exponent(step.progress, settings.alpha_min, settings.alpha_k)
+        return adjustments(labeled, step.state["unlabeled_shares"], alpha)
