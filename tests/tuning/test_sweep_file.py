@@ -189,11 +189,11 @@ MISTAKES = {
     ),
     "size that a class cannot fill": (
         "settings:\n  dataset: digits\ngrid:\n  labeled_size: [40, 99999]",
-        "study.yaml:4: 'labeled_size: 99999': digits.1@99999-1: class",
+        "study.yaml:4: 'labeled_size: 99999': digits.1@99999-1: the classes have 1262 images, but",
     ),
     "size in a coupled axis": (
         "settings:\n  dataset: digits\ngrid:\n  imbalance_ratio, labeled_size:\n    - [10, 10]\n    - [2, 5000]",
-        "study.yaml:6: 'imbalance_ratio, labeled_size: [2, 5000]': digits_LT_2.1@5000-1: class",
+        "study.yaml:6: 'imbalance_ratio, labeled_size: [2, 5000]': digits_LT_2.1@5000-1: the classes have",
     ),
     "no labeled size": ("settings:\n  dataset: digits", "study.yaml:2: 'dataset: digits': labeled_size is missing"),
     "more validation images than there are": (
