@@ -121,15 +121,31 @@ def literal_losses(x, w, s, y, prior, options, cap, cai, cadr):
     return labeled, unlabeled, new_prior
 
 
+LITERAL = dict(confidence=0.6, cai_beta=0.7, cap_ema_momentum=0.8, upper=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_part_acts_in_the_literal_loops(seed):
+    """Pseudo-labels are kept and dropped, by one threshold and by another; weights are clipped; DR counts some rows."""
+    inputs = random_logits(seed)
+    steps = {name: compute(name, *inputs, **LITERAL) for name in ("fixmatch", "cap", "cai", "cap+cai", "cadr")}
+    kept = {name: losses.pseudo.weights.sum().item() for name, (losses, _) in steps.items()}
+    assert 0 < kept["fixmatch"] < kept["cai"] < len(inputs[1])
+    weights = solve_prior(inputs[1].softmax(1), inputs[4])
+    assert (weights > LITERAL["upper"]).any() and (weights < LITERAL["upper"]).any()
+    assert steps["cadr"][1].measured["dr.mask_ratio"] > 0 and steps["cadr"][0].labeled["dr"].abs() > 1e-3
+    totals = [losses.total.item() for losses, _ in steps.values()]
+    assert np.abs(np.subtract.outer(totals, totals))[~np.eye(len(totals), dtype=bool)].min() > 1e-3
+
+
 @pytest.mark.parametrize("name", ["fixmatch", "cap", "cai", "cap+cai", "cap+cadr", "cadr"])
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_literal_loops(name, seed):
     parts = [card.name for card in find(name).add_ons]
-    settings = dict(confidence=0.6, cai_beta=0.7, cap_ema_momentum=0.8, upper=2.0)
     inputs = random_logits(seed)
-    losses, step = compute(name, *inputs, **settings)
+    losses, step = compute(name, *inputs, **LITERAL)
     switches = ("cap" in parts, "cai" in parts, "dr" in parts)
-    labeled, unlabeled, prior = literal_losses(*inputs, SimpleNamespace(**settings), *switches)
+    labeled, unlabeled, prior = literal_losses(*inputs, SimpleNamespace(**LITERAL), *switches)
     close(losses.labeled_sum, labeled, rtol=1e-9)
     close(losses.unlabeled["unlabeled"], unlabeled, rtol=1e-9)
     close(step.after["class_prior"], prior, rtol=1e-12)
