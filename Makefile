@@ -5,11 +5,18 @@ VENV ?= .venv
 RESULTS ?= $(HOME)/ray_results
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test lint clean
+# The tests of numbers, and as which processors torch's and oneDNN's kernels are asked to compute them.
+NUMERIC := tests/algorithms tests/augment tests/models tests/training
+KERNELS ?= ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41
+THREADS ?= 1 2
+MARKERS ?=
+
+.PHONY: help quickstart test test-kernels lint clean
 
 help:
 	@echo "make quickstart   install, run the sweep over the embedded digits, show its table"
 	@echo "make test         install, run all tests"
+	@echo "make test-kernels run the tests of numbers with the kernels of other processors; an hour on 2 cores"
 	@echo "make lint         check style"
 
 quickstart: $(VENV)/.installed
@@ -18,6 +25,15 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Each kind has a cache of compiled networks of its own: torch would take those of another kind for its own.
+test-kernels: $(VENV)/.installed-dev
+	@failed=; for kernel in $(KERNELS); do for threads in $(THREADS); do \
+	  echo "== $$kernel OMP_NUM_THREADS=$$threads"; \
+	  env $$kernel OMP_NUM_THREADS=$$threads TORCHINDUCTOR_CACHE_DIR="$(abspath $(VENV))/kernels/$$kernel" \
+	    $(BIN)/python -m pytest -q -n $$((2 / threads)) --dist worksteal -m "$(MARKERS)" $(NUMERIC) \
+	    || failed="$$failed $$kernel OMP_NUM_THREADS=$$threads;"; \
+	done; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -174,20 +174,21 @@ def check_state(config: TrialConfig) -> str:
 
 
 def check_settings(config: TrialConfig) -> str:
-    """Every setting of the method's own changes a loss, the state or the weights."""
-    trainer = _trainer(config)
-    rows = _train(trainer)
-    for key, field in config.recipe.fields.items():
-        if not field.metadata["changes_result"]:
-            continue
-        value = _another(field, config.method[key])
-        changed = _trainer(dataclasses.replace(config, **{key: value}))
-        try:
-            others = _train(changed)
-        except UserError:  # a combination that is refused is not passed over
-            continue
-        if others == rows and _same(trainer.learner.state_dict(), changed.learner.state_dict()):
-            return f"'{key}: {value}' instead of {config.method[key]} changes nothing in {STEPS} steps"
+    """Every setting of the method's own changes a loss, the state or the weights, by more than rounding."""
+    with double_precision():
+        trainer = _trainer(config)
+        rows = _train(trainer)
+        for key, field in config.recipe.fields.items():
+            if not field.metadata["changes_result"]:
+                continue
+            value = _another(field, config.method[key])
+            changed = _trainer(dataclasses.replace(config, **{key: value}))
+            try:
+                others = _train(changed)
+            except UserError:  # a combination that is refused is not passed over
+                continue
+            if _alike(rows, others) and _alike(trainer.learner.state_dict(), changed.learner.state_dict()):
+                return f"'{key}: {value}' instead of {config.method[key]} changes nothing in {STEPS} steps"
     return ""
 
 
@@ -344,6 +345,21 @@ def _same(state: dict, other: dict) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(value.nan_to_num(), second[name].nan_to_num()) for name, value in first.items()
     )
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """Whether nested dicts and lists of tensors and numbers are equal up to rounding."""
+    if type(value) is not type(other):
+        return False
+    if isinstance(value, dict):
+        return value.keys() == other.keys() and all(_alike(item, other[key]) for key, item in value.items())
+    if isinstance(value, list):
+        return len(value) == len(other) and all(map(_alike, value, other))
+    if isinstance(value, Tensor):
+        return value.shape == other.shape and _close(value, other)
+    if isinstance(value, float):
+        return math.isclose(value, other, rel_tol=EXACT, abs_tol=EXACT) or math.isnan(value) and math.isnan(other)
+    return value == other
 
 
 def _close(value: Tensor, other: Tensor) -> bool:

@@ -38,6 +38,7 @@ def allowed(base, add_on):
 PAIRS = [recipe.name for pair in itertools.product(BASES, ADD_ONS) if (recipe := allowed(*pair))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_holds_to_every_check(name):
     findings = check_method(name, only=ALONE)

@@ -41,7 +41,7 @@ CARDS = (
         method="cissl.algorithms.acr.method:ACR",
         settings=Settings,
         slots=("stages",),
-        short={"confidence": 0.5, "epoch": 2, "est_epoch": 0, "ema_u": 0.5},
+        short={"confidence": 0.25, "epoch": 2, "est_epoch": 0, "ema_u": 0.5},
         differs="""\
 Learning rate, schedule, weight decay and moving average are those of all methods; 7 unlabeled images for each
 labeled one instead of 1. An epoch is the authors' share of the training, 500 of 250 000 steps. The strong views are

@@ -28,7 +28,7 @@ CARDS = (
         method="cissl.algorithms.prg.method:PRG",
         settings=Settings,
         fills=("guess",),
-        short={"uratio": 32},
+        short={"uratio": 32, "filters": 8},
         differs="""\
 The strong view is the trial's, CTAugment by default, where the authors have RandAugment. Every image is seen equally
 often, where the authors draw with replacement. The weight decay's exceptions are those of all methods. The authors
