@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -14,10 +15,17 @@ from cissl.training.distributed import world_size
 from cissl.training.records import now
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna")
+CPUINFO = Path("/proc/cpuinfo")
+ARITHMETIC = re.compile(r"sse4_[12]|fma|avx.*|amx.*|f16c|asimd.*|sve.*|i8mm|bf16")  # what kernels are chosen by
+KERNELS = re.compile(r"(ATEN_CPU|ONEDNN|DNNL|MKL|OMP|KMP)_.*|CUBLAS_WORKSPACE_CONFIG")
 
 
 def provenance() -> dict[str, Any]:
-    """What this result was made with: versions, commit, hardware."""
+    """What this result was made with: versions, commit, hardware.
+
+    Bits depend on ``processor`` (``model``; ``instructions``, those of arithmetic; ``kernels``, which torch chose), on
+    ``environment`` (variables that choose kernels), ``versions``, ``workers`` and ``threads``.
+    """
     versions = {"python": platform.python_version(), "cissl": cissl.__version__}
     for library in LIBRARIES:
         try:
@@ -30,6 +38,8 @@ def provenance() -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "hardware": _hardware(),
+        "processor": _processor(),
+        "environment": {name: value for name, value in sorted(os.environ.items()) if KERNELS.fullmatch(name)},
         "workers": world_size(),
         "threads": torch.get_num_threads(),
         "started": now(),
@@ -53,8 +63,16 @@ def _commit() -> tuple[str | None, bool | None]:
 def _hardware() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), processor)
-    return f"{processor}, {os.cpu_count()} cores"
+    return f"{_processor()['model']}, {os.cpu_count()} cores"
+
+
+def _processor() -> dict[str, Any]:
+    """The processor's model and what decides which kernels compute on it; instructions are known on Linux alone."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = told.get("flags", told.get("Features", "")).split()
+    return {
+        "model": told.get("model name") or platform.processor() or platform.machine(),
+        "instructions": sorted(filter(ARITHMETIC.fullmatch, flags)),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -87,6 +87,7 @@ def test_records_of_a_complete_trial(tmp_path):
     assert facts["labeled_counts"] == list(dataset.labeled_counts)
     assert facts["valid_labeled"] == dataset.valid_labeled
     assert facts["versions"]["torch"] and facts["threads"] == 1
+    assert facts["processor"]["model"] and facts["processor"]["kernels"] == torch.backends.cpu.get_cpu_capability()
 
     confusion = np.load(tmp_path / "confusion.npy")
     assert confusion.shape == (4, 10, 10) and (confusion.sum((1, 2)) == facts["test_size"]).all()
