@@ -233,7 +233,10 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken, to the same end bit for bit (on CPU)."""
+        """Continue where `state_dict` was taken.
+
+        On a CPU to the same end bit for bit, given the same kind of processor, the same libraries and as many threads.
+        """
         self.step = state["step"]
         self.learner.load_state_dict(state["learner"])
         self.augmentation.load_state_dict(state["augmentation"])

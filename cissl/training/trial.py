@@ -54,6 +54,9 @@ def run_trial(
 
     With torch.distributed initialised every worker calls this; the first one alone writes.
 
+    On a CPU a resumed trial ends as one that was never interrupted, bit for bit, given the same kind of processor, the
+    same libraries and as many threads and workers; ``provenance.json`` has them.
+
     Args:
         config: the trial's settings.
         folder: where its records and checkpoints live.
