@@ -69,7 +69,7 @@ class TrialConfig:
     precision: str = setting("fp32", "arithmetic of the network's forward and backward pass", choices=("fp32", "bf16"))
     compile: bool = setting(False, "compile the network: a minute or two at the start, faster steps afterwards")
 
-    batch: int = setting(64, "labeled images per step", symbol="B", at_least=1)
+    batch: int = setting(64, "labeled images per step", symbol="B", at_least=1, at_most=2**20)
     lr: float = setting(0.03, "learning rate at the start", symbol="η", above=0)
     wd: float = setting(5e-4, "weight decay, on kernels only", at_least=0)
     ema_decay: float = setting(0.999, "decay of the weights' moving average, per step", at_least=0, at_most=1)

@@ -9,7 +9,7 @@ from cissl.algorithms.cards import BASE, SLOTS, Card, setting
 class SharedSettings:
     """Settings of every method with FixMatch's views and step, whatever its way to choose pseudo-labels."""
 
-    uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
+    uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1, at_most=2**10)
     wu: float = setting(1.0, "weight of the unlabeled loss", symbol="λ", at_least=0)
     cap_ema_momentum: float = setting(
         0.99, "momentum of the class prior (recorded; used by CAP and CAI)", symbol="m", at_least=0, at_most=1
