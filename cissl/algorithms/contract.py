@@ -436,6 +436,9 @@ class Part:
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """Extra modules on the features: (n, width) → (n, …). They are trained, averaged and saved with the network.
 
+        One with an attribute ``sees_map`` that is true gets the last feature map instead, (n, width, h, w), whose mean
+        over pixels the features are.
+
         Modules draw their initial weights from torch's global generator, which is seeded for the call.
         """
         return {}

@@ -36,8 +36,8 @@ class CNN13(Classifier):
         self.layers = nn.Sequential(*layers[:3], nn.MaxPool2d(2), *layers[3:6], nn.MaxPool2d(2), *layers[6:])
         self.dense = Dense(f, classes)
 
-    def embed(self, x: Tensor) -> Tensor:
-        return self.layers(x).mean(dim=(2, 3), dtype=self.dense.weight.dtype)
+    def last_map(self, x: Tensor) -> Tensor:
+        return self.layers(x)
 
     def initialise(self, generator: torch.Generator) -> None:
         """All kernels Glorot uniform."""

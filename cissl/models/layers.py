@@ -236,14 +236,26 @@ def frozen_averages(model: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
+def sees_map(head: nn.Module) -> bool:
+    """Whether an extra head gets the last feature map instead of the features."""
+    return getattr(head, "sees_map", False)
+
+
 class Classifier(nn.Module):
     """Features from `embed`, logits from one dense layer on them, and extra heads where a method has some."""
 
     dense: Dense
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Float images (N, C, H, W) → features (N, width) before the dense layer."""
+    def last_map(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → the last feature map (N, width, h, w)."""
         raise NotImplementedError
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → features (N, width) before the dense layer: the last map's mean over pixels."""
+        return self._pool(self.last_map(x))
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3), dtype=self.dense.weight.dtype)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw every kernel from `generator` and set every bias to 0."""
@@ -254,11 +266,14 @@ class Classifier(nn.Module):
 
         Under autocast too they come in the weights' own precision: bf16 is too coarse for thresholds near 1.
         """
-        features = self.embed(x)
+        heads = self._modules.get("heads") or {}  # most methods have none
+        maps = self.last_map(x) if any(map(sees_map, heads.values())) else None
+        features = self.embed(x) if maps is None else self._pool(maps)
         with torch.autocast(x.device.type, enabled=False):
-            features = features.to(self.dense.weight.dtype)
-            heads = self._modules.get("heads") or {}  # most methods have none
-            return self.dense(features), features, {name: head(features) for name, head in heads.items()}
+            dtype = self.dense.weight.dtype
+            features = features.to(dtype)
+            values = {name: head(maps.to(dtype) if sees_map(head) else features) for name, head in heads.items()}
+            return self.dense(features), features, values
 
     def forward(self, x: Tensor) -> Tensor:
         """Float images (N, C, H, W) → logits (N, classes)."""
@@ -271,13 +286,13 @@ class Classifier(nn.Module):
 
 
 class ResidualClassifier(Classifier):
-    """What WideResNet and ResNet-18 share: initialisers and the way from the last block to the features."""
+    """What WideResNet and ResNet-18 share: initialisers and the way from the last block to the last map."""
 
     norm: BatchNorm2d
 
-    def pool(self, x: Tensor) -> Tensor:
-        """Last block's output (N, C, H, W) → features (N, C)."""
-        return leaky_relu(self.norm(x)).mean(dim=(2, 3), dtype=self.dense.weight.dtype)
+    def activated(self, x: Tensor) -> Tensor:
+        """Last block's output (N, C, H, W) → the last map, of the same shape."""
+        return leaky_relu(self.norm(x))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Convolutions: normal, variance 2/(k²·outputs). Dense: Glorot normal, cut at two deviations."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from cissl import plugins
 from cissl.errors import UserError
-from cissl.models.layers import Classifier
+from cissl.models.layers import Classifier, sees_map
+from cissl.models.names import ARCHS
 
 
 class OwnBackbone(Classifier):
@@ -41,6 +42,20 @@ class OwnBackbone(Classifier):
 
     def embed(self, x: Tensor) -> Tensor:
         return self.network(x)
+
+    def add_heads(self, heads: dict[str, nn.Module]) -> None:
+        """See `Classifier`.
+
+        Raises:
+            UserError: a head wants the last feature map, which nobody knows of such a network.
+        """
+        if any(map(sees_map, heads.values())):
+            raise UserError(
+                "this algorithm looks at the network's last feature map, which is not known of a network of one's "
+                f"own; use {', '.join(ARCHS)}",
+                key="arch",
+            )
+        super().add_heads(heads)
 
 
 def build_own(name: str, *, side: int, channels: int, classes: int, seed: int, sizes: Mapping[str, Any]) -> Classifier:

@@ -32,6 +32,6 @@ class ResNet18(ResidualClassifier):
         self.norm = BatchNorm2d(width, bn_decay)
         self.dense = Dense(width, classes)
 
-    def embed(self, x: Tensor) -> Tensor:
+    def last_map(self, x: Tensor) -> Tensor:
         x = leaky_relu(self.stem_norm(self.stem(x)))
-        return self.pool(self.blocks(F.max_pool2d(x, 2)))
+        return self.activated(self.blocks(F.max_pool2d(x, 2)))

@@ -28,5 +28,5 @@ class WideResNet(ResidualClassifier):
         self.norm = BatchNorm2d(width, bn_decay)
         self.dense = Dense(width, classes)
 
-    def embed(self, x: Tensor) -> Tensor:
-        return self.pool(self.blocks(self.stem(x)))
+    def last_map(self, x: Tensor) -> Tensor:
+        return self.activated(self.blocks(self.stem(x)))

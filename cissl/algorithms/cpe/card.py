@@ -1,0 +1,51 @@
+"""What the program knows of CPE without importing torch."""
+
+import dataclasses
+
+from cissl.algorithms.cards import BASE, Card, setting
+from cissl.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """CPE's settings."""
+
+    uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
+    wu: float = setting(1.0, "weight of the experts' unlabeled losses", symbol="λ", at_least=0)
+    confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
+    la_tau1: float = setting(0.0, "strength of the first expert's labeled adjustment", at_least=0)
+    la_tau2: float = setting(2.0, "strength of the second expert's, which predicts", at_least=0)
+    la_tau3: float = setting(4.0, "strength of the third expert's", at_least=0)
+    cut1: int = setting(2, "so many classes are frequent ones", at_least=0)
+    cut2: int = setting(4, "so many classes are frequent or medium ones", at_least=0, other=8)
+    by_frequency: bool = setting(
+        True, "classes are ordered by their labeled images, the most frequent first; else by their numbers", other=False
+    )
+
+    def __post_init__(self):
+        if self.cut1 > self.cut2:
+            raise UserError(f"cut1 must be at most cut2, {self.cut2}, not {self.cut1}", key="cut1")
+
+
+CARDS = (
+    Card(
+        name="cpe",
+        title="CPE",
+        kind=BASE,
+        paper="Ma, Elezi, Deng, Dong, Xu: Three Heads Are Better Than One: Complementary Experts for Long-Tailed "
+        "Semi-supervised Learning",
+        venue="AAAI 2024, arXiv 2312.15702",
+        method="cissl.algorithms.cpe.method:CPE",
+        settings=Settings,
+        short={"confidence": 0.2, "dataset": "digits_RAND.2@100-20"},  # classes in no order of size
+        differs="""\
+Learning rate, schedule, weight decay and moving average are those of all methods; the authors decay BatchNorm too.
+7 unlabeled images for each labeled one instead of 2. The strong view is the trial's, CTAugment by default, where
+the authors have RandAugment. The authors report the best test accuracy; here it is the mean of the last
+evaluations. The authors' cuts are of class numbers, which is right where classes stand in order of size; here they
+are of ranks, of equals the lower number first, unless by_frequency: false. For CIFAR-100 the authors have cut1 35
+and cut2 70. The three experts start like the other heads here: Xavier normal, bias 0. The network's own last dense
+layer, which this method has no use for, stays as it is at the start: what looks at its predictions, such as CReST,
+is refused. A network of one's own has no last feature map that the three BatchNorms could see, and is refused.""",
+    ),
+)
