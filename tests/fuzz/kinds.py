@@ -290,23 +290,26 @@ def _spoil(path: Path, r: random.Random) -> None:
 
 
 def _odd_array(array: np.ndarray, r: random.Random) -> np.ndarray:
-    return r.choice(
-        [
-            array[:0],
-            array[:-1],
-            array.astype(float),
-            array.astype(np.int64) - 1,
-            array.astype(np.int64) + 1,
-            array.astype(str),
-            array.astype(object),
-            array[None],
-            array.T,
-            array.astype(np.uint16) * 300,
-            np.array(3),
-            np.full(array.shape, np.nan),
-            array.astype(bool),
-        ]
-    )
+    """Of another shape or type; one that is odd already may be beyond a second change."""
+    ways: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda a: a[:0],
+        lambda a: a[:-1],
+        lambda a: a.astype(float),
+        lambda a: a.astype(np.int64) - 1,
+        lambda a: a.astype(np.int64) + 1,
+        lambda a: a.astype(str),
+        lambda a: a.astype(object),
+        lambda a: a[None],
+        lambda a: a.T,
+        lambda a: a.astype(np.uint16) * 300,
+        lambda a: np.array(3),
+        lambda a: np.full(a.shape, np.nan),
+        lambda a: a.astype(bool),
+    ]
+    try:
+        return r.choice(ways)(array)
+    except (ValueError, TypeError, IndexError):
+        return array
 
 
 def outcome(case: Case) -> tuple[int | None, str]:
