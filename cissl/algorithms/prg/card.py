@@ -15,7 +15,9 @@ class Settings:
     )
     nb: int = setting(128, "PRG: latest batches whose changes of class count", symbol="N", at_least=1, other=2)
     temperature: float = setting(1.0, "PRG: of the predictions that are guided", symbol="T", above=0)
-    hard_label: bool = setting(True, "PRG: pseudo-labels are classes; else the guided probabilities")
+    hard_label: bool = setting(
+        True, "PRG: labels are what the base makes of the guided probabilities, FixMatch classes; else these themselves"
+    )
 
 
 CARDS = (
