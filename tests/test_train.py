@@ -104,7 +104,7 @@ def test_what_is_seldom_meant_is_said_once_and_before_training(tmp_path, capsys)
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_command_continues_when_given_again(tmp_path, stop):
-    command = [sys.executable, "-m", "cissl.train", *TINY, "--train_kimg", "0.5", "--train_dir", str(tmp_path)]
+    command = [sys.executable, "-m", "cissl.train", *TINY, "--train_kimg", "2", "--train_dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("*/checkpoints/step_*.pt")) and time.monotonic() < deadline:
@@ -116,4 +116,4 @@ def test_a_stopped_command_continues_when_given_again(tmp_path, stop):
         assert "continues" in output and "Traceback" not in output
     assert train.main([*command[3:], "--quiet"]) == 0
     (folder,) = tmp_path.iterdir()
-    assert [row["step"] for row in records.read_history(folder)] == list(range(4, 65, 4))
+    assert [row["step"] for row in records.read_history(folder)] == list(range(4, 257, 4))

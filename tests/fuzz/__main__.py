@@ -48,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check(kind: str, seed: int) -> tuple[int | None, str]:
     """One case's exit code, and what it does not hold to, empty if nothing."""
-    logging.getLogger("cissl").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         case = KINDS[kind](Path(folder), random.Random(f"{kind} {seed}"))
         before = {path: path.read_bytes() for path in case.kept}
@@ -68,6 +67,18 @@ def check(kind: str, seed: int) -> tuple[int | None, str]:
             return code, "is refused without a word"
         lost = [path.name for path, data in before.items() if not path.is_file() or path.read_bytes() != data]
         return code, f"input was lost or changed: {lost}" if lost else ""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, the program logs nothing."""
+    logger = logging.getLogger("cissl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
