@@ -16,7 +16,7 @@ class Settings:
     la_tau1: float = setting(0.0, "strength of the first expert's labeled adjustment", at_least=0)
     la_tau2: float = setting(2.0, "strength of the second expert's, which predicts", at_least=0)
     la_tau3: float = setting(4.0, "strength of the third expert's", at_least=0)
-    cut1: int = setting(2, "so many classes are frequent ones", at_least=0)
+    cut1: int = setting(2, "so many classes are frequent ones", at_least=0, other=0)
     cut2: int = setting(4, "so many classes are frequent or medium ones", at_least=0, other=8)
     by_frequency: bool = setting(
         True, "classes are ordered by their labeled images, the most frequent first; else by their numbers", other=False
