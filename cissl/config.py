@@ -61,7 +61,7 @@ class TrialConfig:
     bn_decay: float = setting(0.999, "decay of BatchNorm's moving averages, per step", at_least=0, at_most=1)
 
     augment: str = setting("d.d.d", "augmentation of labeled.weak.strong images")
-    adepth: int = setting(2, "CTAugment: operations in a row", at_least=1)
+    adepth: int = setting(2, "CTAugment: operations in a row", at_least=1, at_most=100)
     ath: float = setting(0.80, "CTAugment: threshold below which a bin is not drawn", at_least=0, at_most=1)
     adecay: float = setting(0.99, "CTAugment: decay of the bins' rates", at_least=0, at_most=1)
 

@@ -30,6 +30,24 @@ def local_folder(name: str, text: str) -> Path:
         raise UserError(f"{name} {text}: there is no such user, hence no home folder; write the path out") from None
 
 
+def require_folder(name: str, folder: Path) -> None:
+    """See that a folder is there, or can be made.
+
+    Args:
+        name: of the option that gave it, for the message.
+        folder: the folder.
+
+    Raises:
+        UserError: a file is in its place, or it has no name that a folder can have.
+    """
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be a folder: {error.strerror}; choose another {name}") from None
+    if not there.is_dir():
+        raise UserError(f"{folder}: cannot be a folder, since {there} is a file; choose another {name}")
+
+
 def why_refused(error: OSError) -> str:
     """``/path/to/file: No space left on device; make room``, in one line."""
     words = error.strerror or str(error) or type(error).__name__

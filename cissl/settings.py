@@ -8,6 +8,8 @@ from typing import Any
 from cissl.errors import UserError, nearest
 from cissl.plugins import is_plugin
 
+LARGEST_FLOAT = 1e38  # a network calculates with 32 bits, which hold little more
+
 
 def setting(
     default: Any,
@@ -145,3 +147,5 @@ def _check_range(limits: Mapping[str, Any], value: Any, key: str) -> None:
         raise UserError(f"{key} must be above {limits['above']}, not {value}", key=key)
     if limits["at_most"] is not None and value > limits["at_most"]:
         raise UserError(f"{key} must be at most {limits['at_most']}, not {value}", key=key)
+    if isinstance(value, float) and abs(value) > LARGEST_FLOAT:
+        raise UserError(f"{key} must be at most {LARGEST_FLOAT:g} in size, not {value:g}", key=key)

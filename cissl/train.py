@@ -19,7 +19,7 @@ from cissl.algorithms.cards import Recipe, find, from_switches
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken
 from cissl.doubts import doubts
 from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
-from cissl.paths import local_folder, why_refused
+from cissl.paths import local_folder, require_folder, why_refused
 from cissl.training.device import is_out_of_memory
 from cissl.training.records import read_status
 from cissl.training.trainer import TrialDiverged
@@ -52,13 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         words = "interrupted; the same command continues from the last checkpoint, if there is one yet"
         return _end(EXIT_INTERRUPTED, words)
     except Exception as error:
+        if is_out_of_memory(error):
+            words = str(error).splitlines()[0] if str(error) else "memory is exhausted"
+            return _end(EXIT_USER, f"error: not enough memory: {words}; try a smaller --batch, --uratio or --filters")
         if place := plugins.place_of(error):
             return _end(EXIT_FAILED, f"error: {place}: {type(error).__name__}: {error}")
         if isinstance(error, OSError):
             return _end(EXIT_USER, f"error: {why_refused(error)}")
-        if is_out_of_memory(error):
-            words = str(error).splitlines()[0] if str(error) else "memory is exhausted"
-            return _end(EXIT_USER, f"error: not enough memory: {words}; try a smaller --batch, --uratio or --filters")
         raise
     return 0
 
@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> None:
     config = make_config(options)
     folder = local_folder("--train-dir", options.train_dir) / config.trial_id
+    require_folder("--train-dir", folder)
     data_dir = None if options.data_dir is None else local_folder("--data-dir", options.data_dir)
     for doubt in _doubts(config, folder, data_dir):
         print(f"note: {doubt}", file=sys.stderr, flush=True)
@@ -138,7 +139,7 @@ def _algorithm(arguments: list[str]) -> Recipe:
         return from_switches(**switches)
     for plugin in filter(plugins.is_plugin, (*(options.algorithm or "").split("+"), options.arch)):
         plugins.register(plugin, Path.cwd())
-    return find(options.algorithm or TrialConfig.algorithm)
+    return find(TrialConfig.algorithm if options.algorithm is None else options.algorithm)
 
 
 class Parser(argparse.ArgumentParser):

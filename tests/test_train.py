@@ -18,6 +18,8 @@ TINY = (
     "--train_kimg 0.0625 --report-kimg 0.03125 --save_kimg 0.015625"
 ).split()
 
+ONE_PIXEL = "--dataset digits.1@20-1 --algorithm supervised --filters 4 --repeat 1 --scales 4".split()
+
 
 @pytest.mark.parametrize(
     "flags,algorithm",
@@ -65,12 +67,104 @@ def test_flags_of_the_authors_program():
         (["--dataset", "digits_LT_10.1@5000-1"], "5000"),
         (["--dataset", "nosuch.1@40-1"], "nosuch"),
         (["--lr"], "--lr"),
+        (["--algorithm"], "--algorithm"),
+        (["--algorithm", ""], "unknown algorithm ''"),
+        ([*TINY, "--device", "gpu"], "device 'gpu'"),
+        ([*TINY, "--device", "meta"], "device 'meta'"),
+        ([*TINY, "--device", "cuda:99"], "device 'cuda:99': there is no such GPU"),
+        (["--seed", "99999999999999999999"], "seed must be at most 9223372036854775807, not 99999999999999999999"),
+        (["--lr", "1e300"], "lr must be at most 1e+38 in size"),
+        (["--train_kimg", "1e300"], "train_kimg must be at most"),
+        (["--batch", "1e12"], "batch must be at most"),
+        ([*TINY, "--repeat", "1e9"], "repeat is 1000000000; such a network has more weights"),
+        ([*TINY, "--batch", "1048576", "--uratio", "1024"], "2148532224 images of one step take 550.0 GB"),
+        ([*TINY, "--filters", "4096", "--scales", "4"], "more weights than a machine holds"),
+        ([*ONE_PIXEL, "--batch", "1"], "BatchNorm cannot be trained on a single image of a single pixel"),
+        (["--data-dir", "~nosuchuser/data"], "no such user"),
     ],
 )
 def test_mistakes_end_with_status_2_and_one_line(flags, message, capsys, tmp_path):
     assert train.main([*flags, "--train_dir", str(tmp_path)]) == train.EXIT_USER
     output = capsys.readouterr().err
     assert message in output and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "place,message",
+    [
+        ("file", "cannot be a folder, since {0}/file is a file"),
+        ("file/below", "cannot be a folder, since {0}/file is a file"),
+        ("x" * 300, "File name too long"),
+        ("loop/below", "Too many levels of symbolic links"),
+        ("", "--train-dir '': this is no path"),
+        ("s3://bucket/trials", "has to be a folder of this machine"),
+        ("~nosuchuser/trials", "no such user"),
+    ],
+)
+def test_a_train_dir_that_can_be_none_is_refused(place, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert train.main([*TINY, "--quiet", "--train-dir", place]) == train.EXIT_USER
+    output = capsys.readouterr().err
+    assert message.format(tmp_path) in output and "Traceback" not in output and "room" not in output
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "loop"}
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "stats", "tensorboard", "history.jsonl", "status.json"])
+def test_a_file_for_a_folder_or_a_folder_for_a_file_is_named(name, tmp_path, capsys):
+    config = make_config(parse(TINY))
+    path = tmp_path / config.trial_id / name
+    path.parent.mkdir()
+    path.mkdir() if "." in name else path.touch()
+    assert train.main([*TINY, "--quiet", "--train-dir", str(tmp_path)]) == train.EXIT_USER
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    limited = "import resource, sys; from cissl import train; size = int(sys.argv[1]); "
+    limited += (
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)); sys.exit(train.main(sys.argv[2:]))"
+    )
+    for size, culprit in ((100, "config.json"), (20_000, "step_0000000002.pt")):
+        command = [sys.executable, "-c", limited, str(size), *TINY, "--quiet", "--train-dir", str(tmp_path / str(size))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == train.EXIT_USER
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("error: ") and "make room" in last and culprit in last and "Traceback" not in done.stderr
+
+
+def test_whole_numbers_stay_exact(tmp_path):
+    assert make_config(parse(["--seed", "9007199254740993"])).seed == 9007199254740993
+    assert make_config(parse(["--seed", "1e3"])).seed == 1000
+
+
+def test_the_first_line_says_where_the_trial_begins(tmp_path, capsys):
+    def first_line():
+        train.main([*TINY, "--quiet", "--train-dir", str(tmp_path), "--lr", "1e30"])
+        return capsys.readouterr().out.splitlines()[0]
+
+    assert ": 8 steps, records in" in first_line()  # it diverges at its first evaluation, after one checkpoint
+    assert ": continues at step 2 of 8 steps, records in" in first_line()
+
+
+def test_a_complete_trial_says_so_and_shows_unknown_scores(tmp_path, capsys):
+    command = [*TINY, "--quiet", "--train-dir", str(tmp_path)]
+    assert train.main(command) == 0
+    (path,) = tmp_path.glob("*/history.jsonl")
+    path.write_text(re.sub('"gmean": [0-9.]+', '"gmean": null', path.read_text()))  # as where a class has no test image
+    capsys.readouterr()
+    assert train.main(command) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert ": all 8 steps are made, records in" in first and "geometric mean unknown" in last
+
+
+def test_a_reader_that_has_seen_enough_does_not_end_the_training(tmp_path):
+    command = [sys.executable, "-m", "cissl.train", *TINY, "--quiet", "--train_dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.wait(timeout=100), process.stderr.read().count("Error")) == (0, 0)
+    assert records.read_status(next(tmp_path.iterdir()))["state"] == "complete"
 
 
 def test_help_names_every_setting_and_default(capsys):

@@ -87,9 +87,10 @@ def _save(path: Path, value: Any) -> None:
         try:
             torch.save(value, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch hides it behind a complaint about its own file format
-                raise error.__context__ from None
-            raise
+            if error.__context__ is None:
+                raise
+            # A full disk or an interruption: torch hides it behind a complaint about its own file's form.
+            raise error.__context__ from None
 
 
 def _check_integrity(path: Path) -> None:

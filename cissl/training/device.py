@@ -1,6 +1,7 @@
 """What a training process asks of its machine, once, before the first step."""
 
 import ctypes
+import os
 import re
 import sys
 
@@ -42,9 +43,39 @@ def choose_device(name: str | None = None) -> torch.device:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is short; PyTorch has no type of its own for that on a CPU."""
+    words = ("can't allocate memory", "std::bad_alloc")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
     )
+
+
+def require_memory(images: int, *, side: int, channels: int, device: torch.device) -> None:
+    """Refuse a step whose images alone are more than the memory; what the network needs comes on top.
+
+    Without that a machine gets slow for minutes, and then ends the process without a word.
+
+    Args:
+        images: of one step on this device.
+        side: of an image in pixels.
+        channels: of an image.
+        device: where they are trained on.
+
+    Raises:
+        UserError: they are too many.
+    """
+    needed = images * channels * side**2 * torch.float32.itemsize
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    elif "SC_PHYS_PAGES" in os.sysconf_names:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    if needed > there:
+        raise UserError(
+            f"the {images} images of one step take {needed / 1e9:.1f} GB, and the memory has {there / 1e9:.1f} GB; a "
+            "smaller batch needs less",
+            key="batch",
+        )
 
 
 def prepare_process() -> None:

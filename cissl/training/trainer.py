@@ -17,7 +17,7 @@ from cissl.models import backbones
 from cissl.models.layers import Classifier
 from cissl.training import metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
-from cissl.training.device import Images
+from cissl.training.device import Images, require_memory
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers, world_size
 from cissl.training.interval import Interval
 from cissl.training.learner import Learner
@@ -63,6 +63,7 @@ class Trainer:
         self._batches.add(self.learner.method.streams(facts))
         self._stage = 0
         self._interval = Interval(dataset.classes, device)
+        require_memory(self._images_at_once(), side=dataset.side, channels=dataset.channels, device=device)
         self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
 
     def run(self) -> Iterator[dict[str, Any]]:
@@ -219,8 +220,11 @@ class Trainer:
 
     def _evaluation_batch(self) -> int:
         """Images scored at once: as many as a step trains on, so that whatever can be trained can be evaluated."""
-        of_a_step = sum(self._batches.rows(view.stream) for view in self.learner.method.views.values())
-        return max(SMALLEST_EVALUATION_BATCH, min(LARGEST_EVALUATION_BATCH, of_a_step // world_size()))
+        return max(SMALLEST_EVALUATION_BATCH, min(LARGEST_EVALUATION_BATCH, self._images_at_once()))
+
+    def _images_at_once(self) -> int:
+        """This worker's images of one step, all views counted."""
+        return sum(self._batches.rows(view.stream) for view in self.learner.method.views.values()) // world_size()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the trial depends on: tensors and plain values only."""

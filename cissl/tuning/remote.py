@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cissl.errors import UserError
+from cissl.paths import require_folder
 from cissl.training.records import CONFUSIONS, ROWS, read_status
 
 CACHE = Path("~/.cache/cissl/sweeps")
@@ -38,7 +39,7 @@ class Place:
         self.remote = f"{storage.rstrip('/')}/{name}" if "://" in storage else None
         self.folder = _copy(self.remote) / "driver" / name if self.remote else Path(storage) / name
         """what the driver reads and writes"""
-        _require_folder(self.folder)
+        require_folder("--storage-path", self.folder)
         self._mirror = Mirror(self.remote, self.folder) if self.remote else None
         if self._mirror:
             self._mirror.check()
@@ -83,16 +84,6 @@ def trial_folder(
     finally:
         keep()
     shutil.rmtree(local, ignore_errors=True)
-
-
-def _require_folder(folder: Path) -> None:
-    """See that a folder is there, or can be made."""
-    try:
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be a folder: {error.strerror}; choose another --storage-path") from None
-    if not there.is_dir():
-        raise UserError(f"{folder}: cannot be a folder, since {there} is a file; choose another --storage-path")
 
 
 def _copy(uri: str) -> Path:

@@ -1,10 +1,12 @@
 """Checkpoints survive damage, and only the newest are kept."""
 
+import contextlib
 import logging
 
 import pytest
 import torch
 
+from cissl.training import checkpoint
 from cissl.training.checkpoint import checkpoints, damaged_checkpoints, load_newest_checkpoint, save_checkpoint
 from cissl.training.files import atomic_write, read_json, write_json
 
@@ -56,6 +58,31 @@ def test_loading_never_runs_code(tmp_path, capsys):
     torch.save({"step": 2, "evil": Evil()}, tmp_path / "step_0000000002.pt")
     assert load_newest_checkpoint(tmp_path)["step"] == 1
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()])
+def test_what_stops_a_save_is_heard_as_it_is(tmp_path, raised, monkeypatch):
+    """torch.save makes a RuntimeError of it."""
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
+
+    @contextlib.contextmanager
+    def stopping(path):
+        class File:
+            def write(self, data):
+                raise raised
+
+        yield File()
+
+    monkeypatch.setattr(checkpoint, "atomic_write", stopping)
+    with pytest.raises(type(raised)):
+        save_checkpoint(tmp_path, 2, {"weights": torch.ones(3)}, keep=2)
+    assert load_newest_checkpoint(tmp_path)["step"] == 1
+
+
+def test_a_failed_write_names_the_file_that_people_know(tmp_path):
+    with pytest.raises(OSError) as error, atomic_write(tmp_path / "status.json"):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path / "status.json") and not list(tmp_path.iterdir())
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -1,9 +1,11 @@
 """One trial in its folder: records, resumption bit for bit, failures."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from cissl import datasets
 from cissl.augment.ops import to_float
 from cissl.config import TrialConfig
+from cissl.datasets import store, writing
 from cissl.errors import UserError
 from cissl.models.backbones import build
 from cissl.training import metrics, records
@@ -119,17 +122,10 @@ def test_an_interrupted_and_resumed_trial_ends_bit_identical(tmp_path, changes):
     config = TrialConfig(**short_trial.settings(**SETTINGS | changes))
     run_trial(config, tmp_path / "undisturbed")
 
-    def interrupt_at(step):
-        def on_evaluation(row):
-            if row["step"] == step:
-                raise KeyboardInterrupt
-
-        return on_evaluation
-
     resumed = tmp_path / "resumed"
     for step in (6, 18):  # between two checkpoints, so steps and one evaluation are made again
         with pytest.raises(KeyboardInterrupt):
-            run_trial(config, resumed, on_evaluation=interrupt_at(step))
+            run_trial(config, resumed, on_evaluation=stopping_at(step))
         assert records.read_status(resumed)["state"] == "stopped"
     run_trial(config, resumed)
     assert_same_results(tmp_path / "undisturbed", resumed)
@@ -167,7 +163,7 @@ def test_a_damaged_checkpoint_costs_steps_but_no_result(tmp_path):
     run_trial(TINY, tmp_path / "undisturbed")
     damaged = tmp_path / "damaged"
     with pytest.raises(KeyboardInterrupt):
-        run_trial(TINY, damaged, on_evaluation=interrupting)
+        run_trial(TINY, damaged, on_evaluation=stopping_at(12))
     newest = checkpoints(damaged / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-200])
     run_trial(TINY, damaged)
@@ -181,7 +177,7 @@ def test_a_damaged_history_costs_steps_but_no_result(tmp_path, name, caplog):
     run_trial(TINY, tmp_path / "undisturbed")
     damaged = tmp_path / "damaged"
     with pytest.raises(KeyboardInterrupt):
-        run_trial(TINY, damaged, on_evaluation=interrupting)
+        run_trial(TINY, damaged, on_evaluation=stopping_at(12))
     path = damaged / name
     path.write_bytes(path.read_bytes()[:-20])  # of the second evaluation, at the step of the last checkpoint
     run_trial(TINY, damaged)
@@ -194,7 +190,7 @@ def test_a_checkpoint_of_the_first_version_holds_the_history_and_is_gone_on_from
     run_trial(TINY, tmp_path / "undisturbed")
     old = tmp_path / "old"
     with pytest.raises(KeyboardInterrupt):
-        run_trial(TINY, old, on_evaluation=interrupting)
+        run_trial(TINY, old, on_evaluation=stopping_at(12))
     (before, *_, newest) = checkpoints(old / "checkpoints")
     before.unlink()
     state = torch.load(newest, weights_only=True)
@@ -239,16 +235,169 @@ def test_a_full_disk_costs_steps_but_no_result(tmp_path):
     assert_same_results(tmp_path / "undisturbed", full)
 
 
-def interrupting(row):
-    if row["step"] == 12:
-        raise KeyboardInterrupt
-
-
 def test_another_trials_folder_is_refused(tmp_path):
     run_trial(TINY, tmp_path)
     other = dataclasses.replace(TINY, lr=0.01)
     with pytest.raises(UserError, match=TINY.trial_id):
         run_trial(other, tmp_path)
+
+
+def own_data(data_dir, *, seed=0, classes=3, images=60):
+    """A data set 'own' in a data directory, in place of any other."""
+    generator = np.random.default_rng(seed)
+    labels, test_labels = np.arange(images) % classes, np.arange(15) % classes
+    shutil.rmtree(data_dir / "own", ignore_errors=True)
+    (data_dir / "own").mkdir()
+    made = store.Images(
+        class_names=["a", "b", "c"],
+        train_images=generator.integers(0, 256, (images, 8, 8, 1), dtype=np.uint8),
+        train_labels=labels,
+        test_images=generator.integers(0, 256, (15, 8, 8, 1), dtype=np.uint8),
+        test_labels=test_labels,
+    )
+    writing.write(data_dir / "own", made, {})
+    return data_dir
+
+
+OWN = dataclasses.replace(TINY, dataset="own.1@12-3", train_kimg=kimg(12))
+OTHER_IMAGES, OTHER_SPLIT = {"seed": 7}, {"images": 90}
+
+
+def forget_data(folder, state):
+    """The records as the first version wrote them: the split was known, the content was not."""
+    facts = json.loads((folder / "provenance.json").read_text())
+    del facts["content_hash"]
+    (folder / "provenance.json").write_text(json.dumps(facts))
+    state.pop("data")
+
+
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("changes, words", [(OTHER_IMAGES, "content_hash"), (OTHER_SPLIT, "split_hash")], ids=str)
+def test_a_trial_of_other_data_is_refused(tmp_path, complete, changes, words):
+    data_dir, folder = own_data(tmp_path), tmp_path / "trial"
+    stop = None if complete else stopping_at(12)
+    with contextlib.suppress(KeyboardInterrupt):
+        run_trial(dataclasses.replace(OWN, train_kimg=kimg(18)), folder, data_dir=data_dir, on_evaluation=stop)
+    config = TrialConfig.from_mapping(json.loads((folder / "config.json").read_text())["config"])
+    assert records.read_status(folder)["state"] == ("complete" if complete else "stopped")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    own_data(tmp_path, **changes)
+    with pytest.raises(UserError, match=rf"{folder} was trained on other data than own\.1@12-3 is now: .*{words}"):
+        run_trial(config, folder, data_dir=data_dir)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    own_data(tmp_path)
+    assert run_trial(config, folder, data_dir=data_dir)["step"] == 18
+
+
+def test_a_trial_that_has_not_come_to_a_checkpoint_takes_the_present_data(tmp_path):
+    data_dir, folder = own_data(tmp_path), tmp_path / "trial"
+    late = dataclasses.replace(OWN, save_kimg=kimg(1000))
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(late, folder, data_dir=data_dir, on_evaluation=stopping_at(6))
+    own_data(tmp_path, **OTHER_SPLIT)
+    run_trial(late, folder, data_dir=data_dir)
+    run_trial(late, tmp_path / "other", data_dir=data_dir)
+    assert_same_results(tmp_path / "other", folder)
+
+
+@pytest.mark.parametrize("changes, refused", [({}, False), (OTHER_IMAGES, False), (OTHER_SPLIT, True)], ids=str)
+def test_of_records_without_the_content_the_split_is_compared(tmp_path, changes, refused):
+    data_dir, folder = own_data(tmp_path), tmp_path / "trial"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(OWN, folder, data_dir=data_dir, on_evaluation=stopping_at(6))
+    (newest,) = checkpoints(folder / "checkpoints")
+    state = torch.load(newest, weights_only=True)
+    forget_data(folder, state)
+    torch.save(state, newest)
+    own_data(tmp_path, **changes)
+    if refused:
+        with pytest.raises(UserError, match="split_hash"):
+            run_trial(OWN, folder, data_dir=data_dir)
+    else:
+        assert run_trial(OWN, folder, data_dir=data_dir)["step"] == OWN.steps
+
+
+def test_a_checkpoint_of_another_trial_is_refused(tmp_path):
+    for name, config in (("one", TINY), ("other", dataclasses.replace(TINY, filters=8))):
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(config, tmp_path / name, on_evaluation=stopping_at(12))
+    newest = checkpoints(tmp_path / "one" / "checkpoints")[-1]
+    shutil.copy(checkpoints(tmp_path / "other" / "checkpoints")[-1], newest)
+    with pytest.raises(UserError, match=f"{newest.name} is of another trial"):
+        run_trial(TINY, tmp_path / "one")
+    state = torch.load(newest, weights_only=True)
+    del state["config_hash"]  # the first version did not say whose it was
+    state["history"] = torch.load(checkpoints(tmp_path / "one" / "checkpoints")[0], weights_only=True)["history"]
+    torch.save(state, newest)
+    with pytest.raises(UserError, match=rf"{newest.name} does not fit .*size mismatch.*move it away"):
+        run_trial(TINY, tmp_path / "one")
+
+
+def test_the_step_that_a_trial_goes_on_from_is_that_of_its_checkpoint(tmp_path):
+    starts = []
+    late = dataclasses.replace(TINY, save_kimg=kimg(16))
+    for stop in (6, 18, None):
+        with contextlib.suppress(ZeroDivisionError):
+            run_trial(late, tmp_path, on_start=starts.append, on_evaluation=failing_at(stop))
+        if stop:
+            status = records.read_status(tmp_path)
+            assert (status["step"], records.resumes_at(status)) == {6: (6, 0), 18: (18, 16)}[stop]
+    run_trial(late, tmp_path, on_start=starts.append)
+    assert starts == [0, 0, 16, 24]
+    assert records.resumes_at({"step": 12}) == 12  # as the first version wrote it
+
+
+@pytest.mark.parametrize("text", ["", '{"state": "runn', "[]", "3", "{}", "[" * 100_000], ids=lambda text: text[:20])
+def test_a_damaged_status_costs_nothing(tmp_path, text, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, tmp_path, on_evaluation=stopping_at(12))
+    path = tmp_path / "status.json"
+    path.write_text(text)
+    run_trial(TINY, tmp_path, on_start=lambda step: pytest.fail() if step != 12 else None)
+    assert str(path) in caplog.text
+
+    path.write_text(text)
+    run_trial(TINY, tmp_path)  # from the last checkpoint, which says that all is done
+    shutil.rmtree(tmp_path / "checkpoints")
+    path.write_text(text)
+    with pytest.raises(UserError, match="status.json is missing or damaged, though weights.pt"):
+        run_trial(TINY, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", '{"config_hash": "12', "[]", '{"trial_id": "x"}'])
+def test_a_folder_of_which_it_is_not_known_whose_it_is_is_refused(tmp_path, text):
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, tmp_path, on_evaluation=stopping_at(12))
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=f"config.json cannot be read.*{TINY.trial_id}, delete"):
+        run_trial(TINY, tmp_path)
+    (tmp_path / "config.json").unlink()
+    run_trial(TINY, tmp_path, on_start=lambda step: pytest.fail() if step != 12 else None)
+
+
+@pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[: len(text) // 2], lambda text: "{\n" + text])
+def test_a_complete_trial_without_its_history_is_refused(tmp_path, damage):
+    run_trial(TINY, tmp_path)
+    path = tmp_path / "history.jsonl"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match=r"history\.jsonl.*(does not end at step 24|line 1: damaged).*move"):
+        run_trial(TINY, tmp_path)
+
+
+def stopping_at(step):
+    def on_evaluation(row):
+        if row["step"] == step:
+            raise KeyboardInterrupt
+
+    return on_evaluation
+
+
+def failing_at(step):
+    def on_evaluation(row):
+        if row["step"] == step:
+            raise ZeroDivisionError
+
+    return on_evaluation
 
 
 def test_divergence_is_recorded_and_raised(tmp_path):
