@@ -65,7 +65,7 @@ def require_memory(images: int, *, side: int, channels: int, device: torch.devic
     """
     needed = images * channels * side**2 * torch.float32.itemsize
     if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
+        _, there = torch.cuda.mem_get_info(device)
     elif "SC_PHYS_PAGES" in os.sysconf_names:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
