@@ -1,10 +1,9 @@
 """A look at a whole set of images between two steps, as the contract promises it to methods."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cissl.algorithms.contract import Outputs
 from cissl.augment.policy import Augmentation
@@ -12,8 +11,9 @@ from cissl.training.device import Images
 from cissl.training.distributed import gather_rows, rank, world_size
 from cissl.training.learner import Learner
 from cissl.training.randomness import RowRandom
+from cissl.training.step import Raw
 
-ROWS = 500  # images at a time
+ROWS = 500  # images that share their random numbers
 
 
 class Survey:
@@ -25,6 +25,7 @@ class Survey:
         sets: name → numbers of its images, by position, (n,) int64; methods have ``"labeled"`` and ``"unlabeled"``.
         number, stage: see the contract.
         trial_step: updates of the trial so far, over all generations; random numbers depend on it.
+        at_once: images that this worker's memory takes at once; no output depends on it.
     """
 
     def __init__(
@@ -37,26 +38,20 @@ class Survey:
         number: int,
         stage: int,
         trial_step: int,
+        at_once: int,
     ):
         self.number, self.stage, self.facts = number, stage, learner.facts
         self._learner, self._augmentation, self._images, self._sets = learner, augmentation, images, sets
-        self._trial_step = trial_step
+        self._trial_step, self._at_once = trial_step, at_once
 
     @torch.no_grad()
     def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
         """See the contract; every worker scores a share."""
         numbers = self._sets[images]
         parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
-        logits, features, heads = zip(*parts, strict=True)
-        return Outputs(
-            torch.cat(logits),
-            torch.cat(features),
-            {name: torch.cat([head[name] for head in heads]) for name in heads[0]},
-        )
+        return Outputs(*_joined(parts))
 
-    def _part(
-        self, numbers: np.ndarray, start: int, network: str, augment: str, images: str
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _part(self, numbers: np.ndarray, start: int, network: str, augment: str, images: str) -> Raw:
         """Outputs of ROWS images from `start` on. Workers' shares are equally long: the last image fills up."""
         wanted = numbers[start : start + ROWS]
         rows = -(-len(wanted) // world_size()) * world_size()
@@ -65,7 +60,13 @@ class Survey:
         purpose = f"survey {images} {start}"
         random = RowRandom(self._learner.config.seed, purpose, self._trial_step, total=rows, rows=own)
         views = self._augmentation.view(augment, self._images.batch(padded[own]), random)
-        raw = self._learner.average_forward(views) if network == "average" else self._learner.raw_forward(views)
-        logits, features, heads = raw
+        forward = self._learner.average_forward if network == "average" else self._learner.raw_forward
+        logits, features, heads = _joined([forward(some) for some in views.split(self._at_once)])
         cut = lambda part: gather_rows(part)[: len(wanted)]  # noqa: E731
         return cut(logits), cut(features), {name: cut(head) for name, head in heads.items()}
+
+
+def _joined(parts: Sequence[Raw]) -> Raw:
+    logits, features, heads = zip(*parts, strict=True)
+    joined = {name: torch.cat([head[name] for head in heads]) for name in heads[0]}
+    return torch.cat(logits), torch.cat(features), joined

@@ -153,6 +153,7 @@ class Trainer:
             number=number,
             stage=self._stage,
             trial_step=self.step,
+            at_once=self._evaluation_batch(),
         )
 
     def _views(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ProbePolicy] | None]:
@@ -206,17 +207,19 @@ class Trainer:
             **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
 
-    @torch.inference_mode()
     def _confusion(self, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
-        score = self.learner.scorer()
-        mine = np.arange(len(labels))[own_rows()]
-        predictions = [
-            score(to_float(images.batch(indices[part]))).argmax(1)
-            for part in np.array_split(mine, max(1, -(-len(mine) // self._evaluation_batch())))
-        ]
-        counts = metrics.confusion_matrix(labels[mine], torch.cat(predictions).cpu().numpy(), self.dataset.classes)
+        mine = own_rows()
+        predictions = self._predictions(images, indices[mine]).cpu().numpy()
+        counts = metrics.confusion_matrix(labels[mine], predictions, self.dataset.classes)
         return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def _predictions(self, images: Images, indices: np.ndarray) -> Tensor:
+        """The classes that the method predicts, (len(indices),) int64; they stay on the device, so no batch waits."""
+        score = self.learner.scorer()
+        parts = np.array_split(indices, max(1, -(-len(indices) // self._evaluation_batch())))
+        return torch.cat([score(to_float(images.batch(part))).argmax(1) for part in parts])
 
     def _evaluation_batch(self) -> int:
         """Images scored at once: as many as a step trains on, so that whatever can be trained can be evaluated."""

@@ -19,6 +19,7 @@ from cissl.training.trainer import Trainer
 from tests.training import short_trial
 
 STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="pretends that there is a GPU"),
@@ -35,7 +36,7 @@ class Copies(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if function is torch.ops.aten._to_copy.default and args[0].device.type == "cpu" and result.is_cuda:
+        if function in COPIES and args[0].device.type == "cpu" and result.is_cuda:
             self.seen.append((args[0].nbytes, bool((kwargs or {}).get("non_blocking"))))
         return result
 
@@ -105,6 +106,20 @@ def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     assert copies.seen
     assert max(size for size, _ in copies.seen) <= STAGED
     assert all(at_once for _, at_once in copies.seen)
+
+
+@pytest.mark.parametrize("algorithm", ["supervised", "fixmatch", "cadr"])
+def test_an_evaluation_waits_for_the_gpu_once_and_not_for_each_batch(pretended_gpu, algorithm):
+    config = TrialConfig(**short_trial.settings(algorithm=algorithm))
+    with unset_fake_temporarily():
+        dataset = datasets.load(config.dataset)
+    trainer = Trainer(config, dataset, pretended_gpu)
+    number = len(dataset.test_labels)
+    assert number > 3 * trainer._evaluation_batch()
+    with Copies() as copies:
+        predictions = trainer._predictions(trainer._test_images, np.arange(number))  # reading one would raise
+    assert predictions.is_cuda and predictions.shape == (number,)
+    assert len(copies.seen) > 3 and all(size <= STAGED and at_once for size, at_once in copies.seen)
 
 
 def test_reading_a_value_back_is_noticed(pretended_gpu):
