@@ -16,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cissl.datasets import catalog, load, prepare, store, writing
 from cissl.datasets.sources import archives
@@ -115,6 +116,55 @@ def test_mini_imagenet_images_of_other_sizes_are_resized(tmp_path, data_dir):
     save_png(np.full((120, 90, 3), 200, dtype=np.uint8), source / "n00" / "00000000.png")
     prepare.prepare("miniimagenet", data_dir, source=source, unofficial=True)
     assert (store.open_images("miniimagenet", data_dir).train_images[0] == 200).all()
+
+
+def test_mini_imagenet_lists_as_excel_saves_them_are_read(tmp_path, data_dir):
+    data = MiniImageNet()
+    source = written(data, "csv_splits", tmp_path / "source")
+    for file in source.glob("*.csv"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    prepare.prepare("miniimagenet", data_dir, source=source, unofficial=True)
+    assert_holds(store.open_images("miniimagenet", data_dir), data)
+
+
+def test_mini_imagenet_in_folders_within_folders_is_read_aloud(tmp_path, data_dir):
+    data = MiniImageNet()
+    source = written(data, "class_folders", tmp_path / "source" / "a" / "b")
+    (source / "n00" / "boxes.txt").write_text("0 0 64 64")
+    (source / "n00" / "images").mkdir()
+    for path in source.glob("n00/*.png"):
+        path.rename(source / "n00" / "images" / path.name)
+    prepare.prepare("miniimagenet", data_dir, source=tmp_path / "source", unofficial=True)
+    images = store.open_images("miniimagenet", data_dir)
+    assert_holds(images, data)
+    assert images.remarks == ("left out of a/b/n00/: boxes.txt (no image)",)
+
+
+def test_mini_imagenet_of_more_than_8_bits_is_refused_with_all_its_files(tmp_path, data_dir):
+    source = written(MiniImageNet(), "class_folders", tmp_path / "images")
+    for i in (0, 5):  # a training and a test image
+        Image.fromarray(np.zeros((84, 84), np.uint16)).save(source / "n00" / f"{i:08}.png")
+    with pytest.raises(UserError, match="2 images cannot be taken; convert what has more than 8 bits"):
+        prepare.prepare("miniimagenet", data_dir, source=source, unofficial=True)
+    assert_nothing_left(data_dir, "miniimagenet")
+
+
+@pytest.mark.parametrize(
+    "edition, file, content",
+    [
+        ("csv_splits", "val.csv", b"filename,label\n\xe9.png,n00\n"),
+        ("csv_splits", "val.csv", b"filename,label\na.png\n"),
+        ("csv_splits", "val.csv", b""),
+        ("category_splits", "miniImageNet_category_split_val.pickle", pickle.dumps({"data": 3, "labels": 4})),
+        ("caches", "mini-imagenet-cache-val.pkl", pickle.dumps({"image_data": None, "class_dict": None})),
+    ],
+)
+def test_mini_imagenet_of_another_content_is_refused(edition, file, content, tmp_path, data_dir):
+    source = written(MiniImageNet(), edition, tmp_path / "source")
+    (source / file).write_bytes(content)
+    with pytest.raises(UserError, match=str(source)):
+        prepare.prepare("miniimagenet", data_dir, source=source, unofficial=True)
+    assert_nothing_left(data_dir, "miniimagenet")
 
 
 def test_preparing_again_does_nothing(tmp_path, data_dir):

@@ -99,6 +99,9 @@ def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers, apart):
         "cifar10.1@40-1 and more",
         "10cifar.1@40-1",
         "Cifar10.1@40-1",
+        "cifar10.1@٤٠-1",
+        "cifar10.1@" + "9" * 5000 + "-1",
+        "cifar10_LT_1" + "0" * 400 + ".1@20-1",
     ],
 )
 def test_malformed_text_is_refused_with_an_example(text):

@@ -81,6 +81,8 @@ def _read_csv(path: Path) -> Classes:
         for row in csv.DictReader(file):
             image = path.parent / "images" / field(row, "filename", path)
             classes.setdefault(field(row, "label", path), []).append(existing(image))
+    if not classes:
+        raise UserError(f"{path} lists no images", key="from")
     return classes
 
 
