@@ -1,0 +1,48 @@
+"""The two graphs that CoMatch lets agree (Li et al., 2021, sections 3.2 and 3.3).
+
+Notation: U unlabeled rows; C classes; g vectors of length 1, (n, d); K rows of the memory, F its vectors, (K, d), and
+Y their class probabilities, (K, C), zeros where it is empty; P pseudo-labels, (U, C).
+"""
+
+import torch
+from torch import Tensor
+
+SMALL = 1e-7
+
+
+def remembered(vectors: Tensor, memory: Tensor, memory_classes: Tensor, temperature: float) -> Tensor:
+    """softmax(g · F / temperature) · Y, (U, C): classes of similar rows of the memory; empty ones count as unlike.
+
+    Args:
+        vectors: g of the weak views, (U, d).
+        memory: F.
+        memory_classes: Y.
+        temperature: of the softmax.
+    """
+    return (vectors @ memory.T / temperature).softmax(1) @ memory_classes
+
+
+def links(probabilities: Tensor, threshold: float) -> Tensor:
+    """P Pᵀ with a diagonal of 1, without what is below the threshold; (U, U).
+
+    Args:
+        probabilities: P.
+        threshold: reached by what stays.
+    """
+    agreement = probabilities @ probabilities.T
+    itself = torch.eye(len(agreement), dtype=torch.bool, device=agreement.device)
+    agreement = torch.where(itself, 1.0, agreement)
+    return torch.where(agreement >= threshold, agreement, 0.0)
+
+
+def contrast_loss(first: Tensor, second: Tensor, graph: Tensor, temperature: float) -> Tensor:
+    """mean_u −Σ_j W_uj log(softmax(g_u · g'_j / temperature) + 1e-7), scalar; the gradient reaches both views.
+
+    Args:
+        first, second: g and g' of the two strong views, (U, d).
+        graph: `links`, whose rows become W by adding up to 1.
+        temperature: of the softmax.
+    """
+    weights = graph / graph.sum(1, keepdim=True)
+    similarity = (first @ second.T / temperature).softmax(1)
+    return -(weights * (similarity + SMALL).log()).sum(1).mean()
