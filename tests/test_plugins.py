@@ -111,6 +111,32 @@ def test_an_add_on_of_ones_own_acts_where_it_overrides(here):
         find("supervised+mine.py:Smooth")
 
 
+def test_a_method_that_chooses_by_itself_leaves_no_place_for_cai(here):
+    here("soft.py", METHOD)
+    with pytest.raises(UserError, match="Soft FixMatch and CAI do not combine"):
+        find("soft.py:SoftFixMatch+cadr")
+    assert find("soft.py:SoftFixMatch+cap+darp").add_ons
+
+
+def test_a_whole_method_of_ones_own_offers_the_places_that_its_losses_ask_for(here):
+    here(
+        "whole.py",
+        """
+        from cissl.algorithms.contract import LABELED, Base, Losses
+
+        class Whole(Base):
+            views = {"labeled": LABELED}
+
+            def losses(self, step):
+                out = step.forward("labeled")
+                return Losses(labeled={"labeled": out["labeled"].logits.mean()} | step.labeled_terms(out))
+        """,
+    )
+    assert find("whole.py:Whole").base.slots == ("labeled", "predict", "stages")
+    with pytest.raises(UserError, match="Whole and ABC do not combine"):
+        find("whole.py:Whole+abc")
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -157,6 +183,11 @@ def test_files_and_names_that_are_not_there_are_named(here, tmp_path, capsys):
         (BACKBONE.replace("nn.Linear(filters,", "nn.Linear(2 * filters,"), "RuntimeError"),
         (BACKBONE.replace("super().__init__()", "super().__init__()\n        1 / 0"), "net.py:7: ZeroDivisionError"),
         ("class Net:\n    pass", "is no torch.nn.Module"),
+        (
+            BACKBONE.replace("self.body(images))", "self.body(images)).log_softmax(1)"),
+            "must end with its last nn.Linear",
+        ),
+        (BACKBONE.replace("self.classify(self.body(images))", "self.body(images)"), "must end with its last nn.Linear"),
     ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(here, text, message):

@@ -198,8 +198,8 @@ def card_of(plugin: Any, name: str) -> Card:
     """The card of a user's own method, read off its class.
 
     The class may have a ``Settings`` dataclass, and ``title``, ``paper``, ``venue`` and ``differs`` in plain text. A
-    method that extends one of the package has the slots and the settings of that one; an add-on acts at the slots
-    whose functions it overrides.
+    method that extends one of the package has the settings of that one, and its slots but for those that it fills by
+    itself; an add-on acts at the slots whose functions it overrides.
 
     Args:
         plugin: a subclass of `cissl.algorithms.contract.Base` or `AddOn`.
@@ -219,7 +219,7 @@ def card_of(plugin: Any, name: str) -> Card:
         kind=kind,
         title=str(vars(plugin).get("title", plugin.__name__)),
         settings=getattr(plugin, "Settings", parent.settings if parent else None),
-        slots=getattr(plugin, "slots", parent.slots if parent else SLOTS) if kind == BASE else (),
+        slots=_slots(plugin, parent) if kind == BASE else (),
         fills=_overridden(plugin) if kind == ADD_ON else (),
         needs=tuple(getattr(plugin, "needs", ())),
         reads=tuple(getattr(plugin, "reads", ())),
@@ -227,6 +227,25 @@ def card_of(plugin: Any, name: str) -> Card:
         short=dict(getattr(plugin, "short", {})),
         **texts,
     )
+
+
+def _slots(plugin: Any, parent: Card | None) -> tuple[str, ...]:
+    """Where add-ons may act on a base of a user's own: nowhere that it would not notice them.
+
+    The class may say so in ``slots``. Else, where it has losses of its own, these are the places that they ask for;
+    and one that chooses its pseudo-labels by itself leaves no place for another choice.
+    """
+    if hasattr(plugin, "slots"):
+        return tuple(plugin.slots)
+    ours = [cls for cls in plugin.__mro__ if not cls.__module__.startswith("cissl.algorithms")]
+    own = {name for cls in ours for name in vars(cls)}
+    if "losses" in own or parent is None:
+        asked = set(plugin.losses.__code__.co_names)
+        functions = {"labeled": "labeled_terms", "unlabeled": "unlabeled_terms", "guess": "guess", "select": "select"}
+        found = {slot for slot, function in functions.items() if function in asked} | {"predict", "stages"}
+    else:
+        found = set(parent.slots) - ({"select"} if "choose" in own else set())
+    return tuple(slot for slot in SLOTS if slot in found)
 
 
 def _parent(plugin: type) -> Card | None:

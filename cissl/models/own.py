@@ -75,8 +75,11 @@ def build_own(name: str, *, side: int, channels: int, classes: int, seed: int, s
             network = plugin(**_named(plugin, arguments))
             if not isinstance(network, nn.Module):
                 raise TypeError(f"{name} is no torch.nn.Module")
+            images = torch.rand(2, channels, side, side, dtype=torch.get_default_dtype()) * 2 - 1
+            with torch.no_grad():
+                whole = network.eval()(images)
             model = OwnBackbone(network, name, classes)
-            _try(model, name, torch.zeros(2, channels, side, side), classes)
+            _try(model, name, images, whole)
     except UserError:
         raise
     except Exception as error:
@@ -93,11 +96,18 @@ def _named(plugin: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _try(model: Classifier, name: str, images: Tensor, classes: int) -> None:
+def _try(model: Classifier, name: str, images: Tensor, whole: Tensor) -> None:
+    """See that the network is what its last dense layer makes of the features: `whole` is its own output."""
     logits, features, _ = model.eval().outputs(images.to(model.dense.weight.dtype))
-    if logits.shape != (len(images), classes) or features.ndim != 2:
+    if features.ndim != 2:
         raise UserError(
             f"arch '{name}': images of shape {tuple(images.shape)} give features of shape {tuple(features.shape)} "
             f"before the last nn.Linear; they must be ({len(images)}, width)",
+            key="arch",
+        )
+    if whole.shape != logits.shape or not torch.allclose(whole.to(logits.dtype), logits, rtol=1e-4, atol=1e-5):
+        raise UserError(
+            f"arch '{name}': its forward must end with its last nn.Linear and return that layer's output, the logits, "
+            "as they are; features and logits are taken on both sides of that layer",
             key="arch",
         )
