@@ -21,7 +21,7 @@ from cissl.testing.workers import train_together
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
-METHOD, BACKBONE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+METHOD, _, BACKBONE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
 SHORT = (
     "--dataset digits_LT_10.1@40-20 --filters 4 --repeat 1 --scales 2 --batch 8 --uratio 2 --bn_decay 0.9 "
     "--ema_decay 0.9 --train_kimg 0.0625 --report_kimg 0.03125 --quiet"

@@ -169,10 +169,31 @@ def require_setting(source: Document, at: At, key: str) -> None:
     known = known_keys(source)
     if key in known:
         return
+    _require_algorithms(source)  # the setting may belong to one that is misspelt
     if key in known_settings():
         names = ", ".join(recipe.name for recipe in recipes(source))
         raise source.error(at, setting_not_taken(key, names))
     raise source.error(at, unknown_setting(key, known))
+
+
+def _require_algorithms(source: Document) -> None:
+    """See that every algorithm of the file means something, where the file names it."""
+    for text in _named(source, "algorithm"):
+        try:
+            register_plugins(source, text)
+            find(text)
+        except UserError as error:
+            raise source.error(_place_of(source, "algorithm", text), error) from None
+
+
+def _place_of(source: Document, key: str, text: str) -> At:
+    """Where the file gives a setting this value."""
+    for name, rows in (source.values.get("grid") or {}).items():
+        for number, row in enumerate(rows if isinstance(rows, list) else ()):
+            named = key in [part.strip() for part in str(name).split(",")]
+            if named and (row == text or isinstance(row, list) and text in row):
+                return ("grid", name, number)
+    return ("settings", key)
 
 
 def not_taken(values: Mapping[str, Any]) -> set[str]:

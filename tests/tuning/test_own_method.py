@@ -54,5 +54,7 @@ def test_a_setting_that_no_method_of_the_sweep_has_is_refused(tiny, tmp_path):
         sweep_file.load(tiny, ["algorithm=[fixmatch]", "upper=3"])
     with pytest.raises(UserError, match="did you mean 'power'"):
         sweep_file.load(tiny, ["algorithm=[fixmatch, soft.py:SoftFixMatch]", "powr=3"])
+    with pytest.raises(UserError, match="soft.py has no class 'SoftFixMach'; did you mean 'SoftFixMatch'"):
+        sweep_file.load(tiny, ["algorithm=[fixmatch, soft.py:SoftFixMach]", "grid.power=[1, 2]"])
     planned = sweep_file.load(tiny, ["algorithm=[fixmatch, soft.py:SoftFixMatch]", "power=3"]).trials
     assert ["power" in config.method for config in planned] == [False, True]
