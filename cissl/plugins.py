@@ -85,6 +85,17 @@ def register(name: str, folder: Path) -> None:
     add_source(Source(path.name, text, str(path)))
 
 
+def register_all(texts: Iterable[str], folder: Path) -> None:
+    """Read the files among what algorithms and backbones are called, sums such as ``fixmatch+ours.py:Ours`` included.
+
+    Raises:
+        UserError: see `register`.
+    """
+    for part in (part.strip() for text in texts for part in text.split("+")):
+        if is_plugin(part):
+            register(part, folder)
+
+
 def add_source(source: Source) -> None:
     """Make a file known under its name; one of the same name and another text takes its place."""
     _sources[source.name] = source

@@ -132,13 +132,12 @@ def _algorithm(arguments: list[str]) -> Recipe:
     for switch in SWITCHES:
         first.add_argument(f"--{switch}", action="store_true")
     options, _ = first.parse_known_args(arguments)
+    plugins.register_all([options.algorithm or "", options.arch], Path.cwd())
     switches = {switch: getattr(options, switch) for switch in SWITCHES}
     if any(switches.values()):
         if options.algorithm:
             raise UserError("give either --algorithm or the switches --CAP --CAI --CADR", key="algorithm")
         return from_switches(**switches)
-    for plugin in filter(plugins.is_plugin, (*(options.algorithm or "").split("+"), options.arch)):
-        plugins.register(plugin, Path.cwd())
     return find(TrialConfig.algorithm if options.algorithm is None else options.algorithm)
 
 

@@ -76,6 +76,14 @@ def test_help_shows_the_settings_of_ones_own_method(here, capsys):
     assert "--power V" in text and "--confidence" not in text
 
 
+def test_a_backbone_beside_the_authors_switches_is_part_of_the_hash_from_the_first(here, tmp_path, monkeypatch):
+    here("net.py", BACKBONE)
+    registered = train.make_config(train.parse([*SHORT, "--arch", "net.py:Net", "--CAP"]))
+    monkeypatch.setattr(plugins, "_sources", {})  # as in a process that has just begun
+    config = train.make_config(train.parse([*SHORT, "--arch", "net.py:Net", "--CAP"]))
+    assert config.code == registered.code and list(config.code) == ["net.py"]
+
+
 def test_a_change_of_the_file_makes_other_trials_and_touches_no_others(here):
     here("soft.py", METHOD)
     before = TrialConfig(algorithm="soft.py:SoftFixMatch")

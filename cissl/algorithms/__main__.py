@@ -60,8 +60,7 @@ def describe(name: str) -> str:
     Raises:
         UserError: the name means nothing.
     """
-    for part in filter(plugins.is_plugin, name.split("+")):
-        plugins.register(part.strip(), Path.cwd())
+    plugins.register_all([name], Path.cwd())
     recipe = find(name)
     blocks = [f"{recipe.name}: {recipe.title}"]
     for card in recipe.parts:

@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _passes(name: str, only: tuple[str, ...], settings: dict[str, object]) -> bool:
-    for part in filter(plugins.is_plugin, name.split("+")):
-        plugins.register(part.strip(), Path.cwd())
+    plugins.register_all([name], Path.cwd())
     passed = True
     for check in only or tuple(CHECKS):
         began = time.monotonic()

@@ -79,7 +79,7 @@ def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> T
         UserError: each setting that is wrong, with its line.
     """
     try:
-        register_plugins(source, str(values.get("algorithm", "")), str(values.get("arch", "")))
+        plugins.register_all([str(values.get(key, "")) for key in ("algorithm", "arch")], source.folder)
         others = not_taken(values)
     except UserError as error:
         raise source.error(blamed(error.key, origin), error) from None
@@ -140,18 +140,11 @@ def recipes(source: Document) -> list[Recipe]:
     found = []
     for text in _named(source, "algorithm") or [TrialConfig.algorithm]:
         try:
-            register_plugins(source, text)
+            plugins.register_all([text], source.folder)
             found.append(find(text))
         except UserError:
             continue
     return found
-
-
-def register_plugins(source: Document, *texts: str) -> None:
-    """Read the files of a user's own that algorithms or backbones name, relative to the sweep file's folder."""
-    for part in (part.strip() for text in texts for part in text.split("+")):
-        if plugins.is_plugin(part):
-            plugins.register(part, source.folder)
 
 
 def known_keys(source: Document) -> dict[str, None]:
@@ -180,7 +173,7 @@ def _require_algorithms(source: Document) -> None:
     """See that every algorithm of the file means something, where the file names it."""
     for text in _named(source, "algorithm"):
         try:
-            register_plugins(source, text)
+            plugins.register_all([text], source.folder)
             find(text)
         except UserError as error:
             raise source.error(_place_of(source, "algorithm", text), error) from None
