@@ -1,7 +1,7 @@
 """The training loop: batches in, updates, evaluations; the main flow is `run` → `train_step` → `evaluate`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from cissl.training.schedule import Schedule
 from cissl.training.step import Step
 from cissl.training.survey import Survey
 
+Scorer = Callable[[Tensor], Tensor]  # images → scores whose largest is the prediction
 LARGEST_EVALUATION_BATCH, SMALLEST_EVALUATION_BATCH = 500, 32  # images
 
 
@@ -183,9 +184,10 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Score the EMA model on validation and test images; the figures as a row of the trial's history."""
         test_labels = self.dataset.test_labels
-        test = self._confusion(self._test_images, test_labels, np.arange(len(test_labels)))
+        score = self.learner.scorer()
+        test = self._confusion(score, self._test_images, test_labels, np.arange(len(test_labels)))
         valid_labels = self.dataset.labels[self.dataset.valid]
-        valid = self._confusion(self._images, valid_labels, self.dataset.valid)
+        valid = self._confusion(score, self._images, valid_labels, self.dataset.valid)
         losses, pseudo_labels, details = self._interval.close()
         if not np.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
@@ -207,17 +209,16 @@ class Trainer:
             **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
 
-    def _confusion(self, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def _confusion(self, score: Scorer, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
         mine = own_rows()
-        predictions = self._predictions(images, indices[mine]).cpu().numpy()
+        predictions = self._predictions(score, images, indices[mine]).cpu().numpy()
         counts = metrics.confusion_matrix(labels[mine], predictions, self.dataset.classes)
         return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
 
     @torch.inference_mode()
-    def _predictions(self, images: Images, indices: np.ndarray) -> Tensor:
+    def _predictions(self, score: Scorer, images: Images, indices: np.ndarray) -> Tensor:
         """The classes that the method predicts, (len(indices),) int64; they stay on the device, so no batch waits."""
-        score = self.learner.scorer()
         parts = np.array_split(indices, max(1, -(-len(indices) // self._evaluation_batch())))
         return torch.cat([score(to_float(images.batch(part))).argmax(1) for part in parts])
 

@@ -9,13 +9,14 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cissl import datasets
-from cissl.algorithms.cards import ADD_ON, BASE, built_in, find
+from cissl.algorithms.cards import find
 from cissl.algorithms.darp.method import DARP
 from cissl.augment import autoaugment, ops, randaugment
 from cissl.config import TrialConfig
 from cissl.models import backbones
 from cissl.training.learner import Learner
 from cissl.training.trainer import Trainer
+from tests.algorithms.methods import METHODS
 from tests.training import short_trial
 
 STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
@@ -75,13 +76,6 @@ def pretended_gpu(monkeypatch):
             cached.cache_clear()
 
 
-METHODS = [
-    *(card.name for card in built_in().values() if card.kind == BASE),
-    *("+".join(["fixmatch", *card.needs, card.name]) for card in built_in().values() if card.kind == ADD_ON),
-    "cadr",
-]
-
-
 @pytest.mark.parametrize(
     "algorithm, augment",
     [("fixmatch", "m.d.rac"), ("cap+cai", "d.x.r2_9_50"), *((name, "d.d.d") for name in METHODS)],
@@ -117,7 +111,8 @@ def test_an_evaluation_waits_for_the_gpu_once_and_not_for_each_batch(pretended_g
     number = len(dataset.test_labels)
     assert number > 3 * trainer._evaluation_batch()
     with Copies() as copies:
-        predictions = trainer._predictions(trainer._test_images, np.arange(number))  # reading one would raise
+        score = trainer.learner.scorer()
+        predictions = trainer._predictions(score, trainer._test_images, np.arange(number))  # reading one would raise
     assert predictions.is_cuda and predictions.shape == (number,)
     assert len(copies.seen) > 3 and all(size <= STAGED and at_once for size, at_once in copies.seen)
 
