@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cissl import datasets
 from cissl.algorithms.cards import find
 from cissl.config import TrialConfig, core_fields
 from cissl.datasets import Dataset
 from cissl.errors import UserError
-from cissl.testing.workers import train_together
+from cissl.testing.workers import short_data, train_together
 from cissl.training.trainer import Trainer
 
 STEPS = 12
@@ -42,7 +41,6 @@ SHORT: dict[str, Any] = {
     "report_kimg": BATCH / 1024,
 }
 WORKERS = 2
-TEST_IMAGES = 30
 EXACT = 1e-9  # of the largest value: what float64 leaves of a difference in the order of sums
 
 
@@ -300,13 +298,6 @@ class _Readings(TorchDispatchMode):
 
 def _trainer(config: TrialConfig, dataset: Dataset | None = None) -> Trainer:
     return Trainer(config, dataset or short_data(config), torch.device("cpu"))
-
-
-def short_data(config: TrialConfig) -> Dataset:
-    """The trial's data with a few test images, which take no part in what is checked."""
-    dataset = datasets.load(config.dataset)
-    few = slice(0, TEST_IMAGES)
-    return dataclasses.replace(dataset, test_images=dataset.test_images[few], test_labels=dataset.test_labels[few])
 
 
 def _train(trainer: Trainer, until: int = STEPS) -> list[dict[str, Any]]:

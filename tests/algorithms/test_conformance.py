@@ -7,30 +7,20 @@ import pytest
 import torch
 
 from cissl import datasets
-from cissl.algorithms.cards import ADD_ON, BASE, built_in, find
+from cissl.algorithms.cards import built_in, find
 from cissl.errors import UserError
 from cissl.testing import check_method
 from cissl.testing.conformance import CHECKS, WORKERS, compare_workers, short_config
 from cissl.testing.workers import train_together
 from cissl.training.trainer import Trainer
+from tests.algorithms.methods import ADD_ONS, BASES, METHODS, with_base
 
-CARDS = built_in().values()
-BASES = [card.name for card in CARDS if card.kind == BASE]
-ADD_ONS = [card.name for card in CARDS if card.kind == ADD_ON]
-
-
-def with_base(add_on):
-    """A sum in which an add-on stands with all that it needs."""
-    return "+".join(["fixmatch", *built_in()[add_on].needs, add_on])
-
-
-METHODS = [*BASES, *map(with_base, ADD_ONS), "cadr"]
 ALONE = tuple(check for check in CHECKS if check != "workers")
 
 
 def allowed(base, add_on):
     try:
-        return find("+".join([base, *built_in()[add_on].needs, add_on]))
+        return find(with_base(add_on, base))
     except UserError:
         return None
 
@@ -70,6 +60,6 @@ def test_pairs_that_mean_nothing_are_refused_with_both_names_and_the_reason():
     assert refused
     for base, add_on in refused:
         with pytest.raises(UserError) as error:
-            find("+".join([base, *built_in()[add_on].needs, add_on]))
+            find(with_base(add_on, base))
         message = str(error.value)
         assert built_in()[base].title in message and "do not combine" in message, message

@@ -6,23 +6,9 @@ weights are all 1 and CAI's threshold is the plain one. Hence the high learning 
 
 from cissl.algorithms.cards import find
 from cissl.config import core_fields
+from cissl.testing.conformance import SHORT
 
-SETTINGS = dict(
-    dataset="digits_LT_10.1@40-20",
-    seed=2,
-    filters=4,
-    repeat=1,
-    scales=2,
-    batch=8,
-    uratio=2,
-    lr=0.1,
-    confidence=0.25,
-    cap_ema_momentum=0.9,
-    bn_decay=0.9,
-    ema_decay=0.9,
-    train_kimg=20 * 8 / 1024,
-    report_kimg=8 / 1024,
-)
+SETTINGS = SHORT | {"train_kimg": 20 * SHORT["batch"] / 1024}
 
 
 def settings(**changes):
