@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from cissl.analysis.statistics import main
+        from cissl.analysis.significance import main
     except ModuleNotFoundError as error:
         print(
             f"{error} in {sys.executable}; activate the environment that cissl is installed in, "

@@ -10,7 +10,7 @@ import torch
 from common import median, parser, prepare, protocol_trainer, report, seconds
 
 from cissl.algorithms.darp.refinery import filtered, solve, target_counts
-from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.maths.row_tables import put_rows
 
 
 def main() -> None:

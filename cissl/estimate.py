@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from cissl import datasets
-from cissl.algorithms.darp.estimate import confusions, estimated_counts
+from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
 from cissl.config import TrialConfig
 from cissl.errors import UserError, accept_any_text
+from cissl.training.atomic_files import read_json
 from cissl.training.checkpoint import WEIGHTS
-from cissl.training.files import read_json
 from cissl.training.trainer import Trainer
 
 LARGEST_CONDITION = 100.0  # as in DARP's program: beyond it K⁻¹ makes noise of rounding

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cissl import datasets, estimate
-from cissl.algorithms.darp.estimate import confusions, estimated_counts
+from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
 from cissl.config import TrialConfig
 from cissl.training.trial import run_trial
 

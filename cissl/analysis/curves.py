@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_choice_arguments, name_problems, run
+from cissl.analysis.command_line import add_choice_arguments, name_problems, run
 from cissl.analysis.grid import Grid, build
 from cissl.analysis.results import VECTORS, Trial, load
-from cissl.analysis.search import searches
+from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError
 

@@ -22,7 +22,7 @@ from cissl.analysis.curves import Series
 from cissl.analysis.grid import SYMBOLS
 from cissl.analysis.methods import styles as method_styles
 from cissl.analysis.results import THRESHOLDS, Trial
-from cissl.analysis.search import Candidate, Search
+from cissl.analysis.search_tables import Candidate, Search
 
 COLUMN_WIDTH = 3.4  # inches
 VARIANT_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))

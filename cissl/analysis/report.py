@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
+from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.curves import KINDS, series_by_setting
 from cissl.analysis.grid import SETTING, Grid, build, dataset_name, figure_of, order, show
 from cissl.analysis.methods import label, rank
 from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
-from cissl.analysis.search import Search, search_tables, searches
+from cissl.analysis.search_tables import Search, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
 from cissl.analysis.tables import table
 from cissl.errors import UserError

@@ -21,10 +21,10 @@ import pyarrow as pa
 from pyarrow import json as json_reader
 
 from cissl.algorithms.cards import find
-from cissl.analysis import checks, plan
+from cissl.analysis import checks, sweep_folder
 from cissl.analysis.methods import Algorithm
-from cissl.analysis.plan import Problem, Sweep
-from cissl.analysis.store import open_store
+from cissl.analysis.record_store import open_store
+from cissl.analysis.sweep_folder import Problem, Sweep
 from cissl.analysis.text import load_json, one_line
 from cissl.config import core_fields
 from cissl.datasets.spec import parse_spec
@@ -190,7 +190,7 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
     stores = [open_store(str(root)) for root in roots or [DEFAULT_ROOT]]
     places = _find(stores)
     parents = {store.parent(folder): store for store, folder in places}
-    plans = {parent: plan.read_sweep(store, parent) for parent, store in parents.items()}
+    plans = {parent: sweep_folder.read_sweep(store, parent) for parent, store in parents.items()}
     sweeps = {parent: sweep for parent, (sweep, _) in plans.items()}
     with ThreadPoolExecutor(READERS) as pool:
         outcomes = list(

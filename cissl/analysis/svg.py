@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cissl.analysis import figures
 from cissl.analysis.curves import KINDS, SEARCH, SEARCH_CAPTION, Series
 from cissl.analysis.figures import NotOnRecord
-from cissl.analysis.search import Search
+from cissl.analysis.search_tables import Search
 
 INK = "#0a0b0c"  # stands for the page's text colour in the figures, which is light in dark mode
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels, latex
-from cissl.analysis.cli import add_bold_argument, add_choice_arguments, finish, form, run
+from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, Place, build, some
 from cissl.analysis.results import Records, load
-from cissl.analysis.search import search_tables
+from cissl.analysis.search_tables import search_tables
 from cissl.analysis.selection import METRICS, SELECTIONS
 from cissl.errors import UserError
 

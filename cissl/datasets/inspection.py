@@ -8,7 +8,7 @@ import numpy as np
 
 from cissl.datasets import splits
 from cissl.datasets.dataset import Dataset
-from cissl.datasets.progress import tracked
+from cissl.datasets.progress_bar import tracked
 from cissl.datasets.store import Images
 from cissl.errors import UserError
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from cissl.datasets import splits, store, writing
 from cissl.datasets.catalog import KNOWN, OFFICIAL_MD5, KnownDataset
-from cissl.datasets.sources import READERS, archives, npz, own
-from cissl.datasets.sources.files import require_every_class
+from cissl.datasets.sources import READERS, archives, npz, own_folder
 from cissl.datasets.sources.image_files import SMALLEST_SIDE, Reading
+from cissl.datasets.sources.source_files import require_every_class
 from cissl.datasets.spec import NAME
 from cissl.datasets.store import Images
 from cissl.errors import UserError, nearest
@@ -165,7 +165,7 @@ def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[Im
         yield npz.read_npz(path)
     else:
         with archives.opened(path, workplace) as (folder, remarks):
-            images = own.read_folder(folder, reading)
+            images = own_folder.read_folder(folder, reading)
             yield replace(images, remarks=(*remarks, *images.remarks))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from cissl.datasets.progress import progress
+from cissl.datasets.progress_bar import progress
 from cissl.datasets.store import ARRAYS, META, Images, ImageStream, UnfitImages, read_meta
 from cissl.errors import UserError
 

@@ -7,7 +7,7 @@ from cissl import plugins
 from cissl.models.cnn13 import CNN13
 from cissl.models.layers import Classifier
 from cissl.models.names import check_sizes, default_scales
-from cissl.models.own import build_own
+from cissl.models.own_backbone import build_own
 from cissl.models.resnet18 import ResNet18
 from cissl.models.wide_resnet import WideResNet
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cissl.errors import UserError
-from cissl.training.files import atomic_write
+from cissl.training.atomic_files import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from cissl import plugins
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.errors import UserError
-from cissl.training.files import atomic_write, read_json, sync_file, write_at, write_json, write_text
+from cissl.training.atomic_files import atomic_write, read_json, sync_file, write_at, write_json, write_text
 from cissl.training.metrics import WINDOWS, window_summaries
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import parameter_count
 from cissl.training import records
+from cissl.training.atomic_files import write_json
 from cissl.training.checkpoint import (
     WEIGHTS,
     checkpoints,
@@ -30,7 +31,6 @@ from cissl.training.checkpoint import (
 )
 from cissl.training.device import choose_device, prepare_process
 from cissl.training.distributed import rank, sum_over_workers, world_size
-from cissl.training.files import write_json
 from cissl.training.provenance import provenance
 from cissl.training.trainer import Trainer, TrialDiverged
 

@@ -18,7 +18,7 @@ import optuna
 
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.training.files import write_json
+from cissl.training.atomic_files import write_json
 from cissl.training.records import read_history, read_status
 from cissl.tuning import scalars
 from cissl.tuning.halving import Halving

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cissl.algorithms.adello.adjustment import exponent, unevenness
+from cissl.algorithms.adello.target_distribution import exponent, unevenness
 from cissl.testing import CannedStep, make_facts, make_method
 
 COUNTS = np.array([6, 4, 2, 1])

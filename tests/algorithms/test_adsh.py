@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cissl import datasets
-from cissl.algorithms.adsh.thresholds import adapted
+from cissl.algorithms.adsh.adaptive_thresholds import adapted
 from cissl.algorithms.cards import find
 from cissl.algorithms.contract import Outputs
 from cissl.config import TrialConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cissl import datasets
-from cissl.algorithms.dash.thresholds import row_losses
+from cissl.algorithms.dash.dynamic_threshold import row_losses
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cissl.algorithms.freematch.thresholds import class_thresholds, fairness_loss, typical_confidence
+from cissl.algorithms.freematch.self_adaptive_thresholds import class_thresholds, fairness_loss, typical_confidence
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cissl.algorithms.cards import find
-from cissl.algorithms.saw.weighting import class_weights, predicted_counts
+from cissl.algorithms.saw.class_weights import class_weights, predicted_counts
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cissl.algorithms.softmatch.weighting import class_moments, row_weights
+from cissl.algorithms.softmatch.gaussian_weights import class_moments, row_weights
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cissl.algorithms.maths.mixing import sharpen
-from cissl.algorithms.uda.losses import annealed_loss, annealed_threshold, divergence
+from cissl.algorithms.uda.annealing import annealed_loss, annealed_threshold, divergence
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
 

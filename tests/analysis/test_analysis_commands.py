@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from synthetic_records import write_trial
 
-from cissl.analysis import curves, report, statistics, tables
+from cissl.analysis import curves, report, significance, tables
 from cissl.analysis.results import load
 from cissl.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = {"tables": tables, "curves": curves, "report": report, "statistics": statistics}
+COMMANDS = {"tables": tables, "curves": curves, "report": report, "statistics": significance}
 
 
 def alone(module, *arguments):

@@ -6,7 +6,7 @@ import pytest
 from damage import damage
 from synthetic_records import write_candidates, write_sweep, write_trial
 
-from cissl.analysis import curves, report, statistics, tables
+from cissl.analysis import curves, report, significance, tables
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_tables_of_damaged_records(whole, tmp_path, seed, capsys):
     form = ("markdown", "latex", "csv", "html")[seed % 4]
     select = ("last10", "validation-best", "test-oracle")[seed % 3]
     commands = [(tables.main, "--format", form, "--select", select, "--published"), (tables.main, "--search")]
-    codes, damaged = attempt(whole, tmp_path, seed, [*commands, (statistics.main,)])
+    codes, damaged = attempt(whole, tmp_path, seed, [*commands, (significance.main,)])
     shown = capsys.readouterr()
     assert "FixMatch" in shown.out or 2 in codes
     if 1 in codes:

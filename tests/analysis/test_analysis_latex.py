@@ -10,7 +10,7 @@ from synthetic_records import write_sweep, write_trial
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.latex import tex
 from cissl.analysis.results import load
-from cissl.analysis.search import search_tables
+from cissl.analysis.search_tables import search_tables
 from cissl.analysis.tables import table, write
 
 ENGINE = shutil.which("pdflatex")

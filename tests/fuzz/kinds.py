@@ -24,7 +24,7 @@ import yaml
 from PIL import Image
 
 from cissl import train
-from cissl.analysis import statistics, tables
+from cissl.analysis import significance, tables
 from cissl.datasets import __main__ as datasets
 from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
@@ -156,7 +156,7 @@ def records(folder: Path, r: random.Random) -> Case:
     (folder / "sweep" / "search.json").write_text(json.dumps({"metric": "valid_accuracy", "candidates": []}))
     damage(folder / "sweep", r.randrange(2**32))
     kept = tuple(path for path in folder.rglob("*") if path.is_file())
-    command = r.choice([tables, tables, statistics])
+    command = r.choice([tables, tables, significance])
     arguments = [str(folder / "sweep")]
     if command is tables:
         arguments += r.choice([[], ["--search"], ["--format", "latex"], ["--columns", r.choice(ODD_WORDS)]])

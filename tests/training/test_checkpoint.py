@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cissl.training import checkpoint
+from cissl.training.atomic_files import atomic_write, read_json, write_json
 from cissl.training.checkpoint import checkpoints, damaged_checkpoints, load_newest_checkpoint, save_checkpoint
-from cissl.training.files import atomic_write, read_json, write_json
 
 
 def test_the_newest_is_loaded_and_the_oldest_removed(tmp_path):

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from cissl.analysis.plan import read_sweep
-from cissl.analysis.store import LocalStore
+from cissl.analysis.record_store import LocalStore
+from cissl.analysis.sweep_folder import read_sweep
 from cissl.errors import UserError
 from cissl.training import records
 from cissl.tuning import sweep_file

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cissl.algorithms.adello.adjustment import adjustments, exponent, unevenness, updated_shares
+from cissl.algorithms.adello.target_distribution import adjustments, exponent, unevenness, updated_shares
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
 from cissl.algorithms.fixmatch.method import FixMatch

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cissl.algorithms.adsh.thresholds import adapted, rectified
+from cissl.algorithms.adsh.adaptive_thresholds import adapted, rectified
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step, Survey
 
 

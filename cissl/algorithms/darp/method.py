@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, Step
 from cissl.algorithms.darp.refinery import filtered, solve, target_counts
-from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.maths.row_tables import put_rows
 from cissl.errors import UserError
 
 

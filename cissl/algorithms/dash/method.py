@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Stage, Step, Survey
-from cissl.algorithms.dash.thresholds import decayed_threshold, pseudo_targets, row_losses
+from cissl.algorithms.dash.dynamic_threshold import decayed_threshold, pseudo_targets, row_losses
 from cissl.algorithms.fixmatch.method import FixMatch
 
 EPOCHS = 10  # between two updates of the threshold

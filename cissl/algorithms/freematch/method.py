@@ -5,7 +5,12 @@ from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
-from cissl.algorithms.freematch.thresholds import class_shares, class_thresholds, fairness_loss, typical_confidence
+from cissl.algorithms.freematch.self_adaptive_thresholds import (
+    class_shares,
+    class_thresholds,
+    fairness_loss,
+    typical_confidence,
+)
 from cissl.algorithms.maths.mixing import sharpen
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.maths.mixing import sharpen
-from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.maths.row_tables import put_rows
 from cissl.algorithms.prg.guidance import guidance, guided, previous_classes, transition_counts, written
 from cissl.errors import UserError
 

@@ -8,7 +8,7 @@ from cissl.algorithms.contract import Facts, Losses, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import update_class_prior
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.mixing import soft_cross_entropy
-from cissl.algorithms.rda.alignment import reciprocal
+from cissl.algorithms.rda.reciprocal_alignment import reciprocal
 
 
 class RDA(FixMatch):

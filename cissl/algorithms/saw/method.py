@@ -5,8 +5,8 @@ import dataclasses
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
-from cissl.algorithms.maths.tables import put_rows
-from cissl.algorithms.saw.weighting import class_weights, predicted_counts
+from cissl.algorithms.maths.row_tables import put_rows
+from cissl.algorithms.saw.class_weights import class_weights, predicted_counts
 
 
 class SAW(AddOn):

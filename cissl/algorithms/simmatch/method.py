@@ -9,7 +9,7 @@ from cissl.algorithms.fixmatch.losses import confidence_mask
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.alignment import aligned, normalised
 from cissl.algorithms.maths.projection import projection
-from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.maths.row_tables import put_rows
 from cissl.algorithms.simmatch.similarity import bank_rows, by_class, instance_loss, instance_targets, similarities
 from cissl.errors import UserError
 

@@ -8,7 +8,7 @@ from cissl.algorithms.fixmatch.losses import update_class_prior
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.alignment import aligned
 from cissl.algorithms.maths.mixing import sharpen
-from cissl.algorithms.softmatch.weighting import class_moments, moments, row_weights
+from cissl.algorithms.softmatch.gaussian_weights import class_moments, moments, row_weights
 from cissl.errors import UserError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from cissl.algorithms.contract import Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.mixing import sharpen
-from cissl.algorithms.uda.losses import annealed_loss, annealed_threshold, divergence, entropy
+from cissl.algorithms.uda.annealing import annealed_loss, annealed_threshold, divergence, entropy
 
 
 class UDA(FixMatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.progress import progress
+from cissl.datasets.progress_bar import progress
 from cissl.datasets.writing import require_space
 from cissl.errors import UserError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.archives import load_pickle
-from cissl.datasets.sources.files import (
+from cissl.datasets.sources.source_files import (
     CHUNK,
     existing,
     field,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cissl.datasets.sources.files import listed
+from cissl.datasets.sources.source_files import listed
 from cissl.errors import UserError
 
 SUFFIXES = set(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
 
-from cissl.datasets.progress import tracked
+from cissl.datasets.progress_bar import tracked
 from cissl.datasets.store import ImageStream, UnfitImages
 from cissl.errors import UserError
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.archives import load_pickle
-from cissl.datasets.sources.files import existing, field, find, holding, images_of_shape, require_every_class
 from cissl.datasets.sources.folders import LeftOut, class_folders, images_in, innermost
 from cissl.datasets.sources.image_files import image_stream, repeated_labels
+from cissl.datasets.sources.source_files import existing, field, find, holding, images_of_shape, require_every_class
 from cissl.datasets.store import Images, ImageStream
 from cissl.errors import UserError
 

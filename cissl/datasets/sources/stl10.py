@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.files import (
+from cissl.datasets.sources.source_files import (
     CHUNK,
     existing,
     field,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.files import existing, field, images_of_shape, load_matlab, require
+from cissl.datasets.sources.source_files import existing, field, images_of_shape, load_matlab, require
 from cissl.datasets.store import Images
 
 SIDE = 32

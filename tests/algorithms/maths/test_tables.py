@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cissl.algorithms.maths.tables import put_rows
+from cissl.algorithms.maths.row_tables import put_rows
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])

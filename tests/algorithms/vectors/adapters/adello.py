@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cissl.algorithms.adello.adjustment import exponent
+from cissl.algorithms.adello.target_distribution import exponent
 from cissl.testing import CannedStep, make_facts, make_method
 from tests.algorithms.vectors.adapters import Collected, gradient, tensor
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cissl.algorithms.adsh.thresholds import rectified
+from cissl.algorithms.adsh.adaptive_thresholds import rectified
 from cissl.algorithms.contract import Outputs
 from cissl.testing import CannedStep, make_facts, make_method
 from tests.algorithms.vectors.adapters import Collected, gradient, tensor

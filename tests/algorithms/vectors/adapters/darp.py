@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cissl.algorithms.darp.estimate import confusions, estimated_counts
+from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
 from cissl.algorithms.darp.refinery import class_scales, filtered, most_probable, solve
 from cissl.testing import CannedStep, make_facts, make_method
 from tests.algorithms.vectors.adapters import Collected, gradient, tensor, with_two_strong_views

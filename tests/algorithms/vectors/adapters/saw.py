@@ -2,7 +2,7 @@
 
 import torch
 
-from cissl.algorithms.saw.weighting import class_weights, predicted_counts
+from cissl.algorithms.saw.class_weights import class_weights, predicted_counts
 from cissl.testing import CannedStep, make_facts, make_method
 from tests.algorithms.vectors.adapters import Collected, gradient, tensor, with_two_strong_views
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from cissl.algorithms.uda.losses import annealed_threshold
+from cissl.algorithms.uda.annealing import annealed_threshold
 from tests.algorithms.vectors.adapters import toy
 
 SETTINGS = ("wu", "we", "confidence", "temperature", "tsa", "tsa_pos", "uratio")

@@ -14,9 +14,9 @@ import numpy as np
 from cissl.analysis import labels
 from cissl.analysis.formats import Entry, Line, Table, slug
 from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show, some
-from cissl.analysis.plan import Search as Plan
-from cissl.analysis.plan import Sweep
 from cissl.analysis.results import Records, Trial
+from cissl.analysis.sweep_folder import Search as Plan
+from cissl.analysis.sweep_folder import Sweep
 from cissl.errors import UserError
 
 WINDOW = 10  # evaluations

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.sources.files import holding, require_every_class
 from cissl.datasets.sources.folders import LeftOut, class_folders, folders_in, images_in, innermost
 from cissl.datasets.sources.image_files import Reading, common_shape, image_stream, repeated_labels
+from cissl.datasets.sources.source_files import holding, require_every_class
 from cissl.datasets.store import Images
 from cissl.errors import UserError
 
