@@ -1,4 +1,4 @@
-"""The command line of a sweep: ``python sweeps/run.py FILE.yaml``."""
+"""The command line of a sweep: ``cissl-sweep NAME`` or ``python sweeps/run.py FILE.yaml``."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cissl.errors import UserError, accept_any_text, reader_has_gone
 from cissl.paths import MEANT_AS_URI, local_folder
-from cissl.tuning import plan, sweep_file
+from cissl.tuning import plan, shipped, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     try:
-        sweep = sweep_file.load(options.file, options.set)
+        sweep = sweep_file.load(shipped.locate(options.file), options.set)
         if options.smoke:
             sweep = sweep_file.smoke(sweep)
         data_dir = _data_dir(options.data_dir, sweep)
@@ -84,13 +84,15 @@ def _data_dir(given: str | None, sweep: sweep_file.Sweep) -> Path | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sweeps/run.py",
         description="Run a sweep, or continue it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "file", type=Path, metavar="FILE.yaml", help="what to run; cissl/tuning/sweep_file.py has the grammar"
+        "file",
+        type=Path,
+        metavar="SWEEP",
+        help=f"a sweep file, or the name of one that comes with cissl: {', '.join(shipped.names())}",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="show the trials, their steps and labels, and start nothing"

@@ -1,0 +1,61 @@
+"""What `pip install cissl-….whl` gives a person in an empty folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("cissl", "sweeps", "README.md", "LICENSE", "setup.cfg", "pyproject.toml")
+COMMANDS = {
+    *("cissl-train", "cissl-sweep", "cissl-datasets", "cissl-algorithms", "cissl-testing", "cissl-estimate"),
+    *("cissl-tables", "cissl-curves", "cissl-report", "cissl-statistics"),
+}
+
+
+def pip(*words):
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, words)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the built wheel's content; what cissl depends on is taken from the environment of the tests."""
+    pytest.importorskip("setuptools", minversion="77", reason="building a wheel needs setuptools")
+    folder = tmp_path_factory.mktemp("package")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / "source" / name, **({"symlinks": True} if (ROOT / name).is_dir() else {}))
+    offline = ("--no-deps", "--no-index")
+    pip("wheel", *offline, "--no-build-isolation", "--wheel-dir", folder, folder / "source")
+    pip("install", *offline, "--target", folder / "installed", next(folder.glob("cissl-*.whl")))
+    return folder / "installed"
+
+
+def run(installed, folder, command, *words):
+    environment = os.environ | {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    program = [sys.executable, installed / "bin" / command]
+    return subprocess.run([*program, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_commands_and_the_sweep_files_are_installed(installed):
+    assert {path.name for path in (installed / "bin").glob("cissl-*")} == COMMANDS
+    sweeps = {path.name: path.read_text() for path in (ROOT / "sweeps").glob("*.yaml")}
+    assert {path.name: path.read_text() for path in (installed / "cissl" / "sweeps").iterdir()} == sweeps
+
+
+def test_a_shipped_sweep_and_its_table_in_an_empty_folder(installed, tmp_path):
+    sweep = run(installed, tmp_path, "cissl-sweep", "digits_lt", "--smoke", "--storage-path", "results")
+    assert sweep.returncode == 0, sweep.stderr
+    table = run(installed, tmp_path, "cissl-tables", "results/digits_lt-smoke")
+    assert table.returncode == 0, table.stderr
+    assert [line.split("|")[1].strip() for line in table.stdout.splitlines() if line.startswith("|")][2:5] == [
+        "Supervised",
+        "FixMatch",
+        "+ CADR",
+    ]
+    records = next((tmp_path / "results" / "digits_lt-smoke").glob("cadr-*")) / "provenance.json"
+    assert str(ROOT) not in records.read_text()  # the installed package ran, not the checkout
