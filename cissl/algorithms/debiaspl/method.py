@@ -1,0 +1,86 @@
+"""DebiasPL: debiased pseudo-labels (Wang et al., CVPR 2022)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import STRONG, WEAK, Facts, Outputs, PseudoLabels, Step, View
+from cissl.algorithms.debiaspl.debiasing import group_loss, log_bias
+from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.errors import UserError
+
+
+class DebiasPL(FixMatch):
+    """FixMatch with labels of debiased logits, and with a margin against frequent classes in their loss.
+
+    State:
+        qhat: q, running mean of the weak views' probabilities before they are debiased, (C,).
+    """
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.weak_views = ("weak", "weak2") if settings.multiviews else ("weak",)
+        self.strong_views = ("strong", "strong2") if settings.multiviews else ("strong",)
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        further = {"weak2": WEAK, "strong2": STRONG} if self.settings.multiviews else {}
+        return {**FixMatch.views, **further}
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        return super().state(facts) | {"qhat": facts.full((facts.classes,), 1 / facts.classes)}
+
+    def weights(self) -> dict[str, float]:
+        return super().weights() | {"cld": self.settings.lambda_cld}
+
+    def outputs(self, step: Step) -> dict[str, Outputs]:
+        """``"weak"`` has the mean of the weak views' logits where there are two."""
+        self._stands_alone()
+        seen_by_average = self.weak_views if self.settings.eman else ()
+        out = step.forward(*(name for name in self.views if name not in seen_by_average))
+        out |= {name: step.teacher(step.view(name)) for name in seen_by_average}
+        weak = step.shared["weak"] = [out[name].logits.detach() for name in self.weak_views]
+        if self.settings.multiviews:
+            out["weak"] = out["weak"].with_logits(torch.stack(weak).mean(0))
+        return out
+
+    def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """Debiased by the mean of before this step, which then takes this step's probabilities in."""
+        m, weak = self.settings.qhat_m, out["weak"].logits.detach()
+        step.next["qhat"] = step.measured["qhat"] = m * step.state["qhat"] + (1 - m) * weak.softmax(1).mean(0)
+        return self.debiased(step, weak)
+
+    def debiased(self, step: Step, weak: Tensor) -> Tensor:
+        """softmax(w − τ log q) of weak logits (U, C), by the q of before this step; (U, C)."""
+        return (weak - log_bias(step.state["qhat"], self.settings.tau)).softmax(1)
+
+    def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """s + τ log q, by the q that this step has made."""
+        return step.strong_logits(out) + log_bias(step.next["qhat"], self.settings.tau)
+
+    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """The mean over all pairs of pseudo-labels and strong views."""
+        labels = [pseudo]
+        if self.settings.multiviews:
+            labels += [self.choose(step, self.debiased(step, weak)) for weak in step.shared["weak"]]
+        return torch.stack([super(DebiasPL, self).consistency(step, out, each) for each in labels]).mean()
+
+    def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """CLD; with two views of the mean of the strong logits, which then have no margin."""
+        if not self.settings.lambda_cld:
+            return {}
+        if self.settings.multiviews:
+            strong = torch.stack([out[name].logits for name in self.strong_views]).mean(0)
+        else:
+            strong = self.strong_logits(step, out)
+        return {"cld": group_loss(strong.softmax(1), out["weak"].logits.detach().softmax(1))}
+
+    def _stands_alone(self) -> None:
+        if self.settings.multiviews and self.add_ons:
+            others = " and ".join(part.card.title for part in self.add_ons)
+            raise UserError(
+                f"DebiasPL with multiviews: true and {others} do not combine: each image has three pseudo-labels, and "
+                "an add-on would see one of them; leave multiviews out",
+                key="multiviews",
+            )
