@@ -1,6 +1,7 @@
 """Imports run one way: sweeps → tuning → training → config → leaf packages; Ray and torch stay at their seams."""
 
 import ast
+import collections
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,35 @@ def test_ray_stands_in_tuning_alone(path):
 @pytest.mark.parametrize("path", sources("analysis"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_of_the_analysis_only_call_it(path):
     assert {dotted.split(".")[0] for dotted in imported(path)} <= {"cissl", "sys", "importlib", "sysconfig"}
+
+
+def repeated(named):
+    """Names that several files share, with these files."""
+    files = collections.defaultdict(list)
+    for name, path in named:
+        files[name].append(str(path.relative_to(ROOT)))
+    return {name: paths for name, paths in files.items() if len(paths) > 1}
+
+
+def public_classes(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield node.name, path
+
+
+def test_no_two_modules_have_one_name():
+    one_in_each_package = ("__init__", "__main__", "card", "method")
+    modules = [(path.stem, path) for path in sources("cissl") if path.stem not in one_in_each_package]
+    assert repeated(modules) == {}
+
+
+def test_no_module_has_the_name_of_one_of_pythons_own():
+    assert {path.stem for path in sources("cissl")} & sys.stdlib_module_names == set()
+
+
+def test_no_two_public_classes_have_one_name():
+    """Every method's card has a class `Settings`."""
+    assert repeated(found for path in sources("cissl") if path.stem != "card" for found in public_classes(path)) == {}
 
 
 def test_training_a_trial_loads_no_ray():

@@ -16,8 +16,9 @@ import numpy as np
 from scipy import stats
 
 from cissl.analysis import formats, labels
-from cissl.analysis.grid import Cell, Grid, Key, Place
+from cissl.analysis.cells import Cell, Grid, Position
 from cissl.analysis.selection import METRICS
+from cissl.analysis.words import Key
 from cissl.errors import UserError
 
 FEWEST_PAIRS = 6  # the smallest n whose exact two-sided test can reach 5 %
@@ -184,13 +185,13 @@ def compare_rows(grid: Grid, baseline: Key) -> dict[tuple[Key, Key | None], Comp
     return dict(zip(made, correct(list(made.values())), strict=True))
 
 
-def indistinguishable(grid: Grid) -> set[Place]:
+def indistinguishable(grid: Grid) -> set[Position]:
     """Per data setting, the highest mean and all cells that are not shown to be worse than it.
 
     Cells with missing trials are left out, and so is a data setting whose highest mean is one of them.
     """
     marked = grid.best()
-    places: list[Place] = []
+    places: list[Position] = []
     compared: list[Comparison] = []
     for group in grid.rivals():
         best = next((place for place in group if place in marked), None)

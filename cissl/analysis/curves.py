@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cissl.analysis import formats, labels
+from cissl.analysis.cells import Grid, build
 from cissl.analysis.command_line import add_choice_arguments, name_problems, run
-from cissl.analysis.grid import Grid, build
 from cissl.analysis.results import VECTORS, Trial, load
 from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS

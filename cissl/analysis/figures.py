@@ -19,10 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from cissl.analysis.curves import Series
-from cissl.analysis.grid import SYMBOLS
 from cissl.analysis.methods import styles as method_styles
 from cissl.analysis.results import THRESHOLDS, Trial
-from cissl.analysis.search_tables import Candidate, Search
+from cissl.analysis.search_tables import SearchResults, TriedCandidate
+from cissl.analysis.words import SYMBOLS
 
 COLUMN_WIDTH = 3.4  # inches
 VARIANT_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
@@ -292,7 +292,7 @@ def draw(kind: str, series: Series, title: str) -> Figure:
         return FIGURES[kind](series, title)
 
 
-def draw_search(search: Search, title: str) -> Figure:
+def draw_search(search: SearchResults, title: str) -> Figure:
     """Candidates of a search by each searched setting: mean and ± sample std over seeds on validation images.
 
     Raises:
@@ -321,7 +321,7 @@ def draw_search(search: Search, title: str) -> Figure:
     return figure
 
 
-def _slice(axis, judged: list[Candidate], key: str, distribution: dict | None) -> None:
+def _slice(axis, judged: list[TriedCandidate], key: str, distribution: dict | None) -> None:
     """One setting's values and the figures that came out; a choice's values stand side by side."""
     values = [candidate.params[key] for candidate in judged]
     kind = next(iter(distribution), "") if isinstance(distribution, dict) else ""

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cissl.analysis.grid import SYMBOLS, Grid, Key, dataset_name, show
+from cissl.analysis.cells import Grid
 from cissl.analysis.methods import label
 from cissl.analysis.selection import METRICS
+from cissl.analysis.words import SYMBOLS, Key, dataset_name, format_value
 
 BOLD = {  # what --bold marks → what the caption says of it
     "best": "Bold: the highest mean of each data setting, unless trials are missing from it; whether the others are "
@@ -82,7 +83,7 @@ def _part(name: str, value, values: dict) -> str:
         return _unlabeled_shape(value)
     if name == "size":
         return f"{value} labels" if values.get("imbalance_ratio") is None else f"N₁ = {value}"
-    return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {show(value)}"
+    return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {format_value(value)}"
 
 
 def _label_shape(value: str | None) -> str:

@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
+from cissl.analysis.cells import SETTING, Grid, build
 from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
+from cissl.analysis.counting import figure_of
 from cissl.analysis.curves import KINDS, series_by_setting
-from cissl.analysis.grid import SETTING, Grid, build, dataset_name, figure_of, order, show
 from cissl.analysis.methods import label, rank
 from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
-from cissl.analysis.search_tables import Search, search_tables, searches
+from cissl.analysis.search_tables import SearchResults, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
 from cissl.analysis.tables import table
+from cissl.analysis.words import dataset_name, format_value, sort_key
 from cissl.errors import UserError
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -73,12 +75,12 @@ def _overview(records: Records) -> str:
     others = [key for key in keys if key not in shared and key not in IDENTITY]
     specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in records.trials}
     what = {
-        "data": "; ".join(labels.headings_in_words(sorted(specs, key=order))),
+        "data": "; ".join(labels.headings_in_words(sorted(specs, key=sort_key))),
         "methods": ", ".join(label(a) for a in sorted({t.config["algorithm"] for t in records.trials}, key=rank)),
         "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in records.trials}))),
-        **{key: ", ".join(sorted({show(s.get(key)) for s in settings}, key=_natural)) for key in others},
+        **{key: ", ".join(sorted({format_value(s.get(key)) for s in settings}, key=_natural)) for key in others},
     }
-    common = _definitions({key: show(value) for key, value in shared.items() if key not in IDENTITY})
+    common = _definitions({key: format_value(value) for key, value in shared.items() if key not in IDENTITY})
     return (
         f'<div class="cards">{"".join(cards)}</div>'
         f"<h3>What was run</h3>{_definitions(what)}"
@@ -126,7 +128,7 @@ def _comparison(grid: Grid, algorithm: str) -> str:
     )
 
 
-def _figures(grid: Grid | None, searched: Sequence[Search]) -> str:
+def _figures(grid: Grid | None, searched: Sequence[SearchResults]) -> str:
     from cissl.analysis import svg  # here, so that the help does without matplotlib
 
     parts = [f'<div class="figures">{svg.search_figure(search)}</div>' for search in searched]
@@ -248,8 +250,8 @@ def _figure_cell(trial: Trial, metric: str, select: str) -> str:
 
 def _value_cell(value) -> str:
     """A setting, of a long float four digits; the record has the others."""
-    short = f"{value:.4g}" if isinstance(value, float) else show(value)
-    return f'<td title="{escape(show(value))}">{escape(short)}</td>'
+    short = f"{value:.4g}" if isinstance(value, float) else format_value(value)
+    return f'<td title="{escape(format_value(value))}">{escape(short)}</td>'
 
 
 def _td(value) -> str:

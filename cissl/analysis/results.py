@@ -24,7 +24,7 @@ from cissl.algorithms.cards import find
 from cissl.analysis import checks, sweep_folder
 from cissl.analysis.methods import Algorithm
 from cissl.analysis.record_store import open_store
-from cissl.analysis.sweep_folder import Problem, Sweep
+from cissl.analysis.sweep_folder import Problem, SweepRecord
 from cissl.analysis.text import load_json, one_line
 from cissl.config import core_fields
 from cissl.datasets.spec import parse_spec
@@ -69,7 +69,7 @@ class Trial:
     provenance: dict
     history: dict[str, np.ndarray]
     read: Callable[[str], bytes] = field(repr=False)  # another file of the trial
-    plan: Sweep | None = None
+    plan: SweepRecord | None = None
 
     @property
     def searched(self) -> bool:
@@ -227,7 +227,7 @@ def _is_smoke(store, sweep: str) -> bool:
     return store.name(sweep).endswith("-smoke")
 
 
-def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:
+def _waiting(places: list[tuple], sweeps: dict[str, SweepRecord | None]) -> list[str]:
     """Planned trials without a folder, of the sweeps that were asked for as a whole."""
     found = {PurePosixPath(folder).name for _, folder in places}
     whole = {store.parent(folder) for store, folder in places if not store.is_root(folder)}
@@ -235,7 +235,9 @@ def _waiting(places: list[tuple], sweeps: dict[str, Sweep | None]) -> list[str]:
     return sorted({t for plan in plans if plan and not plan.search for t in plan.planned if t not in found})
 
 
-def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> tuple[Trial | None, Problem | None]:
+def _read(
+    store, folder: str, sweep: SweepRecord | None, vectors: tuple[str, ...]
+) -> tuple[Trial | None, Problem | None]:
     try:
         return read_trial(store, folder, sweep, vectors)
     except (OSError, ValueError) as error:
@@ -243,7 +245,7 @@ def _read(store, folder: str, sweep: Sweep | None, vectors: tuple[str, ...]) -> 
 
 
 def read_trial(
-    store, folder: str, sweep: Sweep | None = None, vectors: tuple[str, ...] = ()
+    store, folder: str, sweep: SweepRecord | None = None, vectors: tuple[str, ...] = ()
 ) -> tuple[Trial, Problem | None]:
     """Read one folder. Where only its settings can be trusted, the trial is ``unreadable`` and a problem says
     why, so that its cell still shows that it exists.

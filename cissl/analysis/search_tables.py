@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cissl.analysis import labels
+from cissl.analysis.cells import REPLICATES, SETTING, attributes, mark_split_variants
 from cissl.analysis.formats import Entry, Line, Table, slug
-from cissl.analysis.grid import REPLICATES, SETTING, SYMBOLS, Key, attributes, mark_split_variants, order, show, some
 from cissl.analysis.results import Records, Trial
-from cissl.analysis.sweep_folder import Search as Plan
-from cissl.analysis.sweep_folder import Sweep
+from cissl.analysis.sweep_folder import SearchRecord, SweepRecord
+from cissl.analysis.words import SYMBOLS, Key, first_names, format_value, sort_key
 from cissl.errors import UserError
 
 WINDOW = 10  # evaluations
@@ -30,7 +30,7 @@ PARTS = {  # settings of sweep files → what tables call them
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedCandidate:
     """Settings that a search has tried.
 
     Attributes:
@@ -67,7 +67,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchResults:
     """A sweep's search.
 
     Attributes:
@@ -83,12 +83,12 @@ class Search:
     space: dict
     metric: str
     settings: list[Key]
-    candidates: list[Candidate]
-    earlier: list[Candidate] = field(default_factory=list)
+    candidates: list[TriedCandidate]
+    earlier: list[TriedCandidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def searches(records: Records) -> list[Search]:
+def searches(records: Records) -> list[SearchResults]:
     """The searches that these trials belong to; none is fine."""
     sweeps: dict[str, list[Trial]] = defaultdict(list)
     for trial in records.trials:
@@ -105,26 +105,26 @@ def search_tables(records: Records) -> list[Table]:
     """
     found = searches(records)
     if not found:
-        unread = f"; could not be read: {some(list(map(str, records.problems)))}" if records.problems else ""
+        unread = f"; could not be read: {first_names(list(map(str, records.problems)))}" if records.problems else ""
         raise UserError(f"none of these trials belongs to a hyper-parameter search{unread}")
     return [_table(search) for search in found]
 
 
-def _search(trials: list[Trial]) -> Search:
+def _search(trials: list[Trial]) -> SearchResults:
     plan = trials[0].plan.search
     described = {id(trial): attributes(trial) for trial in trials}
     notes = mark_split_variants(trials, described)
     roles = _roles(trials[0].plan, described.values())
-    by_context: dict[tuple, list[Candidate]] = defaultdict(list)
+    by_context: dict[tuple, list[TriedCandidate]] = defaultdict(list)
     for candidate in _candidates(trials, described, roles, plan):
         by_context[tuple(candidate.others.values())].append(candidate)
     today = _context_of_today(by_context, plan.candidates)
     earlier = [candidate for context, group in by_context.items() if context != today for candidate in group]
-    return Search(
+    return SearchResults(
         name=trials[0].sweep or trials[0].plan.folder,
         space=plan.space or dict.fromkeys(roles.searched),
         metric=plan.metric,
-        settings=sorted({s for group in by_context.values() for c in group for s in c.trials}, key=order),
+        settings=sorted({s for group in by_context.values() for c in group for s in c.trials}, key=sort_key),
         candidates=sorted(by_context[today], key=_rank),
         earlier=sorted(earlier, key=_rank),
         notes=notes + _not_started_notes(trials, plan.candidates) + _overlap_notes(trials),
@@ -141,7 +141,7 @@ class _Roles:
     others: list[str]
 
 
-def _roles(sweep: Sweep, described: Collection[dict]) -> _Roles:
+def _roles(sweep: SweepRecord, described: Collection[dict]) -> _Roles:
     searched = {key: _parts(key)[0] for key in sweep.search.space}
     axes = [part for key in sweep.axes for part in _parts(key) if part not in (*REPLICATES, *searched.values())]
     known = {*searched.values(), *axes, *REPLICATES, "steps"}  # steps follow from others
@@ -152,7 +152,9 @@ def _roles(sweep: Sweep, described: Collection[dict]) -> _Roles:
     return _Roles(searched, axes, others)
 
 
-def _candidates(trials: list[Trial], described: dict[int, dict], roles: _Roles, plan: Plan) -> list[Candidate]:
+def _candidates(
+    trials: list[Trial], described: dict[int, dict], roles: _Roles, plan: SearchRecord
+) -> list[TriedCandidate]:
     groups: dict[tuple, dict[Key, list[Trial]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         values = described[id(trial)]
@@ -164,7 +166,7 @@ def _candidates(trials: list[Trial], described: dict[int, dict], roles: _Roles, 
         params = {key: next(values) for key in roles.searched}
         others = {key: next(values) for key in roles.others}
         missing = _missing([trial for found in by_setting.values() for trial in found], plan.candidates)
-        made.append(Candidate(params, others, dict(by_setting), plan.metric, missing))
+        made.append(TriedCandidate(params, others, dict(by_setting), plan.metric, missing))
     return made
 
 
@@ -179,7 +181,7 @@ def _missing(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) ->
     return len(planned - found)
 
 
-def _context_of_today(candidates: dict[tuple, list[Candidate]], known: Sequence[Sequence[str]] | None) -> tuple:
+def _context_of_today(candidates: dict[tuple, list[TriedCandidate]], known: Sequence[Sequence[str]] | None) -> tuple:
     """The settings beside the searched ones that the search has now: those of the trials that ran last."""
     listed = set().union(*known) if known else set()
 
@@ -209,7 +211,7 @@ def _overlap_notes(trials: list[Trial]) -> list[str]:
     ]
 
 
-def _table(search: Search) -> Table:
+def _table(search: SearchResults) -> Table:
     several = len(search.settings) > 1
     kind = search.metric.removeprefix("valid_")
     headings = [("validation", f"{TITLES[kind]}, all settings")] if several else []
@@ -237,7 +239,7 @@ def _table(search: Search) -> Table:
     )
 
 
-def _notes(search: Search) -> list[str]:
+def _notes(search: SearchResults) -> list[str]:
     trials = [trial for c in (*search.candidates, *search.earlier) for trial in c.all_trials]
     notes = [f"{len(search.candidates)} candidates, {sum(len(c.all_trials) for c in search.candidates)} trials."]
     if search.earlier:
@@ -260,19 +262,19 @@ def _value(trial: Trial, metric: str) -> float:
     return float(np.mean(trial.history[metric][-WINDOW:])) if trial.complete else np.nan
 
 
-def _rank(candidate: Candidate) -> tuple[bool, float]:
+def _rank(candidate: TriedCandidate) -> tuple[bool, float]:
     """Judged candidates first, the best of them at the top."""
     mean = np.nan if candidate.missing else float(np.mean(candidate.values))
     return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
 
 
-def _label(candidate: Candidate, *, others: bool = False) -> str:
+def _label(candidate: TriedCandidate, *, others: bool = False) -> str:
     told = [f"{SYMBOLS.get(key, key)} = {_short(value)}" for key, value in candidate.params.items()]
     words = labels.in_words(tuple(candidate.others.items())) if others else ""
     return ", ".join([*told, *([words] if words else [])]) or "no searched setting"
 
 
-def _line(candidate: Candidate, label: str, settings: list[Key]) -> Line:
+def _line(candidate: TriedCandidate, label: str, settings: list[Key]) -> Line:
     entries = []
     if len(settings) > 1:
         values = [value for value in candidate.values if not np.isnan(value)]
@@ -289,7 +291,7 @@ def _line(candidate: Candidate, label: str, settings: list[Key]) -> Line:
     return Line(label, entries, candidate.params | candidate.others)
 
 
-def _states(candidate: Candidate) -> str:
+def _states(candidate: TriedCandidate) -> str:
     """What is not complete."""
     trials = candidate.all_trials
     states = sorted({trial.state for trial in trials} - {"complete"}) + ["not started"] * bool(candidate.missing)
@@ -299,7 +301,7 @@ def _states(candidate: Candidate) -> str:
 
 def _short(value) -> str:
     """Three digits of a number: a sampler draws sixteen, which the records keep."""
-    return f"{value:.3g}" if isinstance(value, float) else show(value)
+    return f"{value:.3g}" if isinstance(value, float) else format_value(value)
 
 
 def _entry(values: list[float], total: int, text: str = "") -> Entry:

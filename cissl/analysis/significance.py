@@ -6,8 +6,8 @@ python analysis/statistics.py ~/ray_results/digits_lt --metric gmean --baseline 
 import argparse
 from collections.abc import Sequence
 
+from cissl.analysis.cells import build
 from cissl.analysis.command_line import add_choice_arguments, finish, form, run
-from cissl.analysis.grid import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import METRICS, SELECTIONS
 

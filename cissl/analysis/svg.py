@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cissl.analysis import figures
 from cissl.analysis.curves import KINDS, SEARCH, SEARCH_CAPTION, Series
 from cissl.analysis.figures import NotOnRecord
-from cissl.analysis.search_tables import Search
+from cissl.analysis.search_tables import SearchResults
 
 INK = "#0a0b0c"  # stands for the page's text colour in the figures, which is light in dark mode
 
@@ -22,7 +22,7 @@ def figure(kind: str, heading: str, series: Series) -> str:
     return _figure(kind, heading, partial(figures.draw, kind, series, ""), KINDS[kind])
 
 
-def search_figure(search: Search) -> str:
+def search_figure(search: SearchResults) -> str:
     """The candidates of a search, likewise."""
     return _figure(SEARCH, search.name, partial(figures.draw_search, search, ""), SEARCH_CAPTION)
 

@@ -29,7 +29,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchRecord:
     """What a sweep's search seeks.
 
     Attributes:
@@ -45,7 +45,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """What a sweep's own folder says.
 
     Attributes:
@@ -58,10 +58,10 @@ class Sweep:
     folder: str
     planned: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
-    search: Search | None = None
+    search: SearchRecord | None = None
 
 
-def read_sweep(store, folder: str) -> tuple[Sweep | None, list[Problem]]:
+def read_sweep(store, folder: str) -> tuple[SweepRecord | None, list[Problem]]:
     """What a folder of trials says about them, None where it says nothing, and the files that could not be read.
 
     Trials of a search stay that whatever is damaged: as results of a grid they would be averaged.
@@ -82,14 +82,14 @@ def read_sweep(store, folder: str) -> tuple[Sweep | None, list[Problem]]:
     file = attempt("sweep.yaml", lambda: _sweep_file(store.read(folder, "sweep.yaml")), {}) or {}
     rows = attempt("search.json", lambda: _candidates(store.read(folder, "search.json")), [])
     axes = attempt("sweep.yaml", lambda: _axes(file.get("grid")), ())
-    sweep = Sweep(store.display(folder), tuple(run.get("trials", ())), axes)
+    sweep = SweepRecord(store.display(folder), tuple(run.get("trials", ())), axes)
     if file.get("search") is None and rows is None:
         return (sweep if sweep.planned else None), problems
     tried = {key: None for row in rows or () for key in row["params"]}
     space, metric = attempt("sweep.yaml", lambda: _search(file.get("search") or {}), None) or ({}, METRICS[0])
     trials = [row.get("trials") for row in rows or ()]
     candidates = tuple(map(tuple, trials)) if trials and None not in trials else None
-    return replace(sweep, search=Search(space or tried, metric, candidates)), problems
+    return replace(sweep, search=SearchRecord(space or tried, metric, candidates)), problems
 
 
 def _last_run(data: bytes) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels, latex
+from cissl.analysis.cells import ROWS, SETTING, Cell, Grid, Position, build
 from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
-from cissl.analysis.grid import ROWS, SETTING, Cell, Grid, Key, Place, build, some
 from cissl.analysis.results import Records, load
 from cissl.analysis.search_tables import search_tables
 from cissl.analysis.selection import METRICS, SELECTIONS
+from cissl.analysis.words import Key, first_names
 from cissl.errors import UserError
 
 METRIC_TITLES = {"accuracy": "Accuracy", "gmean": "Geometric mean"}
@@ -73,7 +74,7 @@ def table(
     )
 
 
-def _marked(grid: Grid, bold: str) -> set[Place]:
+def _marked(grid: Grid, bold: str) -> set[Position]:
     if bold == "best":
         return grid.best()
     from cissl.analysis.comparison import indistinguishable  # here, since it alone needs SciPy
@@ -104,7 +105,7 @@ def _left_out(cell: Cell) -> str:
     for trial, reason in cell.left_out:
         by_reason.setdefault(reason, []).append(trial.name)
     if cell.waiting:
-        by_reason["not started"] = [some(cell.waiting)]
+        by_reason["not started"] = [first_names(cell.waiting)]
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 

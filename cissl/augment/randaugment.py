@@ -76,20 +76,20 @@ FAMILY = Family(
 
 
 @lru_cache(maxsize=16)
-def wrap_table(device: torch.device) -> Tensor:
+def truncation_table(device: torch.device) -> Tensor:
     """(256,) uint8: a pixel value's way through float and back, which truncates: 1..47 lose one."""
     pixels = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - np.float32(1)
     halved = pixels * np.float32(0.5) + np.float32(0.5)
     return torch.from_numpy((halved * np.float32(255)).astype(np.uint8)).to(device)
 
 
-def wrap(images: Tensor) -> Tensor:
+def add_alpha(images: Tensor) -> Tensor:
     """(N, C, S, S) -> (N, C + 1, S, S) uint8: truncating conversion, opaque alpha appended."""
-    pixels = ops.lookup(images, wrap_table(images.device).expand(*images.shape[:2], 256))
+    pixels = ops.lookup(images, truncation_table(images.device).expand(*images.shape[:2], 256))
     return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 1), value=255)
 
 
-def unwrap(rgba: Tensor) -> Tensor:
+def remove_alpha(rgba: Tensor) -> Tensor:
     """(N, C + 1, S, S) uint8 -> (N, C, S, S) float32 in [-1, 1], 0.0 where alpha is 0."""
     return ops.to_float(rgba[:, :-1]).mul_(rgba[:, -1:] != 0)
 
@@ -108,10 +108,10 @@ def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negativ
     parameter = PARAMETERS[choice, magnitude]
     parameter = torch.from_numpy(np.where(negative & SIGNED[choice], -parameter, parameter))
     parameter = parameter.to(images.device, non_blocking=True)
-    rgba = wrap(images)
+    rgba = add_alpha(images)
     for slot in range(choice.shape[1]):
         rgba = FAMILY(rgba, choice[:, slot], parameter[:, slot], alpha=True)
-    return unwrap(rgba)
+    return remove_alpha(rgba)
 
 
 def cut(images: Tensor, size: int, centres: np.ndarray) -> Tensor:

@@ -22,13 +22,13 @@ class Batch:
         images: stream → numbers of its images in the data set, (rows,) int64.
         index: stream → positions of its rows in the stream's pool, (rows,) int64, on the device.
         labels: stream → labels of its rows, where its pool is the labeled images, (rows,) int64, on the device.
-        hidden: true labels of the unlabeled rows, −1 where unknown, for the records alone; None without such rows.
+        true_labels: those of the unlabeled rows, −1 where unknown, for the records alone; None without such rows.
     """
 
     images: dict[str, np.ndarray]
     index: dict[str, Tensor]
     labels: dict[str, Tensor]
-    hidden: Tensor | None
+    true_labels: Tensor | None
 
     @property
     def targets(self) -> Tensor:
@@ -92,8 +92,8 @@ class Batches:
             index[name] = to_device(positions, self._device)
             if stream.pool == LABELED:
                 labels[name] = to_device(self._labels[positions], self._device)
-        hidden = to_device(self._dataset.labels[images[UNLABELED]], self._device) if UNLABELED in images else None
-        return Batch(images, index, labels, hidden)
+        true_labels = to_device(self._dataset.labels[images[UNLABELED]], self._device) if UNLABELED in images else None
+        return Batch(images, index, labels, true_labels)
 
     def _pool(self, pool: str) -> np.ndarray:
         if pool == LABELED:

@@ -93,7 +93,7 @@ def prepare_process() -> None:
             mallopt(TRIM_THRESHOLD, LARGEST_INT)
 
 
-class Images:
+class DeviceImages:
     """A data set's images, where training reads its batches.
 
     On a GPU all of them are copied to its memory once, if they leave at least half of what is free.

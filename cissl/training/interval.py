@@ -31,12 +31,12 @@ class Interval:
         self._steps = 0
 
     @torch.no_grad()
-    def add(self, losses: Losses, hidden: Tensor | None = None) -> None:
+    def add(self, losses: Losses, true_labels: Tensor | None = None) -> None:
         """Count one step.
 
         Args:
             losses: the step's.
-            hidden: true labels of the unlabeled batch, (U,) int64, −1 where unknown.
+            true_labels: those of the unlabeled batch, (U,) int64, −1 where unknown.
         """
         zero = losses.total.new_zeros(())
         pseudo = losses.pseudo
@@ -45,9 +45,9 @@ class Interval:
         self._sums += torch.stack([losses.total, losses.labeled_sum, unlabeled, mask_ratio]).double()
         _accumulate(self._terms, {**losses.labeled, **losses.unlabeled})
         _accumulate(self._measured, losses.measured)
-        if pseudo is not None and hidden is not None:
-            kept = pseudo.weights * (hidden >= 0)  # an unknown label could not be right
-            counts = torch.stack([kept, kept * (pseudo.classes == hidden)]).double()
+        if pseudo is not None and true_labels is not None:
+            kept = pseudo.weights * (true_labels >= 0)  # an unknown label could not be right
+            counts = torch.stack([kept, kept * (pseudo.classes == true_labels)]).double()
             self._pseudo_labels.index_add_(1, pseudo.classes, counts)
         self._steps += 1
 

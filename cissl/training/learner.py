@@ -15,7 +15,7 @@ from cissl.models.layers import Classifier, frozen_averages, synchronise
 from cissl.training.distributed import average_gradients, share_first_workers, world_size
 from cissl.training.optim import make_ema_model, make_optimizer, update_ema
 from cissl.training.randomness import generator
-from cissl.training.step import Raw, Step
+from cissl.training.step import Raw, TrainingStep
 
 CXX = ("g++", "clang++")
 
@@ -55,7 +55,7 @@ class Learner:
             heads = self.method.heads(self.facts.width, self.facts.classes)
         return {name: head.to(device=self.facts.device, dtype=self.facts.dtype) for name, head in heads.items()}
 
-    def update(self, step: Step, rate: float) -> Losses:
+    def update(self, step: TrainingStep, rate: float) -> Losses:
         """One optimizer update, then the moving average and the method's state.
 
         Args:
@@ -70,7 +70,7 @@ class Learner:
         self.state = {**self.state, **{name: value.detach() for name, value in step.next.items()}}
         return losses
 
-    def losses(self, step: Step) -> Losses:
+    def losses(self, step: TrainingStep) -> Losses:
         """The losses of a step over the global batch."""
         self.model.train()
         losses = self.method.base.losses(step)

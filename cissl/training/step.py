@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Raw = tuple[Tensor, Tensor, dict[str, Tensor]]  # logits, features and heads of this worker's rows
 
 
-class Step(contract.Step):
+class TrainingStep(contract.Step):
     """See `cissl.algorithms.contract.Step`.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 
 from cissl.algorithms.contract import Outputs
 from cissl.augment.policy import Augmentation
-from cissl.training.device import Images
+from cissl.training.device import DeviceImages
 from cissl.training.distributed import gather_rows, rank, world_size
 from cissl.training.learner import Learner
 from cissl.training.randomness import RowRandom
@@ -16,7 +16,7 @@ from cissl.training.step import Raw
 ROWS = 500  # images that share their random numbers
 
 
-class Survey:
+class TrainingSurvey:
     """See `cissl.algorithms.contract.Survey`.
 
     Args:
@@ -32,7 +32,7 @@ class Survey:
         self,
         learner: Learner,
         augmentation: Augmentation,
-        images: Images,
+        images: DeviceImages,
         sets: Mapping[str, np.ndarray],
         *,
         number: int,
@@ -61,7 +61,7 @@ class Survey:
         random = RowRandom(self._learner.config.seed, purpose, self._trial_step, total=rows, rows=own)
         views = self._augmentation.view(augment, self._images.batch(padded[own]), random)
         forward = self._learner.average_forward if network == "average" else self._learner.raw_forward
-        logits, features, heads = _joined([forward(some) for some in views.split(self._at_once)])
+        logits, features, heads = _joined([forward(chunk) for chunk in views.split(self._at_once)])
         cut = lambda part: gather_rows(part)[: len(wanted)]  # noqa: E731
         return cut(logits), cut(features), {name: cut(head) for name, head in heads.items()}
 

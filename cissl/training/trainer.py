@@ -17,14 +17,14 @@ from cissl.models import backbones
 from cissl.models.layers import Classifier
 from cissl.training import metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
-from cissl.training.device import Images, require_memory
+from cissl.training.device import DeviceImages, require_memory
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers, world_size
 from cissl.training.interval import Interval
 from cissl.training.learner import Learner
 from cissl.training.randomness import RowRandom, generator
 from cissl.training.schedule import Schedule
-from cissl.training.step import Step
-from cissl.training.survey import Survey
+from cissl.training.step import TrainingStep
+from cissl.training.survey import TrainingSurvey
 
 Scorer = Callable[[Tensor], Tensor]  # images → scores whose largest is the prediction
 LARGEST_EVALUATION_BATCH, SMALLEST_EVALUATION_BATCH = 500, 32  # images
@@ -65,7 +65,8 @@ class Trainer:
         self._stage = 0
         self._interval = Interval(dataset.classes, device)
         require_memory(self._images_at_once(), side=dataset.side, channels=dataset.channels, device=device)
-        self._images, self._test_images = Images(dataset.images, device), Images(dataset.test_images, device)
+        self._images = DeviceImages(dataset.images, device)
+        self._test_images = DeviceImages(dataset.test_images, device)
 
     def run(self) -> Iterator[dict[str, Any]]:
         """Train to the end, yielding a row of figures after each evaluation and None after every other step.
@@ -86,12 +87,12 @@ class Trainer:
         if probes is not None:
             self._score(*probes, batch.targets)
         losses = self.learner.update(self._step(batch, views), self.schedule.rate(self.step))
-        self._interval.add(losses, batch.hidden)
+        self._interval.add(losses, batch.true_labels)
         self.step += 1
 
-    def _step(self, batch: Batch, views: dict[str, Tensor]) -> Step:
+    def _step(self, batch: Batch, views: dict[str, Tensor]) -> TrainingStep:
         at = self.schedule.at(self.step)
-        return Step(
+        return TrainingStep(
             self.learner,
             at.generation_number,
             views,
@@ -138,7 +139,7 @@ class Trainer:
         )
         self._batches.add(learner.method.streams(learner.facts))
 
-    def survey(self, sets: Mapping[str, np.ndarray] | None = None, *, number: int = 0) -> Survey:
+    def survey(self, sets: Mapping[str, np.ndarray] | None = None, *, number: int = 0) -> TrainingSurvey:
         """A look at whole sets of images with the networks as they are.
 
         Args:
@@ -146,7 +147,7 @@ class Trainer:
             number: updates made so far in this generation.
         """
         sets = self._batches.sets if sets is None else sets
-        return Survey(
+        return TrainingSurvey(
             self.learner,
             self.augmentation,
             self._images,
@@ -209,7 +210,7 @@ class Trainer:
             **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
 
-    def _confusion(self, score: Scorer, images: Images, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def _confusion(self, score: Scorer, images: DeviceImages, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
         mine = own_rows()
         predictions = self._predictions(score, images, indices[mine]).cpu().numpy()
@@ -217,7 +218,7 @@ class Trainer:
         return sum_over_workers(torch.from_numpy(counts).to(self.device)).cpu().numpy()
 
     @torch.inference_mode()
-    def _predictions(self, score: Scorer, images: Images, indices: np.ndarray) -> Tensor:
+    def _predictions(self, score: Scorer, images: DeviceImages, indices: np.ndarray) -> Tensor:
         """The classes that the method predicts, (len(indices),) int64; they stay on the device, so no batch waits."""
         parts = np.array_split(indices, max(1, -(-len(indices) // self._evaluation_batch())))
         return torch.cat([score(to_float(images.batch(part))).argmax(1) for part in parts])

@@ -24,7 +24,7 @@ RECORDS = (
 HIDDEN = "."  # how the names of locks and of files that are being written begin
 
 
-class Place:
+class SweepFolder:
     """Where a sweep's results are kept.
 
     Args:

@@ -33,7 +33,7 @@ from cissl.training.atomic_files import write_text
 from cissl.training.records import read_history, read_status
 from cissl.tuning import state
 from cissl.tuning.progress import Progress
-from cissl.tuning.remote import Place
+from cissl.tuning.remote import SweepFolder
 from cissl.tuning.search import Study
 from cissl.tuning.sweep_file import Resources, Sweep
 from cissl.tuning.trainable import Job, train, trial_config, tune_config
@@ -70,11 +70,11 @@ def run(
         UserError: the resources do not exist, the folder cannot be written, the cluster cannot be reached, or trials
             were trained on other data than there are now.
     """
-    place = Place(storage, sweep.name)
-    work, remarks = _work(sweep, place), notes(sweep, place)
-    state.check_data(work.trials, place.folder, data or {})
-    _announce(sweep, work, place)
-    if not work.finished:
+    results = SweepFolder(storage, sweep.name)
+    source, remarks = _trial_source(sweep, results), notes(sweep, results)
+    state.check_data(source.trials, results.folder, data or {})
+    _announce(sweep, source, results)
+    if not source.finished:
         for note in remarks:
             print(note, flush=True)
         local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
@@ -83,30 +83,31 @@ def run(
         try:
             with cluster.connected(local, dashboard=sweep.resources.workers > 1):
                 resources = cluster.fit(sweep, cluster.nodes())
-                with _alone(place.folder), Interruptible():
-                    work = _work(sweep, place)  # a process that has just let go of the folder may have added to it
-                    keep_provenance(sweep, work, place, arguments)
+                with _alone(results.folder), Interruptible():
+                    # A process that has just let go of the folder may have added to it.
+                    source = _trial_source(sweep, results)
+                    keep_provenance(sweep, source, results, arguments)
                     datasets = {config.spec.name for config in sweep.trials}
-                    cluster.check_nodes(None if place.remote else place.folder, datasets, data_dir)
-                    _tune(sweep, work, place, resources, data_dir)
+                    cluster.check_nodes(None if results.remote else results.folder, datasets, data_dir)
+                    _tune(sweep, source, results, resources, data_dir)
         except KeyboardInterrupt:
-            state.note_stopped(work.trials, place.folder)
-            place.publish()
-            print(f"Interrupted; {state.describe(work.trials, place.folder)}.")
+            state.note_stopped(source.trials, results.folder)
+            results.publish()
+            print(f"Interrupted; {state.describe(source.trials, results.folder)}.")
             print(f"To continue: {shlex.join([sys.executable, sys.argv[0], *arguments])}")
             return INTERRUPTED
-        if isinstance(work, Study):
-            state.note_stopped(work.given_up, place.folder)
-        place.publish()
-    return _conclude(work, place)
+        if isinstance(source, Study):
+            state.note_stopped(source.given_up, results.folder)
+        results.publish()
+    return _conclude(source, results)
 
 
-def _work(sweep: Sweep, place: Place) -> "Work":
-    with _reading(place.folder):
-        return Study(sweep, place.folder) if sweep.search else Grid(sweep, place.folder)
+def _trial_source(sweep: Sweep, results: SweepFolder) -> "TrialSource":
+    with _reading(results.folder):
+        return Study(sweep, results.folder) if sweep.search else GridTrials(sweep, results.folder)
 
 
-class Work(Protocol):
+class TrialSource(Protocol):
     """Where trials come from: a grid, or a search."""
 
     trials: Sequence[TrialConfig]
@@ -115,7 +116,7 @@ class Work(Protocol):
     """nothing is left to run"""
 
 
-class Grid:
+class GridTrials:
     """Trials that are known from the start."""
 
     def __init__(self, sweep: Sweep, folder: Path):
@@ -124,13 +125,13 @@ class Grid:
         self.finished = not self.left
 
 
-def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir: Path | None) -> None:
+def _tune(sweep: Sweep, source: TrialSource, results: SweepFolder, resources: Resources, data_dir: Path | None) -> None:
     """Run the trials that are left."""
-    progress = _progress(sweep, work, place.folder, resources)
+    progress = _progress(sweep, source, results.folder, resources)
     job = Job(
         sweep=sweep.name,
-        folder=place.folder,
-        remote=place.remote,
+        folder=results.folder,
+        remote=results.remote,
         data_dir=data_dir,
         cpus=resources.cpus,
         gpus=resources.gpus,
@@ -139,7 +140,7 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
     )
     run_trial = partial(train, job=job)
     run_trial.__name__ = sweep.name  # what the dashboard calls the processes, each of which runs many trials
-    space, search = ({}, _search(work, place)) if isinstance(work, Study) else (_grid(work), {})
+    space, search = ({}, _search(source, results)) if isinstance(source, Study) else (_grid(source), {})
     tuner = tune.Tuner(
         tune.with_resources(run_trial, cluster.trial_request(resources)),
         param_space=space,
@@ -152,9 +153,9 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
         ),
         run_config=tune.RunConfig(
             name=sweep.name,
-            storage_path=str(place.folder.parent),
+            storage_path=str(results.folder.parent),
             verbose=0,
-            callbacks=[Watcher(progress, place, resources)],
+            callbacks=[Watcher(progress, results, resources)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
@@ -162,12 +163,12 @@ def _tune(sweep: Sweep, work: Work, place: Place, resources: Resources, data_dir
     progress.show(now=True)
 
 
-def _grid(work: Grid) -> dict[str, Any]:
-    return {"trial": tune.grid_search([tune_config(config)["trial"] for config in work.left])}
+def _grid(source: GridTrials) -> dict[str, Any]:
+    return {"trial": tune.grid_search([tune_config(config)["trial"] for config in source.left])}
 
 
-def _search(study: Study, place: Place) -> dict[str, Any]:
-    return {"search_alg": Suggestions(study, place), "scheduler": EarlyStopping(study), "num_samples": -1}
+def _search(study: Study, results: SweepFolder) -> dict[str, Any]:
+    return {"search_alg": Suggestions(study, results), "scheduler": EarlyStopping(study), "num_samples": -1}
 
 
 class NotSaved:
@@ -180,9 +181,9 @@ class NotSaved:
 class Suggestions(NotSaved, Searcher):
     """Hands a study's trials to Tune, and tells the study which of them have ended."""
 
-    def __init__(self, study: Study, place: Place):
+    def __init__(self, study: Study, results: SweepFolder):
         super().__init__()
-        self.study, self.place = study, place
+        self.study, self.results = study, results
         self._handed: dict[str, str] = {}  # Tune's id → ours
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -190,14 +191,14 @@ class Suggestions(NotSaved, Searcher):
         if config is None:
             return Searcher.FINISHED
         self._handed[trial_id] = config.trial_id
-        self.place.publish()
+        self.results.publish()
         return tune_config(config)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         ours = self._handed[trial_id]
-        early = not error and self.place.status(ours).get("state") not in state.NOT_REPEATED
+        early = not error and self.results.status(ours).get("state") not in state.NOT_REPEATED
         self.study.ended(ours, early=early)
-        self.place.publish()
+        self.results.publish()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study keeps itself."""
@@ -225,15 +226,15 @@ def trial_id(trial: Any) -> str:
 class Watcher(NotSaved, tune.Callback):
     """Passes what happens in Tune on to the progress display."""
 
-    def __init__(self, progress: Progress, place: Place, resources: Resources):
+    def __init__(self, progress: Progress, results: SweepFolder, resources: Resources):
         self.progress = progress
-        self.place = place
+        self.results = results
         self.resources = resources
         self._looked_at = self._active_at = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
-            _add(self.progress, trial_config(trial.config["trial"]), self.place.folder)
+            _add(self.progress, trial_config(trial.config["trial"]), self.results.folder)
         self.progress.start(trial_id(trial))
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
@@ -267,7 +268,7 @@ class Watcher(NotSaved, tune.Callback):
         return cluster.missing(self.resources, anyhow=idle_s > 4 * PATIENCE_S) if idle_s > PATIENCE_S else None
 
     def _finish(self, trial: str, otherwise: str) -> None:
-        recorded = self.place.status(trial).get("state", "failed")
+        recorded = self.results.status(trial).get("state", "failed")
         self.progress.finish(trial, otherwise if recorded == "running" else recorded)
 
 
@@ -297,13 +298,13 @@ class Interruptible:
         raise KeyboardInterrupt
 
 
-def _progress(sweep: Sweep, work: Work, folder: Path, resources: Resources) -> Progress:
+def _progress(sweep: Sweep, source: TrialSource, folder: Path, resources: Resources) -> Progress:
     devices = (resources.workers * (resources.gpus or resources.cpus), "GPU" if resources.gpus else "CPU")
-    total = len(work.trials)
-    if isinstance(work, Study):
-        total = max(total, work.search.trials * sweep.grid_size)
+    total = len(source.trials)
+    if isinstance(source, Study):
+        total = max(total, source.search.trials * sweep.grid_size)
     progress = Progress(total, devices)
-    for config in work.trials:
+    for config in source.trials:
         _add(progress, config, folder)
     return progress
 
@@ -355,19 +356,19 @@ def _reading(folder: Path) -> Iterator[None]:
         raise UserError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from None
 
 
-def _announce(sweep: Sweep, work: Work, place: Place) -> None:
-    if isinstance(work, Study):
-        print(f"{sweep.name}: a search in {place}\n{state.describe_search(work)}", flush=True)
+def _announce(sweep: Sweep, source: TrialSource, results: SweepFolder) -> None:
+    if isinstance(source, Study):
+        print(f"{sweep.name}: a search in {results}\n{state.describe_search(source)}", flush=True)
     else:
-        print(f"{sweep.name}: {state.describe(work.trials, place.folder)}, in {place}", flush=True)
+        print(f"{sweep.name}: {state.describe(source.trials, results.folder)}, in {results}", flush=True)
 
 
-def notes(sweep: Sweep, place: Place) -> list[str]:
+def notes(sweep: Sweep, results: SweepFolder) -> list[str]:
     """What somebody should know who starts this sweep, beside how far it is."""
     found = []
-    with _reading(place.folder):
-        file, last = str(sweep.path.absolute()), _last_run(place.folder).get("file")
-        changed = _text(place.folder / KEPT) != sweep.source.text()
+    with _reading(results.folder):
+        file, last = str(sweep.path.absolute()), _last_run(results.folder).get("file")
+        changed = _text(results.folder / KEPT) != sweep.source.text()
     if last not in (None, file) and changed:
         found.append(
             f"note: this folder was last run from {last}, and now from {file}; if these are two sweeps, give each a "
@@ -394,28 +395,29 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
-def _conclude(work: Work, place: Place) -> int:
-    trials = work.trials
-    if isinstance(work, Study):
-        print(state.describe_search(work))
-        trials = [config for candidate in work.candidates if candidate.state != "pruned" for config in candidate.trials]
-    failures = state.failures(trials, place.folder)
-    damaged = state.damaged(trials, place.folder)
+def _conclude(source: TrialSource, results: SweepFolder) -> int:
+    trials = source.trials
+    if isinstance(source, Study):
+        print(state.describe_search(source))
+        judged = [candidate for candidate in source.candidates if candidate.state != "pruned"]
+        trials = [config for candidate in judged for config in candidate.trials]
+    failures = state.failures(trials, results.folder)
+    damaged = state.damaged(trials, results.folder)
     print(f"{len(trials) - len(failures)} of {len(trials)} trials complete.", *failures, *damaged, sep="\n")
-    print(f"The table: {state.table_command(str(place), search=isinstance(work, Study))}")
+    print(f"The table: {state.table_command(str(results), search=isinstance(source, Study))}")
     return SOME_FAILED if failures else ALL_COMPLETE
 
 
-def keep_provenance(sweep: Sweep, work: Work, place: Place, arguments: Sequence[str]) -> None:
+def keep_provenance(sweep: Sweep, source: TrialSource, results: SweepFolder, arguments: Sequence[str]) -> None:
     """Keep what was run, as a sweep file, and one line for each time that it was."""
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
         "file": str(sweep.path.absolute()),
         "arguments": list(arguments),
-        "trials": [config.trial_id for config in work.trials],
+        "trials": [config.trial_id for config in source.trials],
     }
-    with _writing(place.folder):
-        write_text(place.folder / KEPT, sweep.source.text())
-        with open(place.folder / RUNS, "a") as file:
+    with _writing(results.folder):
+        write_text(results.folder / KEPT, sweep.source.text())
+        with open(results.folder / RUNS, "a") as file:
             file.write(json.dumps(row) + "\n")
-    place.publish()
+    results.publish()

@@ -11,7 +11,7 @@ from cissl.algorithms.contract import Outputs
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.testing import CannedStep, make_facts, make_method
-from cissl.training.survey import Survey
+from cissl.training.survey import TrainingSurvey
 from cissl.training.trainer import Trainer
 from tests.training import short_trial
 
@@ -91,13 +91,13 @@ def test_the_thresholds_of_the_first_two_epochs_are_fixed_and_those_of_others_fo
     config = TrialConfig(**settings)
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
     asked, scores = [], []
-    outputs = Survey.outputs
+    outputs = TrainingSurvey.outputs
 
     def noted(survey, images="unlabeled", **how):
         asked.append((trainer.step, images, how))
         return outputs(survey, images, **how)
 
-    monkeypatch.setattr(Survey, "outputs", noted)
+    monkeypatch.setattr(TrainingSurvey, "outputs", noted)
     for _ in range(12):
         trainer.train_step()
         scores.append(trainer.learner.state["adsh.score"].tolist())

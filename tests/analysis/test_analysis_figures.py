@@ -9,9 +9,9 @@ from matplotlib.text import Text
 from synthetic_records import write_trial
 
 from cissl.analysis import curves
+from cissl.analysis.cells import build
 from cissl.analysis.curves import series_by_setting
 from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, NotOnRecord, draw
-from cissl.analysis.grid import build
 from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
 from cissl.analysis.results import VECTORS, load
 from cissl.analysis.selection import SELECTIONS

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from synthetic_records import write_trial
 
+from cissl.analysis.cells import build
 from cissl.analysis.comparison import as_csv, as_text, compare, compare_rows, correct, find_baseline, summarize
-from cissl.analysis.grid import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from synthetic_records import write_sweep, write_trial
 
 from cissl.analysis import formats, latex, report
-from cissl.analysis.grid import build
+from cissl.analysis.cells import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.tables import _marks, main, table, write

@@ -95,14 +95,14 @@ def test_shift_pads_by_reflection(shift):
 
 def test_randaugment_conversions():
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
-    wrapped = randaugment.wrap(pixels)
+    wrapped = randaugment.add_alpha(pixels)
     assert torch.equal(wrapped[0, 0].flatten(), torch.from_numpy(RAND["roundtrip_uint8"]))
     assert (wrapped[:, 1] == 255).all()
     opaque = torch.cat((pixels, torch.full_like(pixels, 255)), dim=1)
-    unwrapped = randaugment.unwrap(opaque).flatten()
+    unwrapped = randaugment.remove_alpha(opaque).flatten()
     np.testing.assert_allclose(unwrapped, RAND["unwrap_of_uint8"], atol=1.2e-7, rtol=0)
     transparent = torch.cat((pixels, torch.zeros_like(pixels)), dim=1)
-    assert (randaugment.unwrap(transparent) == 0).all()
+    assert (randaugment.remove_alpha(transparent) == 0).all()
 
 
 @pytest.mark.parametrize("key", [k for k in RAND if k.startswith("op/")])
@@ -112,7 +112,7 @@ def test_randaugment_operation(key):
     place = randaugment.NAMES.index(name)
     expected = RAND[key] if RAND[key].ndim == 5 else np.stack([RAND[key]] * 2)
     for magnitude, result in zip(RAND["magnitudes"], expected, strict=True):
-        images = randaugment.wrap(nchw(RAND["images"][1:2] if sign else RAND["images"][:2]))
+        images = randaugment.add_alpha(nchw(RAND["images"][1:2] if sign else RAND["images"][:2]))
         parameter = randaugment.PARAMETERS[place, magnitude] * (-1 if sign == "neg" else 1)
         parameter = torch.full((len(images),), parameter, dtype=torch.float64)
         images = randaugment.FAMILY(images, np.full(len(images), place), parameter, alpha=True)

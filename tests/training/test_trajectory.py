@@ -13,7 +13,7 @@ from cissl.models.backbones import build
 from cissl.testing import make_facts
 from cissl.training.learner import Learner
 from cissl.training.optim import learning_rate
-from cissl.training.step import Step
+from cissl.training.step import TrainingStep
 from tests.reference_names import load_variables, read_variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -74,7 +74,7 @@ def test_twenty_updates_equal_the_authors_graph(name):
         labeled, unlabeled = recorded["labeled_idx"][step], recorded["unlabeled_idx"][step]
         assert learning_rate(config, step) == pytest.approx(recorded["lr"][step], rel=1e-6)
         views = {"labeled": pool[labeled], "weak": pool[unlabeled], "strong": pool_strong[unlabeled]}
-        losses = learner.update(Step(learner, step, views, labels[labeled]), learning_rate(config, step))
+        losses = learner.update(TrainingStep(learner, step, views, labels[labeled]), learning_rate(config, step))
         assert losses.labeled_sum.item() == pytest.approx(recorded["loss_xe"][step], abs=2e-4)
         assert losses.unlabeled["unlabeled"].item() == pytest.approx(recorded["loss_xeu"][step], abs=2e-4)
         assert losses.pseudo.weights.double().mean().item() == pytest.approx(recorded["mask_mean"][step], abs=1e-6)

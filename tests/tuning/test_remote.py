@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cissl.errors import UserError
-from cissl.tuning.remote import Mirror, Place, trial_folder
+from cissl.tuning.remote import Mirror, SweepFolder, trial_folder
 
 
 @pytest.fixture
@@ -97,25 +97,25 @@ def test_the_driver_sees_records_and_no_checkpoints(store, tmp_path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     trial = tmp_path / "store" / "night" / "trial"
     write(trial, **{"status.json": '{"state": "complete"}', "checkpoints__a": "large"})
-    place = Place(store, "night")
-    assert tree(place.folder) == {"trial/status.json": '{"state": "complete"}'}
+    results = SweepFolder(store, "night")
+    assert tree(results.folder) == {"trial/status.json": '{"state": "complete"}'}
     write(trial, **{"status.json": '{"state": "failed"}'})
-    assert place.status("trial") == {"state": "failed"}
-    assert place.status("unknown") == {}
-    write(place.folder, **{"sweep.yaml": "settings:"})
-    place.publish()
+    assert results.status("trial") == {"state": "failed"}
+    assert results.status("unknown") == {}
+    write(results.folder, **{"sweep.yaml": "settings:"})
+    results.publish()
     assert (tmp_path / "store" / "night" / "sweep.yaml").read_text() == "settings:"
 
 
 def test_a_store_that_cannot_be_opened_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match="--storage-path nowhere://bucket: cannot be opened"):
-        Place("nowhere://key:secret@bucket?option=1", "night")
+        SweepFolder("nowhere://key:secret@bucket?option=1", "night")
 
 
 def test_a_folder_is_used_as_it_is(tmp_path):
-    place = Place(str(tmp_path), "night")
-    assert (place.folder, place.remote, str(place)) == (tmp_path / "night", None, str(tmp_path / "night"))
-    with trial_folder(None, place.folder, "trial", rank=0) as (folder, _):
+    results = SweepFolder(str(tmp_path), "night")
+    assert (results.folder, results.remote, str(results)) == (tmp_path / "night", None, str(tmp_path / "night"))
+    with trial_folder(None, results.folder, "trial", rank=0) as (folder, _):
         assert folder == tmp_path / "night" / "trial"
 
 

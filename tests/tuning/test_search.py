@@ -11,7 +11,7 @@ from cissl.analysis.sweep_folder import read_sweep
 from cissl.errors import UserError
 from cissl.training import records
 from cissl.tuning import sweep_file
-from cissl.tuning.remote import Place
+from cissl.tuning.remote import SweepFolder
 from cissl.tuning.search import Study
 from cissl.tuning.state import describe_search
 from cissl.tuning.sweep import keep_provenance
@@ -321,7 +321,7 @@ def test_what_the_tables_need_is_kept(sweep, tmp_path):
     made = sweep("search.metric=valid_gmean", "search.space={lr: {choice: [0.01, 0.1]}, adepth: {int: [1, 3]}}")
     study = Study(made, tmp_path)
     trials = [study.next_trial() for _ in range(2)]
-    place = Place(str(tmp_path.parent), tmp_path.name)
+    place = SweepFolder(str(tmp_path.parent), tmp_path.name)
     keep_provenance(made, study, place, ["study.yaml"])
     kept, problems = read_sweep(LocalStore(str(tmp_path)), str(tmp_path))
     assert problems == [] and kept.axes == ("seed",)

@@ -138,13 +138,13 @@ def test_a_folder_of_data_that_cannot_be_is_refused(words, message, tiny, capsys
 def test_two_files_of_one_name_do_not_share_a_folder_in_silence(tiny, tmp_path):
     from cissl.tuning import sweep as tune  # sets the environment that Ray is imported in
 
-    place = tune.Place(str(tmp_path), "tiny")
+    place = tune.SweepFolder(str(tmp_path), "tiny")
     place.folder.mkdir()
 
     def run(file, *overrides):
         loaded = sweep_file.load(file, overrides)
         said = "\n".join(tune.notes(loaded, place))
-        tune.keep_provenance(loaded, tune.Grid(loaded, place.folder), place, [])
+        tune.keep_provenance(loaded, tune.GridTrials(loaded, place.folder), place, [])
         return said
 
     assert run(tiny) == run(tiny, "lr=0.1") == run(tiny) == ""

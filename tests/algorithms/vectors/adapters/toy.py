@@ -10,7 +10,7 @@ from cissl.models.layers import Classifier
 from cissl.testing import CannedDraws, make_facts
 from cissl.training.learner import Learner
 from cissl.training.optim import learning_rate
-from cissl.training.step import Step
+from cissl.training.step import TrainingStep
 from tests.algorithms.vectors.adapters import Collected, tensor
 
 
@@ -72,7 +72,7 @@ def _as_ours(values):
     return values.T if values.ndim == 2 else values
 
 
-class ToyStep(Step):
+class ToyStep(TrainingStep):
     """A real step that draws given numbers and keeps what went through the network, in the order of the passes."""
 
     def __init__(self, *args, draws=None, **kwargs):

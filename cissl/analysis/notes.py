@@ -1,0 +1,110 @@
+"""What a reader must know about a table of trials, in sentences that stand below it."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from cissl.analysis.counting import overlaps, reason
+from cissl.analysis.methods import label
+from cissl.analysis.results import Trial
+from cissl.analysis.selection import Selection
+from cissl.analysis.words import Value, dataset_name, first_names, format_value
+from cissl.datasets.spec import parse_spec
+from cissl.errors import UserError
+
+FEW_VALIDATION_IMAGES = 100
+
+
+def on_searches(searched: list[Trial]) -> list[str]:
+    """Trials that belong into no table of results."""
+    if not searched:
+        return []
+    sweeps = ", ".join(sorted({str(trial.sweep) for trial in searched}))
+    return [
+        f"{len(searched)} trials of a hyper-parameter search ({sweeps}) are left out here; see "
+        "analysis/tables.py --search."
+    ]
+
+
+def on_waiting(names: list[str]) -> list[str]:
+    """Planned trials that no cell counts as its own, by their names."""
+    if not names:
+        return []
+    return [f"{len(names)} planned trials have not started: {first_names(names)}."]
+
+
+def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collection[str]) -> list[str]:
+    """Settings that differ between rows or between data sets without being part of a label.
+
+    Args:
+        described: the values of each trial, by name.
+        in_labels: names of what labels tell.
+    """
+    uses: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for values in described:
+        user = f"{label(str(values['algorithm']))} on {dataset_name(str(values['name']))}"
+        for key in values.keys() - in_labels:
+            uses[key][format_value(values[key])].add(user)
+    notes = []
+    for key, by_value in sorted(uses.items()):
+        if len(by_value) > 1:
+            parts = [f"{value} ({', '.join(sorted(users))})" for value, users in sorted(by_value.items())]
+            notes.append(f"{key} is not the same everywhere: {'; '.join(parts)}.")
+    return notes
+
+
+def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
+    """Trials with fewer evaluations than the selection takes."""
+    short = [t for t in trials if t.complete and selection.window and t.rows < selection.window]
+    if not short:
+        return []
+    fewest = min(t.rows for t in short)
+    wanted = selection.window
+    return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
+
+
+def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
+    """Whether validation images can choose at all.
+
+    Raises:
+        UserError: every trial was trained on validation images by which the selection would choose.
+    """
+    if not selection.validates:
+        return []
+    complete = [trial for trial in trials if trial.complete]
+    if complete and all(overlaps(trial, selection) for trial in complete):
+        example = reason(complete[0], "", selection)
+        raise UserError(
+            f"--select {selection.name} would choose by images that were trained on ({complete[0].name}: {example}); "
+            "take last10, or run splits whose validation images have no label, such as "
+            f"{_held_out(complete[0].config['dataset'])}"
+        )
+    notes = []
+    smallest = min((trial.spec["valid"] for trial in trials), default=FEW_VALIDATION_IMAGES)
+    if smallest < FEW_VALIDATION_IMAGES:
+        notes.append(f"Validation sets have as few as {smallest} images: what is best on them is largely chance.")
+    unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
+    if unknown:
+        notes.append(f"Of {unknown} trials it is not on record whether labeled images are among the validation images.")
+    return notes
+
+
+def _held_out(dataset: str) -> str:
+    """The split with validation images that have no label."""
+    spec = parse_spec(dataset)
+    return str(spec if spec.disjoint else replace(spec, held_out=True))
+
+
+def on_programs(trials: list[Trial]) -> list[str]:
+    """Trials of different programs may differ by more than their settings."""
+    programs = defaultdict(int)
+    for trial in trials:
+        if trial.provenance:
+            dirty = " with uncommitted changes" if trial.provenance.get("dirty") else ""
+            programs[f"{str(trial.provenance.get('commit') or 'unknown')[:12]}{dirty}"] += 1
+    if len(programs) < 2:
+        return []
+    commonest = sorted(programs, key=lambda program: (-programs[program], program))[:3]
+    parts = ", ".join(f"{program} ({programs[program]})" for program in commonest)
+    more = ", …" if len(programs) > len(commonest) else ""
+    return [f"The trials were made by {len(programs)} versions of the program: {parts}{more}."]
