@@ -105,7 +105,6 @@ def test_probabilities_of_zero_leave_the_loss_finite(variant):
         index={"labeled": torch.tensor([0, 1, 2, 2])},
         networks=[Outputs(certain.repeat(2, 1), heads={"projection": vectors.repeat(2, 1)})],
     )
-    step.view = lambda name: torch.zeros(4)
     assert math.isfinite(step.run().total)
     targets = instance_targets(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]]), torch.tensor([1, 1]))
     assert targets.tolist() == [[0.0, 0.0]]
