@@ -1,0 +1,1 @@
+"""DASO: predictions are blended with those of a classifier of prototypes, the more so for frequent classes."""

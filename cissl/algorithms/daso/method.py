@@ -1,0 +1,98 @@
+"""DASO: distribution-aware semantics-oriented pseudo-labels (Oh et al., CVPR 2022).
+
+Notation: P probabilities of the linear head, S those by prototypes, (U, C) each; a share of S in a row's blend, (U,).
+"""
+
+import torch
+from torch import Tensor
+
+from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step, class_counts
+from cissl.algorithms.daso.prototypes import means, prototype_shares, remembered, similarities
+from cissl.algorithms.maths.mixing import soft_cross_entropy
+from cissl.errors import UserError
+
+
+class DASO(AddOn):
+    """Pseudo-labels from (1 − a) P + a S; the more often a class is the label, the larger is a.
+
+    State:
+        daso.bank: latest features of each class's labeled images, by the averaged network, (C, queue_size, D).
+        daso.seen: how many features of each class have been put there, (C,) int64.
+        daso.prototypes: M, mean of each class's features, (C, D).
+        daso.counts: pseudo-labels of each class in the last period that is over, (C,) int64.
+        daso.histogram: those of this period, (C,) int64.
+        daso.pretraining: whether the prototypes do not count yet, bool scalar.
+    """
+
+    def state(self, facts: Facts) -> dict[str, Tensor]:
+        self._check()
+        nothing = torch.zeros(facts.classes, dtype=torch.int64, device=facts.device)
+        return {
+            "daso.bank": facts.full((facts.classes, self.settings.queue_size, facts.width), 0),
+            "daso.prototypes": facts.full((facts.classes, facts.width), 0),
+            "daso.pretraining": torch.ones((), dtype=torch.bool, device=facts.device),
+            **dict.fromkeys(("daso.seen", "daso.counts", "daso.histogram"), nothing),
+        }
+
+    def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """The base's labeled loss of adjusted logits."""
+        if not self.settings.logit_adjust:
+            return {}
+        shares = step.facts.labeled_counts.to(step.facts.dtype) / step.facts.labeled
+        logits = out["labeled"].logits + self.settings.logit_adjust * shares.log()
+        return {"labeled": self.base.supervised(step, {**out, "labeled": out["labeled"].with_logits(logits)})}
+
+    def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        prototypes = self.prototypes(step)
+        weak = out["weak"].features.detach()
+        S = similarities(weak, prototypes, self.settings.proto_temp).softmax(1)
+        step.shared["daso.prototypes"], step.shared["daso.targets"] = prototypes, S
+        a = self.shares(step)[probabilities.argmax(1), None]
+        return (1 - a) * probabilities + a * S
+
+    def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """Strong views resemble the prototypes that their weak views resemble."""
+        self.count(step, pseudo.classes)
+        settings, views = self.settings, self.base.strong_views
+        strong = torch.cat([out[view].features for view in views])
+        logits = similarities(strong, step.shared["daso.prototypes"], settings.proto_temp)
+        loss = soft_cross_entropy(logits, step.shared["daso.targets"].repeat(len(views), 1))
+        return {"daso": torch.where(step.state["daso.pretraining"], 0, settings.psa_loss_weight * loss)}
+
+    def prototypes(self, step: Step) -> Tensor:
+        """M, (C, D), which knows this batch."""
+        state, targets = step.state, step.targets
+        features = step.teacher(step.view("labeled"), batch_statistics=True).features
+        bank, seen = remembered(state["daso.bank"], state["daso.seen"], features, targets)
+        present = seen > state["daso.seen"]
+        prototypes = torch.where(present[:, None], means(bank, seen), state["daso.prototypes"])
+        step.next |= {"daso.bank": bank, "daso.seen": seen, "daso.prototypes": prototypes}
+        return prototypes
+
+    def shares(self, step: Step) -> Tensor:
+        """How much the prototypes count for images of each class, (C,); nothing in pretraining."""
+        counts, alpha = step.state["daso.counts"].to(step.facts.dtype), self.settings.interp_alpha
+        shares = prototype_shares(counts, self.settings.dist_temp) if alpha is None else torch.full_like(counts, alpha)
+        step.measured["daso.shares"] = torch.where(step.state["daso.pretraining"], 0, shares)
+        return step.measured["daso.shares"]
+
+    def count(self, step: Step, classes: Tensor) -> None:
+        """Take the labels (U,) into the histogram; end a period, and pretraining, where it is time."""
+        settings, facts, done = self.settings, step.facts, step.number + 1
+        counts = step.state["daso.counts"]
+        histogram = step.state["daso.histogram"] + class_counts(classes, facts.classes)
+        if done % max(1, facts.steps_of(settings.pl_dist_update_period)) == 0:
+            counts, histogram = histogram, torch.zeros_like(histogram)
+        step.next |= {"daso.counts": counts, "daso.histogram": histogram}
+        if done >= facts.steps_of(settings.pretrain_steps):
+            uncounted = counts.sum() == 0 if settings.interp_alpha is None else False
+            step.next["daso.pretraining"] = step.state["daso.pretraining"] & uncounted
+
+    def _check(self) -> None:
+        """Refuse logit adjustment where the base has no place for it."""
+        if self.settings.logit_adjust and "labeled" not in self.base.card.slots:
+            raise UserError(
+                f"daso.logit_adjust changes the labeled loss, and {self.base.card.title} lets no add-on do so; "
+                "leave it out",
+                key="daso.logit_adjust",
+            )

@@ -1,0 +1,53 @@
+"""DASO's memory of labeled features and its classifier of prototypes (Oh et al., 2022, section 3).
+
+Notation: C classes; D features; B labeled rows; Q rows that are kept of each class; M prototypes, (C, D).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.contract import class_counts
+from cissl.algorithms.maths.row_tables import put_rows
+
+SMALL = 1e-8  # shortest length that a vector is divided by
+
+
+def remembered(bank: Tensor, seen: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The memory after a batch, each row in place of the oldest of its class; (C, Q, D) and (C,) int64.
+
+    Args:
+        bank: row number t of a class stands at place t mod Q, (C, Q, D); zeros where there is none.
+        seen: rows of each class so far, (C,) int64.
+        features: (B, D), in the order in which they came.
+        targets: their classes, (B,) int64.
+    """
+    classes, Q, D = bank.shape
+    earlier = (targets[:, None] == targets).tril(-1).sum(1)  # rows of the same class before it in the batch
+    places = targets * Q + (seen[targets] + earlier) % Q
+    return put_rows(bank.view(-1, D), places, features).view(bank.shape), seen + class_counts(targets, classes)
+
+
+def means(bank: Tensor, seen: Tensor) -> Tensor:
+    """Mean of the rows remembered of each class, (C, D); zeros for a class without any."""
+    return bank.sum(1) / seen.clamp(1, bank.shape[1])[:, None]
+
+
+def similarities(features: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
+    """cos(f, M) / T_proto, (n, C); 0 for a prototype of length 0.
+
+    Args:
+        features: f, (n, D).
+        prototypes: M.
+        temperature: T_proto.
+    """
+    return F.normalize(features, dim=1, eps=SMALL) @ F.normalize(prototypes, dim=1, eps=SMALL).T / temperature
+
+
+def prototype_shares(counts: Tensor, temperature: float) -> Tensor:
+    """(p / max p)^(1 / T_dist): how much the prototypes count for images of each class, (C,) in [0, 1].
+
+    Args:
+        counts: pseudo-labels of each class, of which p are the shares; (C,) float, not all 0.
+        temperature: T_dist.
+    """
+    return (counts / counts.max().clamp_min(1)) ** (1 / temperature)
