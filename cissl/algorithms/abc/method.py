@@ -7,16 +7,14 @@ from torch import Tensor, nn
 
 from cissl.algorithms.abc.balance import balanced_labeled_loss, balanced_unlabeled_loss, keep_rates, ramped
 from cissl.algorithms.contract import AddOn, Outputs, PseudoLabels, Step
+from cissl.algorithms.maths.heads import xavier_linear
 
 
 class ABC(AddOn):
     """The auxiliary balanced classifier; its loss reaches the backbone too."""
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        head = nn.Linear(width, classes)
-        nn.init.xavier_normal_(head.weight)
-        nn.init.zeros_(head.bias)
-        return {"abc": head}
+        return {"abc": xavier_linear(width, classes)}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         settings = self.settings

@@ -14,6 +14,7 @@ from cissl.algorithms.acr.anchors import divergences, present, strength
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step, Survey
 from cissl.algorithms.fixmatch.losses import unlabeled_loss
 from cissl.algorithms.maths.adjustment import log_adjustment
+from cissl.algorithms.maths.heads import xavier_linear
 
 
 class TwoHeads(Base):
@@ -23,10 +24,7 @@ class TwoHeads(Base):
     strong_views = ("strong", "strong2")
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        head = nn.Linear(width, classes)
-        nn.init.xavier_normal_(head.weight)
-        nn.init.zeros_(head.bias)
-        return {"balanced": head}
+        return {"balanced": xavier_linear(width, classes)}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
         return outputs.head("balanced")

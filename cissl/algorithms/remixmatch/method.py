@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, PseudoLabels, Step, View
 from cissl.algorithms.maths.alignment import aligned, normalised
+from cissl.algorithms.maths.heads import xavier_linear
 from cissl.algorithms.maths.mixing import brier, ramp_up, sharpen, soft_cross_entropy
 from cissl.algorithms.mixmatch.method import mixed_logits, mixed_up
 from cissl.algorithms.remixmatch.rotation import rotated
@@ -37,10 +38,7 @@ class ReMixMatch(Base):
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         if not self.settings.w_rot:
             return {}
-        head = nn.Linear(width, 4)
-        nn.init.xavier_normal_(head.weight)
-        nn.init.zeros_(head.bias)
-        return {"rotation": head}
+        return {"rotation": xavier_linear(width, 4)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         self._check(facts)
