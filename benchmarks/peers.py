@@ -20,7 +20,6 @@ import sys
 import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("semilearn==0.3.2", "torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 OURS = {
     "cissl, exact": (),
@@ -64,7 +63,6 @@ def install(folder: Path) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    sys.path.insert(0, str(ROOT))
     from common import median, report  # needs torch, which the environment of `--install` alone may lack
 
     names = ["semilearn 0.3.2", *OURS]
@@ -138,7 +136,6 @@ def work(step) -> None:
 
 
 def step_of_cissl(options: argparse.Namespace):
-    sys.path.insert(0, str(ROOT))
     import torch
     from common import prepare, protocol_trainer
 

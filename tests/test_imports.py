@@ -2,6 +2,8 @@
 
 import ast
 import collections
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +114,13 @@ def test_the_analysis_loads_neither_torch_nor_ray():
 
 def test_a_command_called_statistics_leaves_python_its_own_module():
     """The folder of a script that is run comes first on Python's path."""
-    code = "import sys; sys.path.insert(0, 'analysis'); import statistics; sys.exit(statistics.mean([1, 3]) != 2)"
+    code = "import sys, statistics; sys.exit(statistics.mean([1, 3]) != 2)"
     assert {path.stem for path in sources("analysis")} & sys.stdlib_module_names == {"statistics"}
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "analysis")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_nothing_edits_the_path_that_modules_are_imported_from():
+    edits = re.compile(r"sys\.path\.\w|sys\.path *\+?=")
+    files = [path for folder in ("cissl", "analysis", "sweeps", "benchmarks", "tests") for path in sources(folder)]
+    assert [str(path) for path in files if edits.search(path.read_text(encoding="utf-8"))] == []

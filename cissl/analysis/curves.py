@@ -7,14 +7,15 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
-from cissl.analysis import formats, labels
+from cissl.analysis import labels
 from cissl.analysis.cells import Grid, build
 from cissl.analysis.command_line import add_choice_arguments, name_problems, run
-from cissl.analysis.results import VECTORS, Trial, load
+from cissl.analysis.formats import FileNames
+from cissl.analysis.results import VECTORS, Records, Trial, load
 from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError
@@ -57,41 +58,65 @@ def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
             yield heading, series
 
 
+class Drawing(NamedTuple):
+    """A figure that is still to be drawn."""
+
+    kind: str
+    heading: str
+    draw: Callable[[], "Figure"]
+
+
 def write_figures(arguments: argparse.Namespace) -> int:
     """Write the figures; the exit code is 1 where a record could not be read."""
-    import matplotlib  # here, so that the help does without it
-
-    from cissl.analysis import figures
-
-    matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
     _require_folder(arguments.out)
     records = load(arguments.results, vectors=VECTORS)
-    kinds = arguments.kind or (*KINDS, SEARCH)
     select, rows, columns = SELECTIONS[arguments.select], arguments.rows, arguments.columns
     searched_only = bool(records.trials) and all(trial.searched for trial in records.trials)
     grid = None if searched_only else build(records, "accuracy", select, rows, columns)
-    drawings: list[tuple[str, str, Callable[[], Figure]]] = []
-    for heading, series in series_by_setting(grid) if grid else ():
-        drawings += [(k, heading, partial(figures.draw, k, series, heading)) for k in kinds if k != SEARCH]
-    for search in searches(records) if SEARCH in kinds else ():
-        drawings.append((SEARCH, search.name, partial(figures.draw_search, search, search.name)))
+    drawings = _drawings(grid, records, arguments.kind or (*KINDS, SEARCH))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    names = formats.FileNames()
+    written = _write(drawings, arguments.out, arguments.format or FORMATS[:2])
+    print(f"wrote {written} files to {arguments.out}")
+    for note in grid.notes if grid else ():
+        print(note)
+    return name_problems(records)
+
+
+def _drawings(grid: Grid | None, records: Records, kinds: Sequence[str]) -> list[Drawing]:
+    """Each kind of figure for each setting of the grid, then one for each search."""
+    from cissl.analysis import figures  # here, so that the help does without matplotlib
+
+    drawings = [
+        Drawing(kind, heading, partial(figures.draw, kind, series, heading))
+        for heading, series in (series_by_setting(grid) if grid else ())
+        for kind in kinds
+        if kind != SEARCH
+    ]
+    for search in searches(records) if SEARCH in kinds else ():
+        drawings.append(Drawing(SEARCH, search.name, partial(figures.draw_search, search, search.name)))
+    return drawings
+
+
+def _write(drawings: Sequence[Drawing], folder: Path, formats: Sequence[str]) -> int:
+    """Draw and save; returns the number of files. What is not on record is named and left out."""
+    import matplotlib
+
+    from cissl.analysis.figures import NotOnRecord
+
+    matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
+    names = FileNames()
     written = 0
     for kind, heading, draw in tqdm(drawings, unit="figure", disable=None):
         name = names.new(f"{kind} {heading}")
         try:
             figure = draw()
-        except figures.NotOnRecord as error:
+        except NotOnRecord as error:
             tqdm.write(f"{heading}: no figure '{kind}': {error}")
             continue
-        for suffix in arguments.format or FORMATS[:2]:
-            figure.savefig(arguments.out / f"{name}.{suffix}", dpi=DPI)
+        for suffix in formats:
+            figure.savefig(folder / f"{name}.{suffix}", dpi=DPI)
             written += 1
-    print(f"wrote {written} files to {arguments.out}")
-    for note in grid.notes if grid else ():
-        print(note)
-    return name_problems(records)
+    return written
 
 
 def _require_folder(out: Path) -> None:

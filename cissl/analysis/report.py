@@ -60,6 +60,24 @@ def report(
 
 
 def _overview(records: Records) -> str:
+    settings = [trial.settings for trial in records.trials]
+    keys = list(dict.fromkeys(key for values in settings for key in values if key not in IDENTITY))
+    shared = {key: settings[0].get(key) for key in keys if len({repr(s.get(key)) for s in settings}) == 1}
+    varied = {
+        key: ", ".join(sorted({format_value(s.get(key)) for s in settings}, key=_natural))
+        for key in keys
+        if key not in shared
+    }
+    common = _definitions({key: format_value(value) for key, value in shared.items()})
+    return (
+        f'<div class="cards">{_cards(records)}</div>'
+        f"<h3>What was run</h3>{_definitions(_what_was_run(records.trials) | varied)}"
+        f"<details><summary>Settings that all trials share</summary>{common}</details>"
+    )
+
+
+def _cards(records: Records) -> str:
+    """How many trials are in each state, and the device time of all."""
     found = Counter(trial.state for trial in records.trials)
     states = {state: found[state] for state in (*STATES, "unreadable")} | {"not started": len(records.waiting)}
     cards = [
@@ -68,24 +86,16 @@ def _overview(records: Records) -> str:
         if count
     ]
     hours = sum(map(_device_hours, records.trials))
-    cards.append(f'<div class="card"><b>{_hours(hours)}</b>device time</div>')
-    settings = [trial.settings for trial in records.trials]
-    keys = list(dict.fromkeys(key for values in settings for key in values))
-    shared = {key: settings[0].get(key) for key in keys if len({repr(s.get(key)) for s in settings}) == 1}
-    others = [key for key in keys if key not in shared and key not in IDENTITY]
-    specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in records.trials}
-    what = {
+    return "".join(cards) + f'<div class="card"><b>{_hours(hours)}</b>device time</div>'
+
+
+def _what_was_run(trials: Sequence[Trial]) -> dict[str, str]:
+    specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in trials}
+    return {
         "data": "; ".join(labels.headings_in_words(sorted(specs, key=sort_key))),
-        "methods": ", ".join(label(a) for a in sorted({t.config["algorithm"] for t in records.trials}, key=rank)),
-        "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in records.trials}))),
-        **{key: ", ".join(sorted({format_value(s.get(key)) for s in settings}, key=_natural)) for key in others},
+        "methods": ", ".join(label(name) for name in sorted({t.config["algorithm"] for t in trials}, key=rank)),
+        "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in trials}))),
     }
-    common = _definitions({key: format_value(value) for key, value in shared.items() if key not in IDENTITY})
-    return (
-        f'<div class="cards">{"".join(cards)}</div>'
-        f"<h3>What was run</h3>{_definitions(what)}"
-        f"<details><summary>Settings that all trials share</summary>{common}</details>"
-    )
 
 
 def _results(

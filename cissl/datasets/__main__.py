@@ -4,8 +4,9 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -130,63 +131,87 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, help="where prepared data live (default: $ML_DATA, else ~/.cache/cissl)"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(name, parents=[common], help=command.help, description=command.help)
+        added.set_defaults(run=command.run)
+        command.add_arguments(added)
+    return parser
 
-    def command(name: str, run, help: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, parents=[common], help=help, description=help)
-        added.set_defaults(run=run)
-        return added
 
-    command("list", _list, "show known and prepared data sets")
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none of its own."""
 
-    added = command("prepare", _prepare, "download a known data set, or convert an official archive that you have")
-    added.add_argument("names", nargs="+", metavar="NAME", help=", ".join(KNOWN))
-    added.add_argument(
+
+def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(KNOWN))
+    parser.add_argument(
         "--from",
         dest="source",
         type=Path,
         metavar="PATH",
         help="archive or folder of an official distribution (Python, binary or MATLAB edition)",
     )
-    added.add_argument(
+    parser.add_argument(
         "--unofficial",
         action="store_true",
         help="accept a source with another checksum or number of images than the official one",
     )
 
-    added = command("import", _import, "make a data set of your own images")
-    added.add_argument("name", metavar="NAME", help="what specs will call it, in lower case")
-    added.add_argument(
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="what specs will call it, in lower case")
+    parser.add_argument(
         "path",
         type=Path,
         metavar="PATH",
         help="folder (or archive) with train/<class>/*, test/<class>/* and optionally unlabeled/*, or "
         "an .npz file with train_images, train_labels, test_images, test_labels",
     )
-    added.add_argument(
+    parser.add_argument(
         "--weak",
         choices=WEAK,
         default="ms",
         help="weak augmentation: mirror (m), shift (s), both (ms) or none (default: ms)",
     )
-    added.add_argument("--shift", type=int, metavar="PIXELS", help="largest shift (default: side ÷ 8)")
-    added.add_argument("--side", type=int, metavar="PIXELS", help="resize the images of a folder to squares")
-    added.add_argument(
+    parser.add_argument("--shift", type=int, metavar="PIXELS", help="largest shift (default: side ÷ 8)")
+    parser.add_argument("--side", type=int, metavar="PIXELS", help="resize the images of a folder to squares")
+    parser.add_argument(
         "--background", metavar="COLOUR", help="put under transparent parts: a name or #rrggbb (default: gray)"
     )
-    added.add_argument(
+    parser.add_argument(
         "--white",
         type=float,
         metavar="VALUE",
         help="value of white in images of more than 8 bits, such as 65535 or 4095",
     )
 
-    added = command("inspect", _inspect, "show class counts, hash and overlap of a split")
-    added.add_argument("spec", metavar="SPEC", help="for example cifar10_LT_20.1@20-1")
-    added.add_argument("--plot", type=Path, metavar="FILE.png", help="draw class distributions and labeled images")
 
-    added = command("verify", _verify, "check prepared files against their SHA-256")
-    added.add_argument("names", nargs="+", metavar="NAME")
-    return parser
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="for example cifar10_LT_20.1@20-1")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw class distributions and labeled images")
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME")
+
+
+class Command(NamedTuple):
+    """What stands behind one word of the command line."""
+
+    help: str
+    run: Callable[[argparse.Namespace, Path], None]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+COMMANDS = {
+    "list": Command("show known and prepared data sets", _list, _list_arguments),
+    "prepare": Command(
+        "download a known data set, or convert an official archive that you have", _prepare, _prepare_arguments
+    ),
+    "import": Command("make a data set of your own images", _import, _import_arguments),
+    "inspect": Command("show class counts, hash and overlap of a split", _inspect, _inspect_arguments),
+    "verify": Command("check prepared files against their SHA-256", _verify, _verify_arguments),
+}
 
 
 if __name__ == "__main__":

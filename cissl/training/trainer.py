@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cissl.algorithms.contract import Facts, Method
+from cissl.algorithms.contract import Facts, Losses, Method
 from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
@@ -28,6 +28,18 @@ from cissl.training.survey import TrainingSurvey
 
 Scorer = Callable[[Tensor], Tensor]  # images → scores whose largest is the prediction
 LARGEST_EVALUATION_BATCH, SMALLEST_EVALUATION_BATCH = 500, 32  # images
+
+
+class Probes(NamedTuple):
+    """Labeled images on which CTAugment's operations are tried.
+
+    Attributes:
+        images: this worker's, (rows, channels, H, W) float in [−1, 1].
+        policy: which operations made each of them.
+    """
+
+    images: Tensor
+    policy: ProbePolicy
 
 
 class TrialDiverged(RuntimeError):
@@ -68,7 +80,7 @@ class Trainer:
         self._images = DeviceImages(dataset.images, device)
         self._test_images = DeviceImages(dataset.test_images, device)
 
-    def run(self) -> Iterator[dict[str, Any]]:
+    def run(self) -> Iterator[dict[str, Any] | None]:
         """Train to the end, yielding a row of figures after each evaluation and None after every other step.
 
         Raises:
@@ -83,12 +95,14 @@ class Trainer:
         """One optimizer update; with CTAugment also one update of its rates."""
         self._between_steps()
         batch = self._batches.at(self.step)
-        views, probes = self._views(batch)
-        if probes is not None:
-            self._score(*probes, batch.targets)
-        losses = self.learner.update(self._step(batch, views), self.schedule.rate(self.step))
+        views, probes = self._augmented(batch)
+        self._update_rates(probes, batch.targets)
+        losses = self._update_network(batch, views)
         self._interval.add(losses, batch.true_labels)
         self.step += 1
+
+    def _update_network(self, batch: Batch, views: dict[str, Tensor]) -> Losses:
+        return self.learner.update(self._step(batch, views), self.schedule.rate(self.step))
 
     def _step(self, batch: Batch, views: dict[str, Tensor]) -> TrainingStep:
         at = self.schedule.at(self.step)
@@ -158,7 +172,7 @@ class Trainer:
             at_once=self._evaluation_batch(),
         )
 
-    def _views(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, ProbePolicy] | None]:
+    def _augmented(self, batch: Batch) -> tuple[dict[str, Tensor], Probes | None]:
         """This worker's views of a batch, by name, and CTAugment's probes where a strong view uses it."""
         images = {name: self._images.batch(numbers[own_rows()]) for name, numbers in batch.images.items()}
         views: dict[str, Tensor] = {}
@@ -167,20 +181,24 @@ class Trainer:
             random = self._random(name, len(batch.images[view.stream]))
             if view.augment == "strong" and self.augmentation.uses_ctaugment and probes is None:
                 probe_random = self._random("probe", self.config.batch)
-                views[name], *probes = self.augmentation.strong_and_probes(
+                views[name], probed, policy = self.augmentation.strong_and_probes(
                     images[view.stream], random, views[LABELED], probe_random
                 )
+                probes = Probes(probed, policy)
             else:
                 views[name] = self.augmentation.view(view.augment, images[view.stream], random)
         return views, probes
 
     @torch.no_grad()
-    def _score(self, probes: Tensor, policy: ProbePolicy, targets: Tensor) -> None:
-        """Update CTAugment's rates by the EMA model, as it is before this step's update, on its probes."""
-        probabilities = gather_rows(self.learner.predict(probes).softmax(1))
+    def _update_rates(self, probes: Probes | None, targets: Tensor) -> None:
+        """Update CTAugment's rates, where it is used, by the EMA model as it is before this step's update."""
+        if probes is None:
+            return
+        probabilities = gather_rows(self.learner.predict(probes.images).softmax(1))
         wanted = torch.nn.functional.one_hot(targets, self.dataset.classes)
         proximity = 1 - 0.5 * (probabilities - wanted).abs().sum(1)
-        self.augmentation.update(ProbePolicy(ops=gather_rows(policy.ops), levels=gather_rows(policy.levels)), proximity)
+        policy = ProbePolicy(ops=gather_rows(probes.policy.ops), levels=gather_rows(probes.policy.levels))
+        self.augmentation.update(policy, proximity)
 
     def evaluate(self) -> dict[str, Any]:
         """Score the EMA model on validation and test images; the figures as a row of the trial's history."""

@@ -125,12 +125,31 @@ def _sizes(config: TrialConfig) -> dict[str, int | None]:
 
 
 def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:
-    """The trials, one in a line, and the sums below them."""
+    """The trials, one in a line, and the sums below them.
+
+    Args:
+        sweep: which trials there are.
+        facts: of each split, see `check_data`.
+        sizes: trainable values of each trial's network, see `parameters`.
+    """
+    missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
+    lines = [
+        *_aligned(_rows(sweep, facts)),
+        *_search_lines(sweep),
+        *_sums(sweep, facts, sizes),
+        *(f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing),
+        *notes(sweep, facts),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(sweep: Sweep, facts: dict[str, DataFacts]) -> list[tuple[str, ...]]:
+    """The headings, then a row for each trial."""
     swept = _swept(sweep.trials)
-    lines = [("trial", "split", *swept, "steps", "evaluations", "labels", "labels per class")]
+    rows = [("trial", "split", *swept, "steps", "evaluations", "labels", "labels per class")]
     for config in sweep.trials:
         counts = facts[config.dataset].labeled_counts
-        lines.append(
+        rows.append(
             (
                 config.name,
                 config.dataset,
@@ -141,35 +160,45 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
                 _shown(counts),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    numbers = range(2, len(lines[0]) - 1)
-    text = [
+    return rows
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The rows as lines of text, the headings underlined; the first two columns and the last one begin at the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    numbers = range(2, len(widths) - 1)
+    lines = [
         "  ".join(
             cell.rjust(width) if i in numbers else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for line in lines
+        for row in rows
     ]
-    text.insert(1, "  ".join("-" * width for width in widths))
-    scale, trials = 1.0, len(sweep.trials)
-    if sweep.search:
-        trials = sweep.search.trials * sweep.grid_size
-        scale = trials / len(sweep.trials)
-        text += ["", f"a search of {sweep.search.trials} candidates, of which these stand at corners of its space"]
-        if sweep.rungs:
-            rungs = ", ".join(f"{rung:.0%}" for rung in sweep.rungs)
-            text.append(f"asha: trials of one point of the grid are compared at {rungs} of their training")
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def _search_lines(sweep: Sweep) -> list[str]:
+    if not sweep.search:
+        return []
+    lines = ["", f"a search of {sweep.search.trials} candidates, of which these stand at corners of its space"]
+    if sweep.rungs:
+        rungs = ", ".join(f"{rung:.0%}" for rung in sweep.rungs)
+        lines.append(f"asha: trials of one point of the grid are compared at {rungs} of their training")
+    return lines
+
+
+def _sums(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> list[str]:
+    """What all trials together take, those that a search has yet to make included."""
+    trials = sweep.search.trials * sweep.grid_size if sweep.search else len(sweep.trials)
+    scale = trials / len(sweep.trials)
     steps = round(scale * sum(config.steps for config in sweep.trials))
     needs = [disk(config, sizes[config.trial_id], facts[config.dataset].classes) for config in sweep.trials]
     kept, running = sum(complete for complete, _ in needs), max(running for _, running in needs)
-    text += [
+    return [
         "",
         f"{trials} trials, {steps} steps; about {_bytes(round(scale * kept))} on the disk when all are complete, and "
         f"up to {_bytes(running)} for each trial while it runs",
     ]
-    missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
-    text += [f"not prepared: {name}; run: python -m cissl.datasets prepare {name}" for name in missing]
-    return "\n".join(text + notes(sweep, facts))
 
 
 def notes(sweep: Sweep, facts: dict[str, DataFacts]) -> list[str]:

@@ -6,21 +6,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_records import write_trial
 
 from cissl.analysis import curves, report, significance, tables
 from cissl.analysis.results import load
 from cissl.errors import UserError
+from tests.analysis.synthetic_records import write_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {"tables": tables, "curves": curves, "report": report, "statistics": significance}
 
 
-def alone(module, *arguments):
+def alone(name, *arguments):
     """Run a command where matplotlib and SciPy are not installed."""
     code = (
         "import sys; sys.modules.update(matplotlib=None, scipy=None);"
-        f"from cissl.analysis.{module} import main; sys.exit(main({[str(a) for a in arguments]!r}))"
+        f"from {COMMANDS[name].__name__} import main; sys.exit(main({[str(a) for a in arguments]!r}))"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
 

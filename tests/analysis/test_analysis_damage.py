@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from damage import damage
-from synthetic_records import write_candidates, write_sweep, write_trial
 
 from cissl.analysis import curves, report, significance, tables
+from tests.analysis.damage import damage
+from tests.analysis.synthetic_records import write_candidates, write_sweep, write_trial
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from synthetic_records import write_trial
 
 from cissl.analysis import curves
 from cissl.analysis.cells import build
@@ -15,6 +14,7 @@ from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, NotOnRecord, draw
 from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
 from cissl.analysis.results import VECTORS, load
 from cissl.analysis.selection import SELECTIONS
+from tests.analysis.synthetic_records import write_trial
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "curves.py"
 

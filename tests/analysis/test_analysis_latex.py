@@ -5,13 +5,13 @@ import shutil
 import subprocess
 
 import pytest
-from synthetic_records import write_sweep, write_trial
 
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.latex import tex
 from cissl.analysis.results import load
 from cissl.analysis.search_tables import search_tables
 from cissl.analysis.tables import table, write
+from tests.analysis.synthetic_records import write_sweep, write_trial
 
 ENGINE = shutil.which("pdflatex")
 needs_engine = pytest.mark.skipif(not ENGINE, reason="no TeX (Debian: texlive-latex-recommended texlive-science)")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_records import write_trial
 
 from cissl.analysis.results import Records, load
 from cissl.analysis.tables import table
+from tests.analysis.synthetic_records import write_trial
 
 figures = st.floats(0, 100, allow_nan=False, width=32)
 trials = st.tuples(

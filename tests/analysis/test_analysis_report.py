@@ -4,12 +4,12 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
-import browser
 import pytest
-from synthetic_records import write_sweep, write_trial
 
 from cissl.analysis.report import report
 from cissl.analysis.results import VECTORS, load
+from tests.analysis import browser
+from tests.analysis.synthetic_records import write_sweep, write_trial
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "report.py"
 

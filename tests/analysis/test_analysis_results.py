@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from synthetic_records import write_trial
 
 from cissl.analysis.results import load, split_parts
 from cissl.errors import UserError
+from tests.analysis.synthetic_records import write_trial
 
 
 def test_spec_is_taken_apart():

@@ -1,13 +1,13 @@
 import json
 
 import pytest
-from synthetic_records import write_candidates, write_sweep, write_trial
 
 from cissl.analysis import curves, report
 from cissl.analysis.figures import BEST, NotOnRecord, draw_search
 from cissl.analysis.results import load
 from cissl.analysis.search_tables import search_tables, searches
 from cissl.errors import UserError
+from tests.analysis.synthetic_records import write_candidates, write_sweep, write_trial
 
 SEARCH = {"space": {"lr": {"loguniform": [0.001, 0.1]}}, "metric": "valid_accuracy"}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from synthetic_records import write_trial
 
 from cissl.analysis.cells import build
 from cissl.analysis.comparison import as_csv, as_text, compare, compare_rows, correct, find_baseline, summarize
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError
+from tests.analysis.synthetic_records import write_trial
 
 # Student's sleep data (1908): extra hours of sleep under two drugs, ten patients; t-test p = 0.002833 (R, t.test).
 SLEEP = list(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_records import write_sweep, write_trial
 
 from cissl.analysis import formats, latex, report
 from cissl.analysis.cells import build
@@ -15,6 +14,7 @@ from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.tables import _marks, main, table, write
 from cissl.errors import UserError
+from tests.analysis.synthetic_records import write_sweep, write_trial
 
 TABLES = Path(__file__).resolve().parents[2] / "analysis" / "tables.py"
 
