@@ -7,6 +7,7 @@ from cissl.analysis.cells import Grid
 from cissl.analysis.methods import label
 from cissl.analysis.selection import METRICS
 from cissl.analysis.words import SYMBOLS, Key, dataset_name, format_value
+from cissl.datasets.spec import UNLABELED_SHAPES
 
 BOLD = {  # what --bold marks → what the caption says of it
     "best": "Bold: the highest mean of each data setting, unless trials are missing from it; whether the others are "
@@ -99,7 +100,7 @@ def _unlabeled_shape(value: str | None) -> str:
     for part in (value or "").split():
         shape, _, largest = part.partition("+")
         kind, _, ratio = shape.partition("_")
-        words += [APART[kind]] if kind in APART else [f"γᵤ = {ratio}{' reversed' if kind == 'UREV' else ''}"]
+        words += [APART[kind]] if kind in APART else [f"γᵤ = {ratio} {UNLABELED_SHAPES[kind[1:]]}".strip()]
         words += [f"M₁ = {largest}"] if largest else []
     return ", ".join(words)
 

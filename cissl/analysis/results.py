@@ -163,7 +163,7 @@ def split_parts(name: str) -> dict:
         UserError: it is not the name of a split.
     """
     spec = parse_spec(name)
-    shape = f"U{'REV' if spec.unlabeled_reversed else 'LT'}_{spec.unlabeled_ratio:.12g}" if spec.unlabeled_ratio else ""
+    shape = f"U{spec.unlabeled_shape}_{spec.unlabeled_ratio:.12g}" if spec.unlabeled_ratio else ""
     largest = f"+{spec.unlabeled_largest}" if spec.unlabeled_largest else ""
     apart = "DISJOINT" if spec.disjoint else "HELDOUT" if spec.held_out else ""
     return {

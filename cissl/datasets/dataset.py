@@ -130,7 +130,7 @@ def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
     order = splits.unlabeled_order(
         labels,
         imbalance_ratio=spec.unlabeled_ratio,
-        reverse=spec.unlabeled_reversed,
+        shape=spec.unlabeled_shape,
         largest=spec.unlabeled_largest,
         leave_out=labeled if spec.disjoint else None,
         class_names=images.class_names,

@@ -18,6 +18,8 @@ unlabeled
 nothing          every image
 ``_ULT_γ``       long-tailed with the ratio γ, the first class being the largest
 ``_UREV_γ``      the same reversed: the last class is the largest
+``_UMID_γ``      the classes in the middle are the largest: the class sizes in the order 8 6 4 2 0 1 3 5 7 9
+``_UHT_γ``       head-tail, the first and the last classes are the largest: in the order 1 3 5 7 9 8 6 4 2 0
 ``+largest``     images of the largest unlabeled class (M1); without it, as many as the data can give
 
 apart
@@ -30,9 +32,13 @@ The protocols of the literature, on CIFAR-10:
 
 - MCAR, balanced: ``cifar10.1@40-1``
 - MNAR (Hu et al., ICLR 2022), long-tailed labels and balanced unlabeled images: ``cifar10_LT_20.1@20-1``
-- consistent LT, the same γ for both: ``cifar10_LT_100_ULT_100.1@500-1``
 - DARP (Kim et al., NeurIPS 2020), N1 = 1500, γ_l = 100, M1 = 3000, γ_u = 50:
   ``cifar10_LT_100_ULT_50_DISJOINT.1@1500+3000-1``, and reversed ``cifar10_LT_100_UREV_50_DISJOINT.1@1500+3000-1``
+- CReST (Wei et al., CVPR 2021), 10 % of the images of a long-tailed set have labels, γ = 100:
+  ``cifar10_LT_100_ULT_100.1@500-1``
+- SimPro (Du et al., ICML 2024), N1 = 500, M1 = 4000, γ_l = 150: consistent
+  ``cifar10_LT_150_ULT_150_DISJOINT.1@500+4000-1``, uniform ``_ULT_1``, reversed ``_UREV_150``, middle ``_UMID_150`` and
+  head-tail ``_UHT_150``
 - PRG (Duan et al., ICCV 2023), 40 labels and N1 = 10: ``cifar10_N1_10.1@40-1``; with γ_u = 5, which its program
   reverses: ``cifar10_N1_10_UREV_5.1@40-1``
 - random class shares: ``cifar10_RAND.1@250-1``
@@ -46,10 +52,11 @@ from cissl.errors import UserError
 NAME = r"[a-z][a-z0-9_-]*"  # lower case, so that no name ends in what reads as a suffix
 WHOLE = r"\d{1,18}"  # no data set is larger, and Python refuses to read numbers of thousands of digits
 NUMBER = rf"{WHOLE}(?:\.\d{{1,40}})?"
+UNLABELED_SHAPES = {"LT": "", "REV": "reversed", "MID": "middle", "HT": "head-tail"}  # and what tables call them
 SPEC = re.compile(
     rf"(?P<name>{NAME})"
     rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>{WHOLE})|(?P<random>_RAND))?"
-    rf"(?:_U(?P<direction>LT|REV)_(?P<unlabeled_ratio>{NUMBER}))?"
+    rf"(?:_U(?P<shape>{'|'.join(UNLABELED_SHAPES)})_(?P<unlabeled_ratio>{NUMBER}))?"
     r"(?P<apart>_DISJOINT|_HELDOUT)?"
     rf"\.(?P<seed>{WHOLE})@(?P<size>{WHOLE})(?:\+(?P<unlabeled_largest>{WHOLE}))?-(?P<valid>{WHOLE})",
     re.ASCII,
@@ -76,8 +83,8 @@ class DatasetSpec:
     """Random class shares of the labels."""
     unlabeled_ratio: float | None = None
     """γ_u of long-tailed unlabeled images; None takes every image."""
-    unlabeled_reversed: bool = False
-    """The last class of the unlabeled images is the largest."""
+    unlabeled_shape: str = "LT"
+    """Which unlabeled classes are the largest: one of `UNLABELED_SHAPES`."""
     unlabeled_largest: int | None = None
     """M1: images of the largest unlabeled class; None for as many as the data can give."""
     disjoint: bool = False
@@ -96,6 +103,10 @@ class DatasetSpec:
                 ratio is None or ratio >= 1,
                 f"{what}imbalance ratio {ratio} is below 1: it is the largest class ÷ the smallest",
             )
+        _require(
+            self.unlabeled_shape in UNLABELED_SHAPES,
+            f"unlabeled shape '{self.unlabeled_shape}' is none of {', '.join(UNLABELED_SHAPES)}",
+        )
         _require(0 <= self.seed <= LARGEST_SEED, f"seed {self.seed} is not between 0 and {LARGEST_SEED}")
         _require(self.size >= 1, f"labeled size {self.size} is below 1")
         _require(self.valid >= 1, f"validation size {self.valid} is below 1 (1 is the usual small choice)")
@@ -107,7 +118,8 @@ class DatasetSpec:
         )
         _require(
             self.unlabeled_largest is None or self.unlabeled_ratio is not None,
-            f"+{self.unlabeled_largest} is the size of the largest unlabeled class and needs _ULT_ or _UREV_",
+            f"+{self.unlabeled_largest} is the size of the largest unlabeled class and needs one of "
+            + ", ".join(f"_U{shape}_" for shape in UNLABELED_SHAPES),
         )
         _require(
             self.unlabeled_largest is None or self.unlabeled_largest >= 1,
@@ -139,7 +151,7 @@ class DatasetSpec:
     def _unlabeled_suffix(self) -> str:
         if self.unlabeled_ratio is None:
             return ""
-        return f"_U{'REV' if self.unlabeled_reversed else 'LT'}_{_plain(self.unlabeled_ratio)}"
+        return f"_U{self.unlabeled_shape}_{_plain(self.unlabeled_ratio)}"
 
     def _apart_suffix(self) -> str:
         if self.disjoint:
@@ -168,7 +180,7 @@ def parse_spec(text: str) -> DatasetSpec:
             largest=_optional(int, match["largest"]),
             random=match["random"] is not None,
             unlabeled_ratio=_optional(float, match["unlabeled_ratio"]),
-            unlabeled_reversed=match["direction"] == "REV",
+            unlabeled_shape=match["shape"] or "LT",
             unlabeled_largest=_optional(int, match["unlabeled_largest"]),
             disjoint=match["apart"] == "_DISJOINT",
             held_out=match["apart"] == "_HELDOUT",

@@ -23,14 +23,26 @@ import numpy as np
 from cissl.errors import UserError
 
 
-def long_tailed_shares(classes: int, imbalance_ratio: float, *, reverse: bool = False) -> np.ndarray:
-    """t_k = γ^(-k/(C-1)), shape (C,); reversed, the last class is the largest.
+def long_tailed_shares(classes: int, imbalance_ratio: float, *, shape: str = "LT") -> np.ndarray:
+    """t_k = γ^(-k/(C-1)), shape (C,), in the order of a shape: see `arranged`.
 
     The powers are taken as the reference takes them: its splits hang on the last bit of a share.
     """
-    ratio = 1 / imbalance_ratio if reverse else imbalance_ratio
+    ratio = 1 / imbalance_ratio if shape == "REV" else imbalance_ratio
     shares = np.array([(1 / ratio) ** (k / (classes - 1)) for k in range(classes)])
-    return shares * ratio if reverse else shares
+    return shares * ratio if shape == "REV" else arranged(shares, shape)
+
+
+def arranged(sizes: np.ndarray, shape: str) -> np.ndarray:
+    """Sizes (C,) from the largest to the smallest, as the classes have them.
+
+    ``LT`` leaves them, ``REV`` is the reverse; ``MID`` has the largest in the middle (places … 4 2 0 1 3 …) and ``HT``,
+    head-tail, at both ends (1 3 … 4 2 0), as in the program of Du et al. (ICML 2024).
+    """
+    even, odd = sizes[::2][::-1], sizes[1::2]
+    return {"LT": sizes, "REV": sizes[::-1], "MID": np.concatenate([even, odd]), "HT": np.concatenate([odd, even])}[
+        shape
+    ]
 
 
 def matched_shares(labels: np.ndarray) -> np.ndarray:
@@ -102,7 +114,7 @@ def unlabeled_order(
     labels: np.ndarray,
     *,
     imbalance_ratio: float | None = None,
-    reverse: bool = False,
+    shape: str = "LT",
     largest: int | None = None,
     leave_out: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
@@ -111,12 +123,14 @@ def unlabeled_order(
 
     Without an imbalance ratio every image occurs once: in the proportions of ``labels`` until a class runs
     out, then the rest class by class, and last the images whose class is unknown. With a ratio γ_u the stream
-    is long-tailed (reversed: from few images of class 0 to many of the last) and ends where a class runs out.
+    is long-tailed, with the large classes where `shape` has them, and ends where a class runs out.
 
     Args:
         labels: int (N,), -1 unknown.
         imbalance_ratio: γ_u; None takes every image.
-        largest: M1, images of the largest class: the stream ends after Σ_k ceil(M1 · t_k) images.
+        shape: see `arranged`.
+        largest: M1, images of the largest class: the stream ends after Σ_k ceil(M1 · t_k) images; of ``MID`` and ``HT``
+            it has the `truncated_counts`.
         leave_out: indices of images that the stream must not have.
         class_names: what errors call the classes.
 
@@ -137,18 +151,16 @@ def unlabeled_order(
             f"the unlabeled images cannot be made long-tailed: the class of {len(unknown)} of them is unknown",
             key="dataset",
         )
-    shares = long_tailed_shares(len(positions), imbalance_ratio, reverse=reverse)
+    shares = long_tailed_shares(len(positions), imbalance_ratio, shape=shape)
     if largest is None:
         return _take_turns(_until_exhausted(shares, positions), positions)
-    _draw(
-        largest,
-        lambda size: long_tailed_counts(size, shares),
-        total=lambda size: long_tailed_total(size, shares),
-        positions=positions,
-        purpose="unlabeled",
-        class_names=class_names,
-    )
-    return _take_turns(greedy_classes(shares, long_tailed_total(largest, shares)), positions)
+    draw = partial(_draw, largest, positions=positions, purpose="unlabeled", class_names=class_names)
+    if shape in ("LT", "REV"):
+        draw(lambda size: long_tailed_counts(size, shares), total=lambda size: long_tailed_total(size, shares))
+        return _take_turns(greedy_classes(shares, long_tailed_total(largest, shares)), positions)
+    counts_of = partial(truncated_counts, len(positions), imbalance_ratio, shape=shape)
+    counts = draw(counts_of, total=lambda size: int(counts_of(size).sum()))
+    return _take_turns(greedy_classes(np.where(counts > 0, counts / largest, -1), counts.sum()), positions)
 
 
 def cut_validation(
@@ -194,6 +206,16 @@ def long_tailed_total(size: int, shares: np.ndarray) -> int:
 def long_tailed_counts(size: int, shares: np.ndarray) -> np.ndarray:
     """Images per class, int64 (C,), of a long-tailed draw whose largest class has ``size``."""
     return greedy_counts(shares, long_tailed_total(size, shares))
+
+
+def truncated_counts(classes: int, imbalance_ratio: float, largest: int, *, shape: str) -> np.ndarray:
+    """Images per class, int64 (C,): ⌊M1 · γ^(-k/(C-1))⌋, the last ⌊M1/γ⌋, arranged in a shape (Du et al., ICML 2024).
+
+    The powers are taken as in the authors' program.
+    """
+    step = np.power(1 / imbalance_ratio, 1 / (classes - 1))
+    counts = [int(largest * np.power(step, k)) for k in range(classes - 1)]
+    return arranged(np.array([*counts, int(largest / imbalance_ratio)]), shape)
 
 
 def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:

@@ -241,6 +241,7 @@ def test_headings_of_other_protocols(tmp_path):
         "cifar10_RAND.1@250-1",
         "cifar10_LT_100_ULT_100.1@500-1",
         "cifar10_LT_100_UREV_50_DISJOINT.1@1500+3000-1",
+        "cifar10_LT_100_UHT_100_DISJOINT.1@500+4000-1",
     ):
         write_trial(tmp_path, dataset=dataset)
     made = table(load([tmp_path]), "accuracy", published=True)
@@ -248,6 +249,7 @@ def test_headings_of_other_protocols(tmp_path):
         ("CIFAR-10", "N₁ = 10, 40 labels"),
         ("CIFAR-10", "random shares, 250 labels"),
         ("CIFAR-10", "γ = 100, γᵤ = 100"),
+        ("CIFAR-10", "γ = 100, γᵤ = 100 head-tail, M₁ = 4000, disjoint"),
         ("CIFAR-10", "γ = 100, γᵤ = 50 reversed, M₁ = 3000, disjoint"),
     ]
     published = lines_of(made)["FixMatch + PRG [1]"]

@@ -176,6 +176,16 @@ def beginning_with(first, of, rest):
             [1500, 900, 540, 324, 194, 117, 70, 42, 26, 15],
             [30, 51, 84, 140, 233, 388, 647, 1079, 1799, 2999],
         ),
+        (
+            "cifar10_LT_150_UMID_150_DISJOINT.1@500+4000-1",
+            [500, 287, 165, 95, 54, 31, 18, 11, 6, 4],
+            [46, 141, 431, 1313, 3999, 2292, 752, 247, 81, 26],
+        ),
+        (
+            "cifar10_LT_100_UHT_100_DISJOINT.1@500+4000-1",
+            [500, 300, 180, 108, 65, 39, 24, 14, 9, 5],
+            [2397, 861, 309, 111, 40, 66, 185, 516, 1437, 3999],
+        ),
         ("cifar10_N1_10.1@40-1", [10, 8, 6, 5, 3, 3, 2, 1, 1, 1], beginning_with(4999, 10, 5000)),
         ("cifar10_N1_20.1@40-1", [20, 9, 4, 1, 1, 1, 1, 1, 1, 1], beginning_with(4999, 10, 5000)),
         (
@@ -206,6 +216,8 @@ def test_protocols_have_the_class_counts_of_the_literature(name, labeled, unlabe
             "digits_N1_9",
             "digits_LT_10_ULT_3",
             "digits_UREV_5",
+            "digits_UMID_5",
+            "digits_LT_5_UHT_5_DISJOINT",
             "digits_DISJOINT",
             "digits_LT_5_ULT_5_DISJOINT",
         ]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cissl.datasets.spec import DatasetSpec, parse_spec
+from cissl.datasets.spec import UNLABELED_SHAPES, DatasetSpec, parse_spec
 from cissl.errors import UserError
 
 
@@ -26,7 +26,7 @@ from cissl.errors import UserError
                 name="cifar10",
                 imbalance_ratio=100,
                 unlabeled_ratio=50,
-                unlabeled_reversed=True,
+                unlabeled_shape="REV",
                 unlabeled_largest=3000,
                 disjoint=True,
                 seed=2,
@@ -36,8 +36,20 @@ from cissl.errors import UserError
         ),
         (
             "cifar10_N1_10_UREV_5.1@40-1",
+            DatasetSpec(name="cifar10", largest=10, unlabeled_ratio=5, unlabeled_shape="REV", seed=1, size=40, valid=1),
+        ),
+        (
+            "cifar10_LT_150_UHT_150_DISJOINT.1@500+4000-1",
             DatasetSpec(
-                name="cifar10", largest=10, unlabeled_ratio=5, unlabeled_reversed=True, seed=1, size=40, valid=1
+                name="cifar10",
+                imbalance_ratio=150,
+                unlabeled_ratio=150,
+                unlabeled_shape="HT",
+                unlabeled_largest=4000,
+                disjoint=True,
+                seed=1,
+                size=500,
+                valid=1,
             ),
         ),
         ("cifar10_DISJOINT.1@40-1", DatasetSpec(name="cifar10", disjoint=True, seed=1, size=40, valid=1)),
@@ -67,7 +79,7 @@ def test_needless_digits_do_not_make_another_spec():
     | st.builds(
         dict,
         unlabeled_ratio=st.floats(1, 1e6),
-        unlabeled_reversed=st.booleans(),
+        unlabeled_shape=st.sampled_from(sorted(UNLABELED_SHAPES)),
         unlabeled_largest=st.none() | st.integers(1, 10**6),
     ),
     numbers=st.builds(
@@ -115,6 +127,11 @@ def test_validation_is_kept_apart_in_one_way():
         DatasetSpec(name="cifar10", disjoint=True, held_out=True, seed=1, size=40, valid=1)
 
 
+def test_an_unknown_unlabeled_shape_is_refused():
+    with pytest.raises(UserError, match="unlabeled shape 'UP' is none of LT, REV, MID, HT"):
+        DatasetSpec(name="cifar10", unlabeled_ratio=2, unlabeled_shape="UP", seed=1, size=40, valid=1)
+
+
 def test_two_shapes_of_the_labels_are_refused():
     with pytest.raises(UserError, match="only one of"):
         DatasetSpec(name="cifar10", imbalance_ratio=10, random=True, seed=1, size=40, valid=1)
@@ -129,7 +146,7 @@ def test_two_shapes_of_the_labels_are_refused():
         ("cifar10.4294967296@40-1", "seed 4294967296"),
         ("cifar10_ULT_0.1.1@40-1", "unlabeled imbalance ratio 0.1 is below 1"),
         ("cifar10_N1_50.1@40-1", "cannot have 50 of 40 labels"),
-        ("cifar10.1@40+3000-1", r"\+3000 .* needs _ULT_ or _UREV_"),
+        ("cifar10.1@40+3000-1", r"\+3000 .* needs one of _ULT_, _UREV_, _UMID_, _UHT_"),
         ("cifar10_ULT_10.1@40+0-1", "largest unlabeled class of 0 images"),
     ],
 )

@@ -64,7 +64,8 @@ def test_unlabeled_order_and_validation_equal_the_reference(case, sources):
         labels = np.where(np.arange(len(labels)) < 500, labels, -1)
     ratio = case["lamda"]
     reverse = ratio is not None and ratio < 1
-    order = splits.unlabeled_order(labels, imbalance_ratio=1 / ratio if reverse else ratio, reverse=reverse)
+    shape = "REV" if reverse else "LT"
+    order = splits.unlabeled_order(labels, imbalance_ratio=1 / ratio if reverse else ratio, shape=shape)
     assert order[:200].tolist() == case["first200"]
     assert sha256(order) == case["sha256"]
     for cut in case["valid"]:
@@ -118,14 +119,14 @@ ratios = st.none() | st.sampled_from([1.0, 1.7, 3.0, 10.0, 50.0])
 
 
 @settings(max_examples=60, deadline=None)
-@given(labels=label_arrays, ratio=ratios, reverse=st.booleans())
-def test_unlabeled_order_equals_the_queues(labels, ratio, reverse):
+@given(labels=label_arrays, ratio=ratios, shape=st.sampled_from(["LT", "REV", "MID", "HT"]))
+def test_unlabeled_order_equals_the_queues(labels, ratio, shape):
     if ratio is None:
         expected = oracle_order(labels, splits.matched_shares(labels), rest=True)
     else:
-        shares = splits.long_tailed_shares(labels.max() + 1, ratio, reverse=reverse)
+        shares = splits.long_tailed_shares(labels.max() + 1, ratio, shape=shape)
         expected = oracle_order(labels, shares, rest=False)
-    assert splits.unlabeled_order(labels, imbalance_ratio=ratio, reverse=reverse).tolist() == expected
+    assert splits.unlabeled_order(labels, imbalance_ratio=ratio, shape=shape).tolist() == expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -256,18 +257,56 @@ def test_prg_labels_are_drawn_from_the_shuffled_classes():
 
 
 @pytest.mark.parametrize(
-    "reverse, counts",
+    "shape, counts",
     [
-        (False, [3000, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
-        (True, [60, 93, 144, 222, 342, 528, 815, 1258, 1943, 3000]),
+        ("LT", [3000, 1943, 1258, 815, 528, 342, 222, 144, 93, 60]),
+        ("REV", [60, 93, 144, 222, 342, 528, 815, 1258, 1943, 3000]),
     ],
 )
-def test_darp_unlabeled_counts(reverse, counts):
+def test_darp_unlabeled_counts(shape, counts):
     """M1 = 3000, γ_u = 50: ceil(3000 · 50^(-k/9)), as in Kim et al. (NeurIPS 2020)."""
     labels = images_per_class([5000] * 10)
-    order = splits.unlabeled_order(labels, imbalance_ratio=50, reverse=reverse, largest=3000)
+    order = splits.unlabeled_order(labels, imbalance_ratio=50, shape=shape, largest=3000)
     assert splits.class_counts(labels[order]).tolist() == counts
     assert len(set(order)) == len(order) == sum(counts)
+
+
+@pytest.mark.parametrize(
+    "classes, largest, ratio, shape, counts",
+    [
+        (10, 4000, 150, "MID", [46, 141, 431, 1313, 4000, 2292, 752, 247, 81, 26]),
+        (10, 4000, 150, "HT", [2292, 752, 247, 81, 26, 46, 141, 431, 1313, 4000]),
+        (10, 4000, 100, "MID", [66, 185, 516, 1437, 4000, 2397, 861, 309, 111, 40]),
+        (10, 4000, 100, "HT", [2397, 861, 309, 111, 40, 66, 185, 516, 1437, 4000]),
+        (5, 11, 100, "MID", [0, 1, 11, 3, 0]),
+        (5, 11, 100, "HT", [3, 0, 0, 1, 11]),
+        (5, 7, 1, "MID", [7, 7, 7, 7, 7]),
+    ],
+)
+def test_simpro_unlabeled_counts(classes, largest, ratio, shape, counts):
+    """int(M1 · γ^(-k/(C-1))), the last int(M1/γ), reordered, as in Du et al. (ICML 2024)."""
+    labels = images_per_class([5000 if largest > 100 else 20] * classes)
+    order = splits.unlabeled_order(labels, imbalance_ratio=ratio, shape=shape, largest=largest)
+    assert splits.class_counts(labels[order], classes).tolist() == counts
+    assert len(set(order)) == len(order) == sum(counts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    classes=st.integers(2, 12),
+    largest=st.integers(1, 60),
+    ratio=st.floats(1, 300),
+    shape=st.sampled_from(["MID", "HT"]),
+)
+def test_middle_and_head_tail_streams_keep_their_proportions_throughout(classes, largest, ratio, shape):
+    labels = images_per_class([60] * classes)
+    order = labels[splits.unlabeled_order(labels, imbalance_ratio=ratio, shape=shape, largest=largest)]
+    counts = splits.class_counts(order, classes)
+    sizes = sorted(counts.tolist(), reverse=True)
+    assert sizes[0] == largest and sizes[-1] == int(largest / ratio)
+    assert counts[(classes - 1) // 2 if shape == "MID" else -1] == largest
+    half = splits.class_counts(order[: (len(order) + 1) // 2], classes)
+    assert (np.abs(half / half.max() - counts / largest) <= 1.5 / half.max()).all()
 
 
 def test_left_out_images_are_not_in_the_stream_and_leave_no_gap():
