@@ -21,6 +21,23 @@ class UserError(ValueError):
         self.key = key
 
 
+class ContractError(TypeError):
+    """A method that does not keep to the contract of `cissl.algorithms.contract`.
+
+    Args:
+        message: what is wrong, and what is meant.
+        function: name of the method's function at fault, where that is not the one that was called.
+
+    Attributes:
+        place: ``file:line`` of what is at fault, where that is code of a user's own.
+    """
+
+    def __init__(self, message: str, *, function: str | None = None):
+        super().__init__(message)
+        self.function = function
+        self.place: str | None = None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase ready to append to a message: ``"; did you mean 'X'?"`` or the known names."""
     known = sorted(str(k) for k in known)

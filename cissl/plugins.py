@@ -13,10 +13,10 @@ import linecache
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from cissl.errors import UserError, nearest
+from cissl.errors import ContractError, UserError, nearest
 
 SUFFIX = ".py"
 
@@ -43,6 +43,7 @@ class Source:
 
 _sources: dict[str, Source] = {}
 _modules: dict[tuple[str, str], ModuleType] = {}
+_installed_files: set[str] = set()  # of modules that hold a user's own code
 
 
 def is_plugin(name: str) -> bool:
@@ -129,11 +130,14 @@ def entry_points(group: str) -> Mapping[str, str]:
 
 def _installed(module: str) -> ModuleType:
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ImportError as error:
         raise UserError(
             f"cannot import {module}: {error}; install its package, or name a file as file.py:Name"
         ) from None
+    if not module.startswith("cissl.") and found.__file__:
+        _installed_files.add(found.__file__)
+    return found
 
 
 def _module_of_file(file: str) -> ModuleType:
@@ -164,7 +168,9 @@ def _execute(source: Source) -> ModuleType:
 
 def place_of(error: BaseException) -> str | None:
     """``file:line`` of the last line of a user's own file that an error passed through, or None."""
-    places = {source.path for source in _sources.values()}
+    if isinstance(error, ContractError) and error.place:
+        return error.place
+    places = _files()
     if isinstance(error, SyntaxError) and error.filename in places:
         return f"{error.filename}:{error.lineno}"
     place, trace = None, error.__traceback__
@@ -174,3 +180,13 @@ def place_of(error: BaseException) -> str | None:
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+def place_of_code(code: CodeType) -> str | None:
+    """``file:line`` where a function of a user's own file begins; None of any other."""
+    return f"{code.co_filename}:{code.co_firstlineno}" if code.co_filename in _files() else None
+
+
+def _files() -> set[str]:
+    """Where the user's own code was read, as tracebacks have it."""
+    return {source.path for source in _sources.values()} | _installed_files

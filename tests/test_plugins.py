@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -26,20 +25,6 @@ SHORT = (
     "--dataset digits_LT_10.1@40-20 --filters 4 --repeat 1 --scales 2 --batch 8 --uratio 2 --bn_decay 0.9 "
     "--ema_decay 0.9 --train_kimg 0.0625 --report_kimg 0.03125 --quiet"
 ).split()
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty current folder, with a function that writes a file of the user's own into it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plugins, "_sources", {})
-
-    def write(name, text):
-        (tmp_path / name).write_text(textwrap.dedent(text), encoding="utf-8")
-        plugins.register(f"{name}:_", tmp_path)
-        return tmp_path / name
-
-    return write
 
 
 def run(*arguments):

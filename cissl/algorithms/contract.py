@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from cissl import plugins
 from cissl.algorithms.cards import ADD_ON, BASE, Card, Recipe
-from cissl.errors import UserError
+from cissl.algorithms.shapes import BOOL, FLOAT, INT64, require_dict, require_number, require_tensor, require_terms
+from cissl.errors import ContractError, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +140,22 @@ class PseudoLabels:
         classes: (U,) int64.
         weights: how much each row counts: (U,) bool, or float.
         probabilities: what the labels were chosen from, (U, C), without gradient; soft targets where a method has them.
+
+    Raises:
+        ContractError: one of them has another shape or type.
     """
 
     classes: Tensor
     weights: Tensor
     probabilities: Tensor
+
+    def __post_init__(self):
+        require_tensor("PseudoLabels.probabilities is", self.probabilities, (None, None), letters="(U, C)")
+        rows = (len(self.probabilities),)
+        require_tensor("PseudoLabels.classes is", self.classes, rows, letters="(U,)", kinds=(INT64,))
+        require_tensor("PseudoLabels.weights is", self.weights, rows, letters="(U,)", kinds=(BOOL, FLOAT))
+        if self.probabilities.requires_grad:
+            raise ContractError("PseudoLabels.probabilities has a gradient; labels are constants: use .detach()")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +168,25 @@ class Losses:
         weights: name → weight of an unlabeled term, a number or a scalar; 1 where there is none.
         pseudo: the pseudo-labels, for the records; None where a method has none.
         measured: what else is worth a record, such as thresholds (C,), of any shape; recorded as the mean over steps.
+
+    Raises:
+        ContractError: a term is no scalar, a weight no number, or there is no labeled term.
     """
 
     labeled: Mapping[str, Tensor]
     unlabeled: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     weights: Mapping[str, float | Tensor] = dataclasses.field(default_factory=dict)
     pseudo: PseudoLabels | None = None
-    measured: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    measured: Mapping[str, float | Tensor] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        require_terms("Losses.labeled has", self.labeled)
+        require_terms("Losses.unlabeled has", self.unlabeled)
+        require_dict("Losses.weights is", self.weights)
+        for name, weight in self.weights.items():
+            require_number(f"Losses.weights has '{name}':", weight)
+        if not self.labeled:
+            raise ContractError("Losses.labeled has no term; at least one is meant")
 
     @cached_property
     def labeled_sum(self) -> Tensor:
@@ -274,9 +298,9 @@ class Step:
             (U,) in the unlabeled one, int64; the same for an image in every epoch and after every resumption.
         labels: labels of a further stream's rows, where its pool is the labeled images.
         state: read this; never change a tensor in place.
-        next: write the new values here; what is not written stays.
+        next: write the new values here, each of the old one's shape and type; what is not written stays.
         shared: what one part of a recipe leaves for another within this step.
-        measured: put here what is worth a record, as in `Losses.measured`.
+        measured: put here what is worth a record, as in `Losses.measured`: tensors or numbers, each of one shape.
     """
 
     number: int
@@ -290,7 +314,7 @@ class Step:
     state: Mapping[str, Tensor]
     next: dict[str, Tensor]
     shared: dict[str, Any]
-    measured: dict[str, Tensor]
+    measured: dict[str, float | Tensor]
     method: "Method"
 
     @property

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cissl.algorithms import contract
+from cissl.algorithms import contract, watch
 from cissl.algorithms.cards import find
 from cissl.algorithms.contract import Facts, Losses, Method, Outputs
+from cissl.algorithms.watch import watched
 
 
 class CannedDraws:
@@ -66,8 +67,8 @@ class CannedStep(contract.Step):
         self.stage_number = number if stage_number is None else stage_number
         self.stage_steps = facts.steps if stage_steps is None else stage_steps
         self.index, self.labels = dict(index or {}), dict(labels or {})
-        self.state = method.state(facts) if state is None else state
-        self.next, self.shared, self.measured = {}, {}, {}
+        self.state = watch.State(method.state(facts) if state is None else state)
+        self.next, self.shared, self.measured = watch.next_state(self.state), {}, watch.measured({})
         self._outputs = {name: out if isinstance(out, Outputs) else Outputs(out) for name, out in outputs.items()}
         self._draws, self._networks = dict(draws or {}), list(networks)
 
@@ -108,7 +109,7 @@ def make_method(algorithm: str, **settings: Any) -> Method:
     unknown = settings.keys() - recipe.fields.keys()
     if unknown:
         raise ValueError(f"{algorithm} has no setting '{min(unknown)}'")
-    return Method(recipe, {key: settings.get(key, field.default) for key, field in recipe.fields.items()})
+    return watched(Method(recipe, {key: settings.get(key, field.default) for key, field in recipe.fields.items()}))
 
 
 def make_facts(

@@ -44,7 +44,7 @@ class Interval:
         unlabeled = losses.unlabeled.get("unlabeled", zero)
         self._sums += torch.stack([losses.total, losses.labeled_sum, unlabeled, mask_ratio]).double()
         _accumulate(self._terms, {**losses.labeled, **losses.unlabeled})
-        _accumulate(self._measured, losses.measured)
+        _accumulate(self._measured, {name: self._tensor(value) for name, value in losses.measured.items()})
         if pseudo is not None and true_labels is not None:
             kept = pseudo.weights * (true_labels >= 0)  # an unknown label could not be right
             counts = torch.stack([kept, kept * (pseudo.classes == true_labels)]).double()
@@ -73,6 +73,10 @@ class Interval:
             {"pseudo_kept": kept, "pseudo_correct": correct},
             {name: values for name, values in details.items() if values},
         )
+
+    def _tensor(self, value: float | Tensor) -> Tensor:
+        """A number as a tensor on the device, which is not waited for."""
+        return value if isinstance(value, Tensor) else torch.full((), value, dtype=torch.float64, device=self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """The counts so far, copied."""

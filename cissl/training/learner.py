@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cissl.algorithms.contract import Facts, Losses, Method, Outputs
+from cissl.algorithms.watch import require_rows, watched
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.layers import Classifier, frozen_averages, synchronise
@@ -33,11 +34,13 @@ class Learner:
         model: the network with its raw weights.
         ema_model: the same with averaged weights, in evaluation mode; shares BatchNorm's buffers.
         state: the method's state, by name; replaced by each update, never changed in place.
+        measured_shapes: shape of what the method has measured so far, by name.
     """
 
     def __init__(self, config: TrialConfig, model: Classifier, facts: Facts):
         self.config, self.facts = config, facts
-        self.method = Method(config.recipe, config.method)
+        self.method = watched(Method(config.recipe, config.method))
+        self.measured_shapes: dict[str, torch.Size] = {}
         model.add_heads(self.make_heads())
         if world_size() > 1 and config.sync_bn:
             synchronise(model)
@@ -74,10 +77,8 @@ class Learner:
         """The losses of a step over the global batch."""
         self.model.train()
         losses = self.method.base.losses(step)
-        unknown = step.next.keys() - self.state.keys()
-        if unknown:
-            raise ValueError(f"{self.config.algorithm}: '{min(unknown)}' is written and not declared in `state`")
-        return dataclasses.replace(losses, measured={**losses.measured, **step.measured})
+        step.measured.update({**losses.measured, **step.measured})
+        return dataclasses.replace(losses, measured=dict(step.measured))
 
     def descend(self, losses: Losses, rate: float) -> None:
         """Follow the losses' gradient for one optimizer update, then move the average."""
@@ -96,7 +97,13 @@ class Learner:
         images = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
         frozen = contextlib.nullcontext() if update_averages else frozen_averages(self.model)
         with self._autocast(), frozen:
-            return self._outputs(images.to(self.facts.dtype).contiguous(memory_format=self._format))
+            outputs = self._outputs(images.to(self.facts.dtype).contiguous(memory_format=self._format))
+        self._check_heads(*outputs)
+        return outputs
+
+    def _check_heads(self, logits: Tensor, _: Tensor, heads: Mapping[str, Tensor]) -> None:
+        for name, value in heads.items():
+            require_rows(f"the head '{name}' gives", value, len(logits), self.model.heads[name])
 
     @torch.no_grad()
     def average_forward(self, images: Tensor, *, batch_statistics: bool = False) -> Raw:

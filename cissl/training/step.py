@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cissl.algorithms import contract
+from cissl.algorithms import contract, watch
 from cissl.algorithms.contract import Outputs
 from cissl.models.layers import single_process
 from cissl.training.distributed import gather_rows, own_rows
@@ -51,8 +51,8 @@ class TrainingStep(contract.Step):
         self.stage_steps = learner.facts.steps if stage_steps is None else stage_steps
         self.facts, self.method = learner.facts, learner.method
         self.targets, self.index, self.labels = targets, index or {}, labels or {}
-        self.state, self.next = learner.state, {}
-        self.shared, self.measured = {}, {}
+        self.state, self.next = watch.State(learner.state), watch.next_state(learner.state)
+        self.shared, self.measured = {}, watch.measured(learner.measured_shapes)
         self._learner, self._views = learner, views
         self._trial_step = number if trial_step is None else trial_step
 
