@@ -24,7 +24,8 @@ def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimiz
     decayed = {id(kernel) for kernel in kernels}
     others = [parameter for parameter in model.parameters() if id(parameter) not in decayed]
     groups = [{"params": kernels, "weight_decay": config.wd}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True)
+    together = kernels[0].device.type != "cpu"  # one call for all parameters
+    return torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True, foreach=together)
 
 
 def make_ema_model(model: nn.Module) -> nn.Module:

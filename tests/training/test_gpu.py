@@ -5,22 +5,36 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
 
 from cissl import datasets
 from cissl.algorithms.cards import find
-from cissl.algorithms.darp.method import DARP
-from cissl.augment import autoaugment, ops, randaugment
 from cissl.config import TrialConfig
-from cissl.models import backbones
-from cissl.training.learner import Learner
+from cissl.testing import device_calls
+from cissl.testing.device_calls import DeviceCalls
 from cissl.training.trainer import Trainer
 from tests.algorithms.methods import METHODS
 from tests.training import short_trial
 
+# Device calls of each part of a step; whoever needs more says so here.
+MOST_CALLS = {
+    "batch": 4,
+    "views": 50,
+    "strong views": 600,  # of each strong view
+    "probe": 42,
+    "optimizer": 9,
+    "moving average": 1,
+    "records": 24,
+    "other": 8,
+}
+LOSSES = {
+    **{"supervised": 2, "pi_model": 7, "mean_teacher": 7, "fixmatch": 17, "fixmatch+adsh": 21, "fixmatch+cai": 24},
+    **{"defixmatch": 29, "cdmad": 32, "fixmatch+crest": 30, "dash": 33, "uda": 41, "softmatch": 43, "simpro": 44},
+    **{"adamatch": 45, "fixmatch+crest+": 46, "mixmatch": 50, "rda": 50, "simmatch": 51, "fixmatch+saw": 51},
+    **{"flexmatch": 53, "acr": 54, "comatch": 54, "adello": 57, "fixmatch+abc": 59, "boat": 67, "fixmatch+prg": 72},
+    **{"cadr": 74, "freematch": 77, "remixmatch": 80, "cpe": 86},
+}
 STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
-COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="pretends that there is a GPU"),
@@ -28,52 +42,11 @@ pytestmark = [
 ]
 
 
-class Copies(TorchDispatchMode):
-    """Notes every copy from the host's memory to the GPU: bytes, and whether the host goes on at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen: list[tuple[int, bool]] = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if function in COPIES and args[0].device.type == "cpu" and result.is_cuda:
-            self.seen.append((args[0].nbytes, bool((kwargs or {}).get("non_blocking"))))
-        return result
-
-
 @pytest.fixture
-def pretended_gpu(monkeypatch):
+def pretended_gpu():
     """Inside, "cuda" is a device whose tensors have no values; reading one raises `DataDependentOutputException`."""
-    build, networks = backbones.build, []
-
-    def build_there(*args, **kwargs):
-        with unset_fake_temporarily():
-            network = build(*args, **kwargs)
-        network = network.to("cuda", memory_format=torch.channels_last)
-        network.to = lambda *_, **__: network  # it is there already, and valueless weights cannot be converted again
-        networks.append(network)
-        return network
-
-    def make_heads(learner, stage=0):  # as the network: made outside, for valueless weights cannot be converted
-        with unset_fake_temporarily():
-            heads = learner.method.heads(learner.facts.width, learner.facts.classes)
-        return {name: head.to("cuda") for name, head in heads.items()}
-
-    def backward(loss):  # torch's own asks for the real device
-        for parameter in networks[-1].parameters():
-            parameter.grad = torch.empty_like(parameter)
-
-    monkeypatch.setattr(backbones, "build", build_there)
-    monkeypatch.setattr(Learner, "make_heads", make_heads)
-    monkeypatch.setattr(DARP, "_check", lambda self, facts: None)  # before training, when waiting costs nothing
-    monkeypatch.setattr(torch.Tensor, "backward", backward)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield torch.device("cuda")
-    for cached in (*vars(ops).values(), *vars(randaugment).values(), *vars(autoaugment).values()):
-        if hasattr(cached, "cache_clear"):
-            cached.cache_clear()
+    with device_calls.pretended_gpu() as device:
+        yield device
 
 
 @pytest.mark.parametrize(
@@ -81,7 +54,7 @@ def pretended_gpu(monkeypatch):
     [("fixmatch", "m.d.rac"), ("cap+cai", "d.x.r2_9_50"), *((name, "d.d.d") for name in METHODS)],
 )
 def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
-    """It reads nothing back, mixes no devices, and all that it sends is small and sent without waiting."""
+    """It reads nothing back, mixes no devices, calls the device seldom, and sends little and without waiting."""
     short = short_trial.settings(algorithm=algorithm, augment=augment, batch=64)
     own = {key: value for card in find(algorithm).parts for key, value in card.short.items()}
     config = TrialConfig(**short | own | ({"uratio": 7} if "uratio" in short else {}))
@@ -95,11 +68,14 @@ def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     trainer.train_step()  # sends the constant tables that augmentation keeps
     while trainer.schedule.at(trainer.step).number == 0:  # the first step of a stage may wait
         trainer.train_step()
-    with Copies() as copies:
+    with DeviceCalls().watching(trainer) as calls:
         trainer.train_step()
-    assert copies.seen
-    assert max(size for size, _ in copies.seen) <= STAGED
-    assert all(at_once for _, at_once in copies.seen)
+    strong = sum(view.augment == "strong" for view in trainer.learner.method.views.values())
+    bounds = MOST_CALLS | {"strong views": MOST_CALLS["strong views"] * strong, "losses": LOSSES.get(algorithm, 90)}
+    assert {part: count for part, count in calls.calls.items() if count > bounds.get(part, count)} == {}
+    assert calls.sent
+    assert max(size for _, size, _ in calls.sent) <= STAGED
+    assert all(at_once for *_, at_once in calls.sent)
 
 
 @pytest.mark.parametrize("algorithm", ["supervised", "fixmatch", "cadr"])
@@ -110,16 +86,34 @@ def test_an_evaluation_waits_for_the_gpu_once_and_not_for_each_batch(pretended_g
     trainer = Trainer(config, dataset, pretended_gpu)
     number = len(dataset.test_labels)
     assert number > 3 * trainer._evaluation_batch()
-    with Copies() as copies:
+    with DeviceCalls() as calls:
         score = trainer.learner.scorer()
         predictions = trainer._predictions(score, trainer._test_images, np.arange(number))  # reading one would raise
     assert predictions.is_cuda and predictions.shape == (number,)
-    assert len(copies.seen) > 3 and all(size <= STAGED and at_once for size, at_once in copies.seen)
+    assert len(calls.sent) > 3 and all(size <= STAGED and at_once for _, size, at_once in calls.sent)
+
+
+def test_the_backward_pass_is_counted_in_two_parts():
+    config = TrialConfig(**short_trial.settings(algorithm="fixmatch", repeat=1))
+    calls = device_calls.count_step(config, datasets.load(config.dataset))
+    shallow, losses = calls.calls["network's backward"], calls.calls["losses' backward"]
+    assert 10 < shallow < 30 and 5 < losses < 20
+    deeper = device_calls.count_step(dataclasses.replace(config, repeat=2), datasets.load(config.dataset))
+    assert deeper.calls["network's backward"] > shallow and deeper.calls["losses' backward"] == losses
+    assert calls.outside == deeper.outside
+
+
+def test_views_and_allocations_are_no_calls():
+    with DeviceCalls("cpu") as calls:
+        x = torch.empty(4, 4)
+        x.view(16)[3:].unsqueeze(0)
+        x.add_(1).T.mul(2)
+    assert calls.operators == {"other": {"add_": 1, "mul": 1}}
 
 
 def test_reading_a_value_back_is_noticed(pretended_gpu):
     with pytest.raises(DataDependentOutputException):
         torch.ones(3, device=pretended_gpu).sum().item()
-    with Copies() as copies:
+    with DeviceCalls() as calls:
         torch.ones(3, 2**14).to(pretended_gpu)
-    assert copies.seen == [(3 * 2**16, False)]
+    assert calls.sent == [("other", 3 * 2**16, False)]

@@ -1,0 +1,197 @@
+"""What a training step asks of a GPU, seen without one.
+
+A *device call* is one ATen operator that computes or copies tensors of the device: on a GPU the launch of a kernel, or
+of a few. Views and allocations launch nothing and are not counted; a `foreach` operator counts once.
+
+On the pretended GPU tensors have a device and a shape, and no values; reading one raises
+torch's `DataDependentOutputException`. Autograd asks for the real device, so the backward pass is counted on a CPU.
+"""
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cissl.algorithms.darp.method import DARP
+from cissl.augment import autoaugment, ops, randaugment
+from cissl.config import TrialConfig
+from cissl.datasets import Dataset
+from cissl.models import backbones
+from cissl.training import learner as learning
+from cissl.training.learner import Learner
+from cissl.training.trainer import Trainer
+
+NETWORK = ("forward", "forward, averaged", "network's backward")
+PARTS = (
+    *("batch", "views", "strong views", "probe", "forward, averaged", "forward", "losses", "losses' backward"),
+    *("network's backward", "optimizer", "moving average", "records", "other"),
+)
+ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach")
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
+SMALL = {"batch": 8, "filters": 4}  # of the backward pass on a CPU: calls do not depend on sizes
+
+
+class DeviceCalls(TorchDispatchMode):
+    """Within, counts device calls and what is sent, by part of the step.
+
+    Args:
+        device: whose calls are counted.
+
+    Attributes:
+        calls: part → device calls.
+        operators: part → operator → device calls.
+        sent: every copy from the host's memory to the GPU: part, bytes, and whether the host goes on at once.
+    """
+
+    def __init__(self, device: str = "cuda"):
+        super().__init__()
+        self._device = device
+        self.operators: dict[str, Counter[str]] = {}
+        self.sent: list[tuple[str, int, bool]] = []
+        self._part = "other"
+
+    @property
+    def outside(self) -> int:
+        """Calls outside the network's own forward and backward passes."""
+        return sum(count for part, count in self.calls.items() if part not in NETWORK)
+
+    @property
+    def calls(self) -> Counter[str]:
+        return Counter({part: sum(operators.values()) for part, operators in self.operators.items()})
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = function.__name__.partition(".")[0]
+        tensors = [leaf for leaf in tree_leaves((result, args)) if isinstance(leaf, Tensor)]
+        there = function.namespace == "aten" and any(tensor.device.type == self._device for tensor in tensors)
+        if there and not function.is_view and name not in ALLOCATIONS:
+            self.operators.setdefault(self._part, Counter())[name] += 1
+        if function in COPIES and args[0].device.type == "cpu" and result.device.type != "cpu":
+            self.sent.append((self._part, args[0].nbytes, bool((kwargs or {}).get("non_blocking"))))
+        return result
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Within, calls count for this part."""
+        outer, self._part = self._part, name
+        try:
+            yield
+        finally:
+            self._part = outer
+
+    def of(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose calls count for this part."""
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self.part(name):
+                return function(*args, **kwargs)
+
+        return counted
+
+    @contextlib.contextmanager
+    def watching(self, trainer: Trainer) -> Iterator["DeviceCalls"]:
+        """Within, counts; tells the parts of this trainer's steps apart, from now on."""
+        self._watch(trainer)
+        average, backward = learning.update_ema, Tensor.backward
+        with (
+            mock.patch.object(learning, "update_ema", self.of("moving average", average)),
+            mock.patch.object(Tensor, "backward", self.of("losses' backward", backward)),
+            self,
+        ):
+            yield self
+
+    def _watch(self, trainer: Trainer) -> None:
+        learner, augmentation = trainer.learner, trainer.augmentation
+        trainer._batches.at = self.of("batch", trainer._batches.at)
+        trainer._views = self.of("views", trainer._views)
+        augmentation.strong = self.of("strong views", augmentation.strong)
+        augmentation.strong_and_probes = self.of("strong views", augmentation.strong_and_probes)
+        trainer._score = self.of("probe", trainer._score)
+        trainer._interval.add = self.of("records", trainer._interval.add)
+        learner.losses = self.of("losses", learner.losses)
+        learner.average_forward = self.of("forward, averaged", learner.average_forward)
+        learner.optimizer.step = self.of("optimizer", learner.optimizer.step)
+        forward = self.of("forward", learner.train_forward)
+
+        def train_forward(*args: Any, **kwargs: Any) -> Any:
+            logits, features, heads = forward(*args, **kwargs)
+            for output in (logits, features, *heads.values()):
+                if output.requires_grad:  # from here on the backward pass is the network's
+                    output.register_hook(lambda gradient: setattr(self, "_part", "network's backward"))
+            return logits, features, heads
+
+        learner.train_forward = train_forward
+
+
+@contextlib.contextmanager
+def pretended_gpu() -> Iterator[torch.device]:
+    """Within, "cuda" is a device whose tensors have no values. Not for threads, nor where there is a real GPU."""
+    build, networks = backbones.build, []
+
+    def build_there(*args: Any, **kwargs: Any) -> Any:
+        with unset_fake_temporarily():
+            network = build(*args, **kwargs)
+        network = network.to("cuda", memory_format=torch.channels_last)
+        network.to = lambda *_, **__: network  # it is there already, and valueless weights cannot be converted again
+        networks.append(network)
+        return network
+
+    def make_heads(learner: Learner, stage: int = 0) -> dict:  # as the network: made outside
+        with unset_fake_temporarily():
+            heads = learner.method.heads(learner.facts.width, learner.facts.classes)
+        return {name: head.to("cuda") for name, head in heads.items()}
+
+    def backward(loss: Tensor) -> None:  # torch's own asks for the real device
+        for parameter in networks[-1].parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    with contextlib.ExitStack() as changed:
+        changed.enter_context(mock.patch.object(backbones, "build", build_there))
+        changed.enter_context(mock.patch.object(Learner, "make_heads", make_heads))
+        # Before training, when waiting costs nothing.
+        changed.enter_context(mock.patch.object(DARP, "_check", lambda self, facts: None))
+        changed.enter_context(mock.patch.object(Tensor, "backward", backward))
+        changed.enter_context(mock.patch.object(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40)))
+        changed.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        try:
+            yield torch.device("cuda")
+        finally:
+            for module in (ops, randaugment, autoaugment):
+                for cached in vars(module).values():
+                    if hasattr(cached, "cache_clear"):
+                        cached.cache_clear()
+
+
+def count_step(config: TrialConfig, dataset: Dataset) -> DeviceCalls:
+    """One step within a stage on the pretended GPU, its backward pass on a CPU.
+
+    Raises:
+        DataDependentOutputException: the step reads a value back.
+    """
+    with pretended_gpu() as device:
+        calls = _counted(Trainer(config, dataset, device))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    small = {key: value for key, value in SMALL.items() if value < getattr(config, key)}
+    backward = _counted(Trainer(dataclasses.replace(config, **small), dataset, torch.device("cpu")))
+    torch.set_num_threads(threads)
+    for part in ("losses' backward", "network's backward"):
+        calls.operators[part] = backward.operators.get(part, Counter())
+    return calls
+
+
+def _counted(trainer: Trainer) -> DeviceCalls:
+    trainer.train_step()  # makes and sends the constant tables that augmentation keeps
+    while trainer.schedule.at(trainer.step).number == 0:  # the first step of a stage may wait
+        trainer.train_step()
+    with DeviceCalls(trainer.device.type).watching(trainer) as calls:
+        trainer.train_step()
+    return calls
