@@ -14,6 +14,11 @@ TRIALS = {
     "cifar10_small_lt": 54,
     "ablation": 15,
     "cifar10": 18,
+    "cifar10_crest": 105,
+    "cifar10_darp": 294,
+    "cifar10_simpro": 360,
+    "cifar100_darp": 90,
+    "cifar100_simpro": 75,
     "cifar100_lt": 90,
     "cifar10_lt": 99,
     "digits_lt": 18,
@@ -44,6 +49,15 @@ def test_dry_run_shows_the_trials_and_starts_nothing(name, tmp_path, monkeypatch
 def test_the_header_says_what_it_takes_and_what_came_out(name):
     header = [line for line in (SWEEPS / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert {"# Needs", "# Takes", "# Came out"} <= {line[:10].rstrip() for line in header}
+
+
+@pytest.mark.parametrize("name", ["cifar10_crest", "cifar10_darp", "cifar10_simpro", "cifar100_darp", "cifar100_simpro"])
+def test_the_other_protocols_have_the_budget_of_the_papers_tables(name):
+    for config in sweep_file.load(SWEEPS / f"{name}.yaml").trials:
+        assert (config.batch, config.lr, config.wd, config.filters) == (64, 0.03, 5e-4, 32)
+        assert (config.steps, config.report_steps, config.augment) == (131_072, 1_024, "d.d.d")
+        if config.recipe.base.unlabeled:
+            assert config.uratio == 7
 
 
 @pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt", "stl10_lt", "miniimagenet_lt", "cifar10", "ablation"])
