@@ -51,7 +51,7 @@ def test_the_header_says_what_it_takes_and_what_came_out(name):
     assert {"# Needs", "# Takes", "# Came out"} <= {line[:10].rstrip() for line in header}
 
 
-@pytest.mark.parametrize("name", ["cifar10_crest", "cifar10_darp", "cifar10_simpro", "cifar100_darp", "cifar100_simpro"])
+@pytest.mark.parametrize("name", [name for name in TRIALS if name.endswith(("_crest", "_darp", "_simpro"))])
 def test_the_other_protocols_have_the_budget_of_the_papers_tables(name):
     for config in sweep_file.load(SWEEPS / f"{name}.yaml").trials:
         assert (config.batch, config.lr, config.wd, config.filters) == (64, 0.03, 5e-4, 32)
