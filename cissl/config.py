@@ -157,12 +157,9 @@ class TrialConfig:
     @cached_property
     def name(self) -> str:
         """A readable name such as ``cadr-digits_LT_20-s1``; not unique without the hash."""
-        split, _, rest = self.dataset.partition(".")
-        if "." in rest.partition("@")[0]:  # a fractional imbalance ratio holds a dot of its own
-            split, _, rest = self.dataset.partition("@")[0].rpartition(".")[0], ".", ""
         size = "" if self.spec.imbalance_ratio == self.spec.size else f"@{self.spec.size}"
         seed = f"{self.seed}" if self.spec.seed == self.seed else f"{self.spec.seed}.{self.seed}"
-        return f"{_as_file_name(self.algorithm)}-{split}{size}-s{seed}"
+        return f"{_as_file_name(self.algorithm)}-{self.spec.protocol}{size}-s{seed}"
 
     @cached_property
     def trial_id(self) -> str:

@@ -16,7 +16,8 @@ from cissl.analysis import notes
 from cissl.analysis.counting import figure_of, reason
 from cissl.analysis.results import Records, Trial
 from cissl.analysis.selection import Selection
-from cissl.analysis.words import Key, Value, first_names, sort_key
+from cissl.analysis.values import Key, Values
+from cissl.analysis.words import first_names, sort_key
 from cissl.errors import UserError
 
 SETTING = ("name", "imbalance_ratio", "labels", "unlabeled", "size", "valid")
@@ -24,7 +25,6 @@ ROWS = ("algorithm",)
 REPLICATES = ("split_seed", "seed")
 ALIASES = {"method": "algorithm", "γ": "imbalance_ratio", "data": "name"}
 Position = tuple[Key, Key]  # row and column
-Values = dict[str, Value]  # all that may distinguish a trial, by name
 
 
 @dataclass

@@ -18,7 +18,7 @@ from scipy import stats
 from cissl.analysis import formats, labels
 from cissl.analysis.cells import Cell, Grid, Position
 from cissl.analysis.selection import METRICS
-from cissl.analysis.words import Key
+from cissl.analysis.values import Key
 from cissl.errors import UserError
 
 FEWEST_PAIRS = 6  # the smallest n whose exact two-sided test can reach 5 %

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from cissl.analysis.cells import Grid
 from cissl.analysis.methods import label
 from cissl.analysis.selection import METRICS
-from cissl.analysis.words import SYMBOLS, Key, dataset_name, format_value
-from cissl.datasets.spec import UNLABELED_SHAPES
+from cissl.analysis.split_parts import SplitPart
+from cissl.analysis.values import Key
+from cissl.analysis.words import SYMBOLS, dataset_name, format_value
 
 BOLD = {  # what --bold marks → what the caption says of it
     "best": "Bold: the highest mean of each data setting, unless trials are missing from it; whether the others are "
@@ -16,7 +17,6 @@ BOLD = {  # what --bold marks → what the caption says of it
     "equal split and seed, exact sign-flip test, Benjamini-Hochberg over the table, 5 %; fewer than six pairs show "
     "nothing), unless trials are missing from them.",
 }
-APART = {"DISJOINT": "disjoint", "HELDOUT": "held-out validation"}
 WORDS = {"name": "data set", "valid": "validation size"}
 
 
@@ -78,31 +78,11 @@ def _part(name: str, value, values: dict) -> str:
         return dataset_name(str(value))
     if name == "imbalance_ratio" and value is None:
         return "" if "size" in values else "not long-tailed"
-    if name == "labels":
-        return _label_shape(value)
-    if name == "unlabeled":
-        return _unlabeled_shape(value)
+    if name in ("labels", "unlabeled"):
+        return value.words if isinstance(value, SplitPart) else ""
     if name == "size":
         return f"{value} labels" if values.get("imbalance_ratio") is None else f"N₁ = {value}"
     return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {format_value(value)}"
-
-
-def _label_shape(value: str | None) -> str:
-    """``N1_10`` → ``N₁ = 10``"""
-    if value is None:
-        return ""
-    return "random shares" if value == "RAND" else f"N₁ = {value.removeprefix('N1_')}"
-
-
-def _unlabeled_shape(value: str | None) -> str:
-    """``UREV_50+3000 DISJOINT`` → ``γᵤ = 50 reversed, M₁ = 3000, disjoint``"""
-    words = []
-    for part in (value or "").split():
-        shape, _, largest = part.partition("+")
-        kind, _, ratio = shape.partition("_")
-        words += [APART[kind]] if kind in APART else [f"γᵤ = {ratio} {UNLABELED_SHAPES[kind[1:]]}".strip()]
-        words += [f"M₁ = {largest}"] if largest else []
-    return ", ".join(words)
 
 
 def size_notes(columns: Sequence[Key]) -> list[str]:

@@ -8,7 +8,8 @@ from cissl.analysis.counting import overlaps, reason
 from cissl.analysis.methods import label
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
-from cissl.analysis.words import Value, dataset_name, first_names, format_value
+from cissl.analysis.values import Value
+from cissl.analysis.words import dataset_name, first_names, format_value
 from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
 

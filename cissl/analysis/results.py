@@ -24,10 +24,10 @@ from cissl.algorithms.cards import find
 from cissl.analysis import checks, sweep_folder
 from cissl.analysis.methods import Algorithm
 from cissl.analysis.record_store import open_store
+from cissl.analysis.split_parts import split_parts
 from cissl.analysis.sweep_folder import Problem, SweepRecord
 from cissl.analysis.text import load_json, one_line
 from cissl.config import core_fields
-from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
 from cissl.plugins import is_plugin
 
@@ -148,33 +148,6 @@ def _fields(algorithm: str) -> dict[str, Field]:
         return {**core_fields(), **({} if is_plugin(algorithm) else find(algorithm).fields)}
     except UserError:  # a method of another installation
         return dict(core_fields())
-
-
-def split_parts(name: str) -> dict:
-    """What the name of a split says, in the words of tables.
-
-    Returns:
-        ``name`` of the data set; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the
-        labels (``N1_10``, ``RAND``) or None; ``unlabeled``: what shapes the unlabeled and validation images
-        (``ULT_50``, ``UREV_50+3000 DISJOINT``, ``HELDOUT``) or None; ``split_seed``; ``size`` (labels) and ``valid``
-        (validation images).
-
-    Raises:
-        UserError: it is not the name of a split.
-    """
-    spec = parse_spec(name)
-    shape = f"U{spec.unlabeled_shape}_{spec.unlabeled_ratio:.12g}" if spec.unlabeled_ratio else ""
-    largest = f"+{spec.unlabeled_largest}" if spec.unlabeled_largest else ""
-    apart = "DISJOINT" if spec.disjoint else "HELDOUT" if spec.held_out else ""
-    return {
-        "name": spec.name,
-        "imbalance_ratio": spec.imbalance_ratio,
-        "labels": f"N1_{spec.largest}" if spec.largest else "RAND" if spec.random else None,
-        "unlabeled": f"{shape}{largest} {apart}".strip() or None,
-        "split_seed": spec.seed,
-        "size": spec.size,
-        "valid": spec.valid,
-    }
 
 
 def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Records:

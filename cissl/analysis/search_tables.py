@@ -16,7 +16,8 @@ from cissl.analysis.cells import REPLICATES, SETTING, attributes, mark_split_var
 from cissl.analysis.formats import Entry, Line, Table, slug
 from cissl.analysis.results import Records, Trial
 from cissl.analysis.sweep_folder import SearchRecord, SweepRecord
-from cissl.analysis.words import SYMBOLS, Key, first_names, format_value, sort_key
+from cissl.analysis.values import Key
+from cissl.analysis.words import SYMBOLS, first_names, format_value, sort_key
 from cissl.errors import UserError
 
 WINDOW = 10  # evaluations

@@ -21,7 +21,8 @@ from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.results import Records, load
 from cissl.analysis.search_tables import search_tables
 from cissl.analysis.selection import METRICS, SELECTIONS
-from cissl.analysis.words import Key, first_names
+from cissl.analysis.values import Key
+from cissl.analysis.words import first_names
 from cissl.errors import UserError
 
 METRIC_TITLES = {"accuracy": "Accuracy", "gmean": "Geometric mean"}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cissl.analysis.methods import rank
+from cissl.analysis.values import Key, Value
 
 DATASETS = {
     "digits": "Digits",
@@ -22,8 +23,6 @@ SYMBOLS = {
     "imbalance_ratio": "γ",
 }
 NAMES_SHOWN = 3
-Value = str | int | float | None
-Key = tuple[tuple[str, Value], ...]  # (setting, value) pairs that identify a row or a column
 
 
 def sort_key(key: Key) -> tuple:
@@ -41,7 +40,7 @@ def sort_key(key: Key) -> tuple:
     return tuple(parts)
 
 
-def format_value(value) -> str:
+def format_value(value: Value) -> str:
     """A setting's value, as short as it can be written."""
     if isinstance(value, float):
         short = f"{value:g}"

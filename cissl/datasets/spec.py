@@ -128,10 +128,12 @@ class DatasetSpec:
 
     def __str__(self) -> str:
         unlabeled_largest = "" if self.unlabeled_largest is None else f"+{self.unlabeled_largest}"
-        return (
-            f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{self._apart_suffix()}"
-            f".{self.seed}@{self.size}{unlabeled_largest}-{self.valid}"
-        )
+        return f"{self.protocol}.{self.seed}@{self.size}{unlabeled_largest}-{self.valid}"
+
+    @property
+    def protocol(self) -> str:
+        """What stands before the seed, such as ``cifar10_LT_20``."""
+        return f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{self._apart_suffix()}"
 
     @property
     def shapes_labels(self) -> bool:

@@ -3,41 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from cissl.analysis.results import load, split_parts
+from cissl.analysis.results import load
 from cissl.errors import UserError
 from tests.analysis.synthetic_records import write_trial
-
-
-def test_spec_is_taken_apart():
-    assert split_parts("cifar10_LT_20.1@20-1") == {
-        "name": "cifar10",
-        "imbalance_ratio": 20.0,
-        "labels": None,
-        "unlabeled": None,
-        "split_seed": 1,
-        "size": 20,
-        "valid": 1,
-    }
-    assert split_parts("cifar10.3@4000-5000")["imbalance_ratio"] is None
-    assert split_parts("own-set_2_LT_2.5_UREV_50_DISJOINT.0@1500+3000-1") == {
-        "name": "own-set_2",
-        "imbalance_ratio": 2.5,
-        "labels": None,
-        "unlabeled": "UREV_50+3000 DISJOINT",
-        "split_seed": 0,
-        "size": 1500,
-        "valid": 1,
-    }
-    assert split_parts("cifar10_N1_10.1@40-1")["labels"] == "N1_10"
-    assert split_parts("cifar10_RAND.1@40-1")["labels"] == "RAND"
-    assert split_parts("cifar10_ULT_7.5.1@40-1")["unlabeled"] == "ULT_7.5"
-    assert split_parts("cifar10_LT_20_HELDOUT.1@20-200")["unlabeled"] == "HELDOUT"
-
-
-@pytest.mark.parametrize("spec", ["cifar10", "cifar10@40-1", "cifar10.1@40", "cifar10_LT_x.1@4-1 "])
-def test_spec_that_is_none_is_refused(spec):
-    with pytest.raises(ValueError, match="not the name of a split"):
-        split_parts(spec)
 
 
 def test_frames_hold_identity_and_every_evaluation(tmp_path):
