@@ -223,10 +223,20 @@ def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
 
 
 def _swept(trials: Sequence[TrialConfig]) -> list[str]:
-    """Settings that differ between trials and that neither the trial's name nor its split shows."""
+    """Settings that differ between trials and that neither the trial's name nor its split shows.
+
+    Where every trial has its own method's default, the setting differs because the methods do, which says nothing.
+    """
     settings = [_taken(config) for config in trials]
     keys = dict.fromkeys(key for values in settings for key in values if key not in ("dataset", "algorithm", "seed"))
-    return [key for key in keys if len({values[key] for values in settings if key in values}) > 1]
+    differ = [key for key in keys if len({values[key] for values in settings if key in values}) > 1]
+    chosen = {key for config in trials for key, value in _taken(config).items() if value != _default(config, key)}
+    return [key for key in differ if key in chosen]
+
+
+def _default(config: TrialConfig, key: str) -> Any:
+    """What a setting is where nobody gives it, for the trial's algorithm."""
+    return {**core_fields(), **config.recipe.fields}[key].default
 
 
 def _taken(config: TrialConfig) -> dict[str, Any]:

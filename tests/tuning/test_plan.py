@@ -22,6 +22,19 @@ def test_swept_settings_have_a_column(tiny, capsys):
     assert sorted(line.split()[2] for line in lines[2:6]) == ["0.03", "0.03", "0.1", "0.1"]
 
 
+def test_what_is_a_default_of_each_method_has_no_column(tiny, capsys):
+    methods = "algorithm=[supervised, pi_model, mixmatch, uda, dash, acr, simpro]"
+
+    def headings(*words):
+        changes = [part for word in (methods, *words) for part in ("--set", word)]
+        assert cli.main([str(tiny), "--dry-run", *changes]) == 0
+        return capsys.readouterr().out.splitlines()[0].split()
+
+    plain = ["trial", "split", "steps", "evaluations", "labels", "labels", "per", "class"]
+    assert headings() == plain  # though their confidence, wu, temperature and epoch are unlike
+    assert headings("wu=[0.5, 1]") == ["trial", "split", "wu", *plain[2:]]
+
+
 def test_doubtful_settings_are_noted(tiny, capsys):
     def notes(*words):
         assert cli.main([str(tiny), "--dry-run", *(part for word in words for part in ("--set", word))]) == 0
