@@ -18,10 +18,9 @@ from torch import Tensor
 
 from cissl import datasets
 from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
-from cissl.config import TrialConfig
 from cissl.errors import UserError, accept_any_text
-from cissl.training.atomic_files import read_json
-from cissl.training.checkpoint import WEIGHTS
+from cissl.training.checkpoint import WEIGHTS, load_tensors
+from cissl.training.records import read_config
 from cissl.training.trainer import Trainer
 
 LARGEST_CONDITION = 100.0  # as in DARP's program: beyond it K⁻¹ makes noise of rounding
@@ -81,13 +80,11 @@ def estimate(folder: Path, data_dir: Path | None = None) -> tuple[Tensor, float]
 
 def _trained(folder: Path, data_dir: Path | None) -> tuple[Trainer, datasets.Dataset]:
     """The trial with its averaged weights, and its data."""
-    found = read_json(folder / "config.json")
-    if not found or not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} is not the folder of a complete trial, which has config.json and {WEIGHTS}")
-    config = TrialConfig.from_mapping(found["config"])
+    config = read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} is not the folder of a complete trial, which has {WEIGHTS}")
     dataset = datasets.load(config.dataset, data_dir)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainer = Trainer(config, dataset, device)
-    weights = torch.load(folder / WEIGHTS, map_location=device, weights_only=True)
-    trainer.learner.ema_model.load_state_dict(weights)
+    trainer.learner.ema_model.load_state_dict(load_tensors(folder / WEIGHTS))
     return trainer, dataset

@@ -81,7 +81,7 @@ def test_an_estimate_of_no_use_is_told(trial, capsys, monkeypatch):
 
 def test_mistakes_are_explained(trial, tmp_path, capsys):
     assert estimate.main([str(tmp_path)]) == 2
-    assert "not the folder of a complete trial" in capsys.readouterr().err
+    assert "not the folder of a trial: config.json is missing" in capsys.readouterr().err
     config = TrialConfig(**{**trial[0].to_dict(), "dataset": "digits_HELDOUT.1@200-3", "train_kimg": KIMG})
     run_trial(config, tmp_path / "few", device="cpu")
     assert estimate.main([str(tmp_path / "few")]) == 2

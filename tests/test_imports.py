@@ -23,6 +23,9 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "train": {"training", "config", "doubts", *LEAVES},
     "estimate": {"training", "config", *LEAVES},
     "testing": {"training", "config", *LEAVES},
+    "trained": {"training", "config", *LEAVES},
+    "predict": {"trained", "training", *LEAVES},
+    "__init__": {"trained"},
     "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = ("cissl", "sweeps", "README.md", "LICENSE", "setup.cfg", "pyproject.toml")
 COMMANDS = {
     *("cissl-train", "cissl-sweep", "cissl-datasets", "cissl-algorithms", "cissl-testing", "cissl-estimate"),
-    *("cissl-tables", "cissl-curves", "cissl-report", "cissl-statistics"),
+    *("cissl-predict", "cissl-tables", "cissl-curves", "cissl-report", "cissl-statistics"),
 }
 
 

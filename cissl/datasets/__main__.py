@@ -13,7 +13,7 @@ import numpy as np
 from cissl.datasets import inspection, prepare, splits, store, writing
 from cissl.datasets.catalog import KNOWN, KnownDataset
 from cissl.datasets.dataset import load
-from cissl.datasets.sources.image_files import Reading
+from cissl.datasets.sources.image_files import FITS, Reading
 from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
@@ -90,7 +90,11 @@ def _prepare(options: argparse.Namespace, data_dir: Path) -> None:
 def _import(options: argparse.Namespace, data_dir: Path) -> None:
     mirror, shifts = WEAK[options.weak]
     shift = options.shift if options.shift is not None or shifts else 0
-    given = {key: getattr(options, key) for key in ("side", "background", "white") if getattr(options, key) is not None}
+    given = {
+        key: getattr(options, key)
+        for key in ("side", "fit", "background", "white")
+        if getattr(options, key) is not None
+    }
     reading = Reading(**given) if given else None
     prepare.import_images(options.name, options.path, data_dir, mirror=mirror, shift=shift, reading=reading)
     images = store.open_images(options.name, data_dir)
@@ -175,6 +179,12 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shift", type=int, metavar="PIXELS", help="largest shift (default: side ÷ 8)")
     parser.add_argument("--side", type=int, metavar="PIXELS", help="resize the images of a folder to squares")
+    parser.add_argument(
+        "--fit",
+        choices=FITS,
+        help="how images that are no squares become squares: both sides stretched to one length, the middle cropped, "
+        "or padded with the background (default: stretch)",
+    )
     parser.add_argument(
         "--background", metavar="COLOUR", help="put under transparent parts: a name or #rrggbb (default: gray)"
     )

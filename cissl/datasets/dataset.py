@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,8 @@ class Dataset:
     """Weak augmentation mirrors half of the images."""
     shift: int
     """Weak augmentation shifts by up to this many pixels."""
+    reading: Mapping[str, object]
+    """How image files became arrays, as arguments of `image_files.Reading`; empty where they were arrays already"""
     content_hash: str
     """12 hexadecimal digits that stand for all images, labels, class names and the weak augmentation: a data set that
     was prepared or imported again with other content has another one."""
@@ -149,6 +152,7 @@ def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
         valid=valid,
         test_images=images.test_images,
         test_labels=np.asarray(images.test_labels),
+        reading=images.reading,
         content_hash=images.content_hash,
     )
 

@@ -20,7 +20,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -101,6 +101,8 @@ class Images:
     """See `content_hash`; None before the images are written"""
     remarks: tuple[str, ...] = ()
     """What a person should know of how they were read, such as what was left out"""
+    reading: Mapping[str, object] = field(default_factory=dict)
+    """How image files became arrays, as arguments of `image_files.Reading`; empty where they were arrays already"""
 
 
 def data_directory(data_dir: Path | str | None = None) -> Path:
@@ -166,6 +168,7 @@ def open_images(name: str, data_dir: Path) -> Images:
         **arrays,
         content_hash=content_hash(sha256_of=sha256_of, **seen),
         remarks=tuple(meta.get("remarks", ())),
+        reading=meta.get("reading", {}),
     )
 
 

@@ -96,6 +96,7 @@ def write(folder: Path, images: Images, described: Mapping[str, object]) -> None
         "mirror": images.mirror,
         "shift": images.shift,
         "remarks": images.remarks,
+        "reading": dict(images.reading),
         **described,
         "files": files,
     }

@@ -18,7 +18,7 @@ from cissl.training.atomic_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "weights.pt"
+WEIGHTS, PREDICTION = "weights.pt", "prediction.pt"
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -80,6 +80,26 @@ def finish_checkpoints(folder: Path) -> None:
 def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     """Keep a network's state dict, as a network of `cissl.models.backbones.build` can load it."""
     _save(folder / WEIGHTS, weights)
+
+
+def save_prediction(folder: Path, values: dict[str, Any]) -> None:
+    """Keep what predictions need beside the weights, see `Trainer.prediction`."""
+    _save(folder / PREDICTION, values)
+
+
+def load_tensors(path: Path) -> Any:
+    """What a file of weights or predictions holds, on the CPU.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        _check_integrity(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"{path} cannot be read: {error}; put it back from a copy, or train the trial again") from None
 
 
 def _save(path: Path, value: Any) -> None:

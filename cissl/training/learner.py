@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from cissl.algorithms.contract import Facts, Losses, Method, Outputs
 from cissl.algorithms.watch import require_rows, watched
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.models import backbones
 from cissl.models.layers import Classifier, frozen_averages, synchronise
 from cissl.training.distributed import average_gradients, share_first_workers, world_size
 from cissl.training.optim import make_ema_model, make_optimizer, update_ema
@@ -19,6 +20,27 @@ from cissl.training.randomness import generator
 from cissl.training.step import Raw, TrainingStep
 
 CXX = ("g++", "clang++")
+
+
+def make_network(config: TrialConfig, *, classes: int, side: int, channels: int, seed: int | None = None) -> Classifier:
+    """The network that a trial's settings ask for, without heads; see `cissl.models.backbones.build`.
+
+    Args:
+        config: the trial's settings.
+        classes, side, channels: see there.
+        seed: of the initial weights; by default the trial's.
+    """
+    return backbones.build(
+        config.arch,
+        classes=classes,
+        side=side,
+        channels=channels,
+        filters=config.filters,
+        repeat=config.repeat,
+        scales=config.scales,
+        bn_decay=config.bn_decay,
+        seed=config.seed if seed is None else seed,
+    )
 
 
 class Learner:
@@ -44,7 +66,7 @@ class Learner:
         model.add_heads(self.make_heads())
         if world_size() > 1 and config.sync_bn:
             synchronise(model)
-        self._format = _memory_format(config, facts.device)
+        self._format = memory_format(config, facts.device)
         self.model = model.to(memory_format=self._format)
         self.ema_model = make_ema_model(model)
         self.optimizer = make_optimizer(model, config)
@@ -131,13 +153,20 @@ class Learner:
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """A function from this worker's images to the scores (N, C) whose largest is the method's prediction."""
+        state = self._prepared()
+        return lambda images: self.method.predict(self._averaged(images), state)
 
-        def network(images: Tensor) -> Outputs:
-            # As they are: in an evaluation every worker scores a share of its own.
-            return Outputs(*self.average_forward(images))
+    def prediction_state(self) -> dict[str, Tensor]:
+        """What the method's prediction reads of its state, and of what it prepares for an evaluation; by name."""
+        facts, state = self.facts, _Read(self._prepared())
+        self.method.predict(self._averaged(facts.full((1, facts.channels, facts.side, facts.side), 0.0)), state)
+        return {name: state[name] for name in sorted(state.read)}
 
-        state = {**self.state, **self.method.prepare(network, self.facts)}
-        return lambda images: self.method.predict(network(images), state)
+    def _prepared(self) -> dict[str, Tensor]:
+        return {**self.state, **self.method.prepare(self._averaged, self.facts)}
+
+    def _averaged(self, images: Tensor) -> Outputs:
+        return Outputs(*self.average_forward(images))  # as they are: in an evaluation every worker scores its own share
 
     @torch.no_grad()
     def restart(self, network: Classifier, stage: int) -> None:
@@ -156,8 +185,7 @@ class Learner:
             averaged.copy_(raw)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bf16"
-        return torch.autocast(self.facts.device.type, torch.bfloat16, enabled=enabled)
+        return autocast(self.config, self.facts.device)
 
     def state_dict(self) -> dict:
         """Everything that later updates depend on, as tensors."""
@@ -191,7 +219,30 @@ def _method_state(saved: dict, start: Mapping[str, Tensor]) -> dict[str, Tensor]
     return {"class_prior": saved["class_prior"]} if "class_prior" in start else {}
 
 
-def _memory_format(config: TrialConfig, device: torch.device) -> torch.memory_format:
+class _Read(Mapping):
+    """A state that notes which of its entries are read."""
+
+    def __init__(self, state: Mapping[str, Tensor]):
+        self._state, self.read = state, set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = self._state[name]
+        self.read.add(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+
+def autocast(config: TrialConfig, device: torch.device) -> torch.autocast:
+    """The arithmetic of the network's passes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+
+def memory_format(config: TrialConfig, device: torch.device) -> torch.memory_format:
     """Channels last, which convolutions are fastest with, except where that costs accuracy.
 
     On a CPU torch's own BatchNorm adds up channels-last pixels one after the other, which over a batch of 960 images

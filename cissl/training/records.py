@@ -9,6 +9,7 @@
     stats/            accuracy.json and GM.json: last 1, 10, 20 and 50 evaluations
     checkpoints/      to go on from, see `checkpoint`; removed when the trial is complete
     weights.pt        the averaged network of a complete trial
+    prediction.pt     what predictions need beside it, see `Trainer.prediction`
     tensorboard/      events
 
 History and confusion matrices are added to, so that an evaluation costs the same however many came before it. All other
@@ -63,6 +64,29 @@ def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
     write_json(folder / "config.json", values)
     for source in sources:
         write_text(folder / "code" / source.name, source.text)
+
+
+def read_config(folder: Path) -> TrialConfig:
+    """The settings of a recorded trial; its own code is made known, in place of files of the same names.
+
+    Raises:
+        UserError: the folder holds no trial, or its settings mean nothing to this version.
+    """
+    path = folder / "config.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+        what = "cannot be read" if path.exists() else "is missing"
+        raise UserError(f"{folder} is not the folder of a trial: {path.name} {what}")
+    for name in map(os.path.basename, found.get("code") or ()):
+        try:
+            text = (folder / "code" / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{folder / 'code' / name}: cannot be read: {error}") from None
+        plugins.add_source(plugins.Source(name, text, str(folder / "code" / name)))
+    try:
+        return TrialConfig.from_mapping(found["config"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def write_status(

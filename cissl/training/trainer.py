@@ -13,14 +13,13 @@ from cissl.augment.ops import to_float
 from cissl.augment.policy import Augmentation, ProbePolicy
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
-from cissl.models import backbones
 from cissl.models.layers import Classifier
 from cissl.training import metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
 from cissl.training.device import DeviceImages, require_memory
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers, world_size
 from cissl.training.interval import Interval
-from cissl.training.learner import Learner
+from cissl.training.learner import Learner, make_network
 from cissl.training.randomness import RowRandom, generator
 from cissl.training.schedule import Schedule
 from cissl.training.step import TrainingStep
@@ -228,6 +227,21 @@ class Trainer:
             **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
 
+    def prediction(self) -> dict[str, Any]:
+        """What predictions on other images need beside the averaged weights, as tensors and plain values only.
+
+        ``side`` and ``channels`` of the images, ``class_names``, ``reading``: how image files became arrays, and
+        ``state``: what the method's prediction reads, by name.
+        """
+        data = self.dataset
+        return {
+            "side": data.side,
+            "channels": data.channels,
+            "class_names": list(data.class_names),
+            "reading": dict(data.reading),
+            "state": self.learner.prediction_state(),
+        }
+
     def _confusion(self, score: Scorer, images: DeviceImages, labels: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Confusion matrix of the EMA model on some images and their labels; every worker scores a share."""
         mine = own_rows()
@@ -294,17 +308,7 @@ class Trainer:
         """A network with initial weights; every stage that needs one has its own."""
         config, dataset = self.config, self.dataset
         seed = config.seed if stage == 0 else int(generator(config.seed, "network", stage).integers(2**31))
-        network = backbones.build(
-            config.arch,
-            classes=dataset.classes,
-            side=dataset.side,
-            channels=dataset.channels,
-            filters=config.filters,
-            repeat=config.repeat,
-            scales=config.scales,
-            bn_decay=config.bn_decay,
-            seed=seed,
-        )
+        network = make_network(config, classes=dataset.classes, side=dataset.side, channels=dataset.channels, seed=seed)
         return network.to(self.device)
 
     def _facts(self, network: Classifier) -> Facts:

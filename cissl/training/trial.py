@@ -27,6 +27,7 @@ from cissl.training.checkpoint import (
     finish_checkpoints,
     load_newest_checkpoint,
     save_checkpoint,
+    save_prediction,
     save_weights,
 )
 from cissl.training.device import choose_device, prepare_process
@@ -227,6 +228,7 @@ class _Run:
         if self.writes:
             self.history.write_statistics()
             save_weights(self.folder, self.trainer.learner.ema_model.state_dict())
+            save_prediction(self.folder, self.trainer.prediction())
             self.record("complete")
             if not self.config.keep_training_state:
                 finish_checkpoints(self.checkpoints)

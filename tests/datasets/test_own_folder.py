@@ -11,7 +11,7 @@ from PIL import Image
 
 from cissl.datasets import load, prepare, store
 from cissl.datasets.__main__ import main
-from cissl.datasets.sources.image_files import Reading
+from cissl.datasets.sources.image_files import Reading, decode_image
 from cissl.errors import UserError
 from tests.datasets.synthetic_archives import Folder, random_images, save_png
 
@@ -249,6 +249,26 @@ def test_images_that_are_no_squares_are_stretched_aloud(source, data_dir):
     assert imported(source, data_dir, side=8).remarks == (
         "1 of 19 images are no squares: they were stretched to squares",
     )
+
+
+# What is left out, aloud
+
+
+def test_images_that_are_no_squares_are_cropped_or_padded_by_choice(source, data_dir, tmp_path):
+    bands = np.uint8([50, 100, 200, 250]).repeat(8)[None].repeat(16, 0)  # four bands, 32 × 16 pixels
+    path = tmp_path / "bands.png"
+    Image.fromarray(bands).save(path)
+    cropped, padded = (
+        decode_image(path, 8, 1, Reading(fit=fit, background="black"))[:, :, 0] for fit in ("crop", "pad")
+    )
+    assert [*cropped[4, [1, 6]]] == pytest.approx([100, 200], abs=8)  # of the middle; the resampling overshoots
+    assert [*padded[:, 0]] == pytest.approx([0, 0, 50, 50, 50, 50, 0, 0], abs=5)
+    shutil.copy(path, source / "train" / "bee" / "9999.png")
+    images = imported(source, data_dir, side=8, fit="pad")
+    assert images.remarks == ("1 of 19 images are no squares: they were padded with the background to squares",)
+    assert images.reading == {"background": "gray", "white": None, "fit": "pad"}
+    with pytest.raises(UserError, match="unknown fit 'cut'; .*crop"):
+        Reading(fit="cut")
 
 
 # What is left out, aloud

@@ -13,11 +13,12 @@ from PIL import Image, ImageColor, ImageOps
 
 from cissl.datasets.progress_bar import tracked
 from cissl.datasets.store import ImageStream, UnfitImages
-from cissl.errors import UserError
+from cissl.errors import UserError, nearest
 
 GRAY_MODES = {"1", "L", "LA", "La"}
 DEEP_MODES = {"F", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 SMALLEST_SIDE = 8  # pixels
+FITS = {"stretch": "stretched", "crop": "cropped in the middle", "pad": "padded with the background"}
 CHUNK, CHUNK_BYTES = 512, 64 * 2**20  # images decoded together: at most so many, and in so much memory
 UNREADABLE = "mend, convert or remove what cannot be read"
 TOO_DEEP = "convert what has more than 8 bits, or import it with the value that is white, such as --white 65535"
@@ -38,8 +39,13 @@ class Reading:
     white: float | None = None
     """Value that becomes white (255) in images of more than 8 bits per channel, 0 being black; without it, such
     images are refused, since their files do not say how many of the bits are used."""
+    fit: str = "stretch"
+    """How an image that is no square becomes one: ``stretch`` both sides to the same length, ``crop`` the middle, or
+    ``pad`` with the background."""
 
     def __post_init__(self):
+        if self.fit not in FITS:
+            raise UserError(f"unknown fit '{self.fit}'{nearest(self.fit, FITS)}", key="fit")
         try:
             ImageColor.getrgb(self.background)
         except ValueError:
@@ -89,7 +95,7 @@ def common_shape(paths: Sequence[Path], reading: Reading) -> tuple[int, int, lis
     odd = Counter(oddity for look in looks for oddity in look.oddities)
     remarks = [f"{count} of {len(paths)} images {oddity}" for oddity, count in odd.items()]
     if unequal := sum(len(found) for (width, height), found in sizes.items() if width != height):
-        remarks.append(f"{unequal} of {len(paths)} images are no squares: they were stretched to squares")
+        remarks.append(f"{unequal} of {len(paths)} images are no squares: they were {FITS[reading.fit]} to squares")
     return side, 1 if all(look.gray for look in looks) else 3, remarks
 
 
@@ -130,15 +136,47 @@ def decode_image(path: Path, side: int, channels: int, reading: Reading) -> np.n
         UnfitImages: the file cannot be decoded, or has more than 8 bits without ``white``.
     """
     with _opened(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in DEEP_MODES:
-            image = _in_8_bits(image, path, reading)
-        if image.has_transparency_data:
-            image = _on_background(image, reading.background)
-        image = image.convert("L" if channels == 1 else "RGB")
-        if image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.LANCZOS)
-        return np.asarray(image).reshape(side, side, channels)
+        return in_shape(image, side, channels, reading, path)
+
+
+def decode_images(paths: Sequence[Path], side: int, channels: int, reading: Reading) -> list[np.ndarray]:
+    """Several images, as by `decode_image`.
+
+    Raises:
+        UnfitImages: all that cannot be decoded.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release Python's lock
+        images = list(pool.map(lambda path: _tried(decode_image, path, side, channels, reading), paths))
+    if unfit := _unfit_among(images):
+        raise UnfitImages.joined(unfit)
+    return images
+
+
+def in_shape(image: Image.Image, side: int, channels: int, reading: Reading, path: Path = Path("image")) -> np.ndarray:
+    """An open image as `decode_image` gives it; `path` is for messages.
+
+    Raises:
+        UnfitImages: it has more than 8 bits without ``white``.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP_MODES:
+        image = _in_8_bits(image, path, reading)
+    if image.has_transparency_data:
+        image = _on_background(image, reading.background)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (side, side):
+        image = _square(image, side, reading)
+    return np.asarray(image).reshape(side, side, channels)
+
+
+def _square(image: Image.Image, side: int, reading: Reading) -> Image.Image:
+    size, method = (side, side), Image.Resampling.LANCZOS
+    if reading.fit == "crop":
+        return ImageOps.fit(image, size, method)
+    if reading.fit == "pad":
+        background = Image.new("RGB", (1, 1), ImageColor.getrgb(reading.background)[:3]).convert(image.mode)
+        return ImageOps.pad(image, size, method, color=background.getpixel((0, 0)))
+    return image.resize(size, method)
 
 
 def _look(path: Path, reading: Reading) -> Look | UnfitImages:

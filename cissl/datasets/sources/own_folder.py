@@ -5,6 +5,7 @@ PATH/train/<class>/*    PATH/test/<class>/*    PATH/unlabeled/*   (optional)
 Folders may be nested below a class. ``val`` is the test set where there is no ``test``, as ImageNet's is.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def read_folder(folder: Path, reading: Reading | None = None) -> Images:
         test_images=image_stream(test_files, side, channels, reading),
         test_labels=repeated_labels(list(test.values())),
         remarks=(*remarks, *about_images, *left_out.remarks()),
+        reading={key: value for key, value in dataclasses.asdict(reading).items() if key != "side"},
     )
 
 
