@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cissl.datasets.progress import progress
+from cissl.datasets.progress_bar import progress
 from cissl.datasets.sources.folders import LeftOut, images_in
 from cissl.datasets.sources.image_files import FITS
 from cissl.datasets.store import UnfitImages
