@@ -159,7 +159,8 @@ class Learner:
     def prediction_state(self) -> dict[str, Tensor]:
         """What the method's prediction reads of its state, and of what it prepares for an evaluation; by name."""
         facts, state = self.facts, _Read(self._prepared())
-        self.method.predict(self._averaged(facts.full((1, facts.channels, facts.side, facts.side), 0.0)), state)
+        method = Method(self.config.recipe, self.config.method)  # not watched, which reads every entry
+        method.predict(self._averaged(facts.full((1, facts.channels, facts.side, facts.side), 0.0)), state)
         return {name: state[name] for name in sorted(state.read)}
 
     def _prepared(self) -> dict[str, Tensor]:
