@@ -1,8 +1,9 @@
 """What methods are called in tables and figures, in which order they stand, and how they are drawn."""
 
+import functools
 from typing import NamedTuple
 
-from cissl.algorithms.cards import find
+from cissl.algorithms.cards import Recipe, built_in, find
 from cissl.errors import UserError
 from cissl.plugins import is_plugin
 
@@ -90,11 +91,29 @@ def styles(algorithms: list[str]) -> dict[str, Style]:
     return {algorithm: STYLES.get(algorithm) or made[algorithm] for algorithm in algorithms}
 
 
+@functools.cache
+def takes(algorithm: str, key: str) -> bool:
+    """Whether a recorded value is a setting of the method's: records of the first version have those of all methods."""
+    recipe = _recipe(algorithm)
+    return recipe is None or key in recipe.fields or not any(key in card.fields for card in built_in().values())
+
+
+@functools.cache
+def default_of(algorithm: str, key: str) -> object:
+    """What the method's setting is where nobody gives it; None if it is not the method's, or has none."""
+    recipe = _recipe(algorithm)
+    return recipe.fields[key].default if recipe and key in recipe.fields else None
+
+
 def _title(algorithm: str) -> str:
     """The title on the method's card; of code that is not here, the name of its class."""
+    recipe = _recipe(algorithm)
+    return recipe.title if recipe else " + ".join(part.rpartition(":")[2] for part in algorithm.split("+"))
+
+
+def _recipe(algorithm: str) -> Recipe | None:
+    """The method's cards; None of code that is not here, or of another version."""
     try:
-        if not is_plugin(algorithm):
-            return find(algorithm).title
+        return None if is_plugin(algorithm) else find(algorithm)
     except UserError:
-        pass  # of another version
-    return " + ".join(part.rpartition(":")[2] for part in algorithm.split("+"))
+        return None

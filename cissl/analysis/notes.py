@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from cissl.analysis.counting import overlaps, reason
-from cissl.analysis.methods import label
+from cissl.analysis.methods import default_of, label, takes
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 from cissl.analysis.values import Value
@@ -37,18 +37,25 @@ def on_waiting(names: list[str]) -> list[str]:
 def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collection[str]) -> list[str]:
     """Settings that differ between rows or between data sets without being part of a label.
 
+    What a method does not take is none of its settings, and methods whose defaults differ were not set differently.
+
     Args:
         described: the values of each trial, by name.
         in_labels: names of what labels tell.
     """
     uses: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    chosen = set()
     for values in described:
-        user = f"{label(str(values['algorithm']))} on {dataset_name(str(values['name']))}"
+        algorithm = str(values["algorithm"])
+        user = f"{label(algorithm)} on {dataset_name(str(values['name']))}"
         for key in values.keys() - in_labels:
-            uses[key][format_value(values[key])].add(user)
+            if takes(algorithm, key):
+                uses[key][format_value(values[key])].add(user)
+                if values[key] != default_of(algorithm, key):
+                    chosen.add(key)
     notes = []
     for key, by_value in sorted(uses.items()):
-        if len(by_value) > 1:
+        if len(by_value) > 1 and key in chosen:
             parts = [f"{value} ({', '.join(sorted(users))})" for value, users in sorted(by_value.items())]
             notes.append(f"{key} is not the same everywhere: {'; '.join(parts)}.")
     return notes

@@ -452,3 +452,20 @@ def test_markdown_shows_what_an_error_said(tmp_path):
     text = write([table(load([tmp_path]), "accuracy")], "markdown")
     assert "expected \\<class 'int'>" in " ".join(text.split())
     assert len({line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")}) == 1
+
+
+def test_a_setting_that_a_method_does_not_take_or_has_as_its_default_is_no_difference(tmp_path):
+    write_trial(tmp_path, algorithm="supervised", uratio=7, confidence=0.95)  # on record, but not its own
+    write_trial(tmp_path, algorithm="fixmatch", uratio=4, confidence=0.95)
+    write_trial(tmp_path, algorithm="uda", uratio=4, confidence=0.8)  # as in UDA's paper
+    write_trial(tmp_path, algorithm="cadr", uratio=4, confidence=0.95, batch=8)
+    notes = " ".join(table(load([tmp_path]), "accuracy").notes)
+    assert "uratio is not" not in notes and "confidence is not" not in notes
+    assert "batch is not the same everywhere: 64" in notes
+
+
+def test_a_method_s_setting_that_somebody_chose_is_told(tmp_path):
+    write_trial(tmp_path, algorithm="fixmatch", confidence=0.95)
+    write_trial(tmp_path, algorithm="uda", confidence=0.7)
+    notes = " ".join(table(load([tmp_path]), "accuracy").notes)
+    assert "confidence is not the same everywhere: 0.7 (UDA on Digits); 0.95 (FixMatch on Digits)" in notes
