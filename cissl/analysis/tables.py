@@ -5,28 +5,22 @@ python analysis/tables.py results_a results_b --metric gmean --format latex --ou
 """
 
 import argparse
-import csv
 import itertools
 import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import numpy as np
-
-from cissl.analysis import formats, labels, latex
+from cissl.analysis import formats, labels, latex, published_figures
 from cissl.analysis.cells import ROWS, SETTING, Cell, Grid, Position, build
 from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.formats import Entry, Line, Table
 from cissl.analysis.results import Records, load
 from cissl.analysis.search_tables import search_tables
 from cissl.analysis.selection import METRICS, SELECTIONS
-from cissl.analysis.values import Key
 from cissl.analysis.words import first_names
 from cissl.errors import UserError
 
 METRIC_TITLES = {"accuracy": "Accuracy", "gmean": "Geometric mean"}
-PUBLISHED = Path(__file__).with_name("published.csv")
 SUFFIXES = {".tex": "latex", ".md": "markdown", ".csv": "csv", ".html": "html"}
 
 
@@ -60,7 +54,7 @@ def table(
     notes = labels.size_notes(grid.columns) + grid.notes
     sections = [ours]
     if published:
-        lines, sources = _published(grid, metric)
+        lines, sources = published_figures.beside(grid)
         sections += [lines] if lines else []
         notes += sources
     return Table(
@@ -108,56 +102,6 @@ def _left_out(cell: Cell) -> str:
     if cell.waiting:
         by_reason["not started"] = [first_names(cell.waiting)]
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-
-
-def _published(grid: Grid, metric: str) -> tuple[list[Line], list[str]]:
-    """Published figures for the columns at hand, beside ours where the method is the same."""
-    with open(PUBLISHED, encoding="utf-8", newline="") as file:
-        figures = [figure for figure in csv.DictReader(file) if figure["metric"] == metric]
-    lines: dict[tuple, list[Entry]] = {}
-    for k, column in enumerate(grid.columns):
-        for figure in figures:
-            if _names_column(figure, dict(column)):
-                key = (figure["method"], figure["algorithm"], figure["source"])
-                entries = lines.setdefault(key, [Entry()] * len(grid.columns))
-                value = float(figure["value"])
-                own = _our_figure(grid, figure["algorithm"], column)
-                entries[k] = Entry(value, float(figure["std"] or np.nan), difference=own - value)
-    if not lines:
-        return [], ["No published figures of this metric are on file for these columns."]
-    sources = {source: k for k, source in enumerate(dict.fromkeys(key[2] for key in lines), start=1)}
-    made = [
-        Line(f"{name} [{sources[source]}]", entries, _published_identity(metric, algorithm or name, source))
-        for (name, algorithm, source), entries in lines.items()
-    ]
-    notes = [f"[{k}] {source}, {CITATIONS[source]}" for source, k in sources.items()]
-    return made, ["Published figures: in brackets, ours minus theirs.", *notes]
-
-
-def _published_identity(metric: str, algorithm: str, source: str) -> dict:
-    return {"metric": metric, "selection": "as published", "source": source, "algorithm": algorithm}
-
-
-CITATIONS = {
-    "Hu et al. 2022": "On Non-Random Missing Labels in Semi-Supervised Learning, ICLR, arXiv 2206.14923.",
-    "Duan et al. 2023": "Towards Semi-supervised Learning with Non-random Missing Labels, ICCV, arXiv 2308.08872.",
-}
-
-
-def _names_column(figure: dict, column: dict) -> bool:
-    """Does a published setting such as ``LT_20@20`` (or one of several spellings) stand for this column?"""
-    if "size" not in column or figure["dataset"] != column.get("name"):
-        return False
-    ratio = column.get("imbalance_ratio")
-    shape = column.get("labels") or ("" if ratio is None else f"LT_{ratio:g}")
-    return column.get("unlabeled") is None and f"{shape}@{column['size']}" in figure["setting"].split(" ")
-
-
-def _our_figure(grid: Grid, algorithm: str, column: Key) -> float:
-    """Our mean for this method in this column, NaN unless exactly one row has one."""
-    filled = [row for row in grid.rows if (row, column) in grid.cells]
-    rows = [row for row in filled if dict(row).get("algorithm") == algorithm]
-    return grid.cells[rows[0], column].mean if len(rows) == 1 else np.nan
 
 
 def write(tables: list[Table], form: str, standalone: bool = False) -> str:

@@ -1,5 +1,6 @@
 import csv
 import io
+import math
 import re
 import statistics
 import subprocess
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cissl.analysis import formats, latex, report
+from cissl.algorithms.cards import find
+from cissl.analysis import formats, latex, published_figures, report
 from cissl.analysis.cells import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
+from cissl.analysis.split_parts import split_parts
 from cissl.analysis.tables import _marks, main, table, write
 from cissl.errors import UserError
 from tests.analysis.synthetic_records import write_sweep, write_trial
@@ -252,7 +255,8 @@ def test_headings_of_other_protocols(tmp_path):
         ("CIFAR-10", "γ = 100, γᵤ = 100 head-tail, M₁ = 4000, disjoint"),
         ("CIFAR-10", "γ = 100, γᵤ = 50 reversed, M₁ = 3000, disjoint"),
     ]
-    published = lines_of(made)["FixMatch + PRG [1]"]
+    (note,) = [note for note in made.notes if "Duan et al. 2023, Towards" in note]
+    published = lines_of(made)[f"FixMatch + PRG {note[:3]}"]
     assert [e.number for e in published] == ["91.87 ± 1.05" if "N₁ = 10" in h else "–" for _, h in made.headings]
 
 
@@ -274,6 +278,69 @@ def test_published_figures_stand_beside_ours_with_the_difference(tmp_path):
     assert entry.mean == 79.63 and entry.difference == pytest.approx(0.37)
     assert lines_of(made)["FixMatch + PRG [2]"][0].number == "94.04 ± 0.18"
     assert any("arXiv 2206.14923" in note for note in made.notes)
+
+
+def test_published_figures_of_other_unlabeled_images_stand_beside_ours(tmp_path):
+    for algorithm in ("simpro", "fixmatch"):
+        write_trial(
+            tmp_path, dataset="cifar10_LT_150_UHT_150_DISJOINT.1@500+4000-1", algorithm=algorithm, series=[80.0] * 12
+        )
+    made = table(load([tmp_path]), "accuracy", published=True)
+    (entry,) = lines_of(made)["SimPro [1]"]
+    assert (entry.mean, entry.std, entry.difference) == (81.0, 0.27, pytest.approx(-1.0))
+    (other,) = lines_of(made)["ACR without anchors [2]"]
+    assert other.mean == 77.6 and math.isnan(other.difference)
+    assert len(made.sections[1]) == 2  # the figures of other unlabeled images are for other columns
+
+
+@pytest.mark.parametrize(
+    ("select", "report_kimg", "said"),
+    [
+        ("last10", 64, "Ours have the same rule and budget."),
+        ("last20", 64, "Not like with like: ours are the mean of the last 20 evaluations."),
+        ("last10", 0.5, "ours are of 1 024 steps of 64 labeled and 448 unlabeled images."),
+        ("last20", 0.5, "ours are the mean of the last 20 evaluations, of 1 024 steps of 64"),
+    ],
+)
+def test_what_keeps_published_figures_from_being_compared_is_said(tmp_path, select, report_kimg, said):
+    write_trial(
+        tmp_path,
+        dataset="cifar10_LT_20.1@20-1",
+        algorithm="cadr",
+        series=[80.0] * 128,
+        report_kimg=report_kimg,
+        batch=64,
+        uratio=7,
+    )
+    made = table(load([tmp_path]), "accuracy", select, published=True)
+    cadr, prg = [note for note in made.notes if note.startswith("[")][:2]
+    assert "Mean of the last 10 evaluations; 131 072 steps of 64 labeled and 448 unlabeled images." in cadr
+    assert said in cadr
+    assert "Best test figure of the run; 1 048 576 steps" in prg and "3 runs" in prg
+    assert not prg.endswith("budget.")  # we have no figure of PRG to compare
+
+
+def test_every_published_figure_says_what_it_stands_for():
+    figures, sources = (
+        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        for path in (published_figures.FIGURES, published_figures.SOURCES)
+    )
+    by_name = {source["source"]: source for source in sources}
+    assert len(by_name) == len(sources) and {figure["source"] for figure in figures} == set(by_name)
+    for source in sources:
+        assert source["title"] and source["venue"] and source["selection"] in published_figures.RULES
+    for figure in figures:
+        assert 0 < float(figure["value"]) < 100 and (not figure["std"] or float(figure["std"]) >= 0)
+        if figure["algorithm"]:
+            assert find(figure["algorithm"]).name == figure["algorithm"]
+        for spelling in figure["setting"].split():
+            labels, size = spelling.split("@")
+            unlabeled, _, apart = figure["unlabeled"].partition(" ")
+            shape, plus, largest = unlabeled.partition("+")
+            words = f"_{labels}{shape and '_' + shape}{apart and '_' + apart}.1@{size}{plus}{largest}-1"
+            assert split_parts(figure["dataset"] + words)["unlabeled"] == (figure["unlabeled"] or None)
+    places = [tuple(figure[key] for key in figure if key not in ("value", "std")) for figure in figures]
+    assert len(set(places)) == len(places)
 
 
 def test_csv_has_one_exact_line_per_cell(tmp_path):

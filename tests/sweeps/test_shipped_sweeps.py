@@ -1,5 +1,6 @@
 """Every sweep file in the box can be read, says what it is for, and is what its header says."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cissl.analysis import published_figures
+from cissl.analysis.split_parts import split_parts
 from cissl.tuning import cli, sweep_file
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -58,6 +61,16 @@ def test_the_other_protocols_have_the_budget_of_the_papers_tables(name):
         assert (config.steps, config.report_steps, config.augment) == (131_072, 1_024, "d.d.d")
         if config.recipe.base.unlabeled:
             assert config.uratio == 7
+
+
+@pytest.mark.parametrize("name", [name for name in TRIALS if name.endswith(("_crest", "_darp", "_simpro"))])
+def test_published_figures_are_on_file_for_every_column_of_the_other_protocols(name):
+    figures = csv.DictReader(published_figures.FIGURES.read_text(encoding="utf-8").splitlines())
+    on_file = {(figure["dataset"], figure["setting"], figure["unlabeled"]) for figure in figures}
+    for config in sweep_file.load(SWEEPS / f"{name}.yaml").trials:
+        split = split_parts(config.dataset)
+        setting = f"LT_{split['imbalance_ratio']:g}@{split['size']}"
+        assert (split["name"], setting, split["unlabeled"]) in on_file
 
 
 @pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt", "stl10_lt", "miniimagenet_lt", "cifar10", "ablation"])
