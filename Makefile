@@ -11,13 +11,14 @@ KERNELS ?= ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_I
 THREADS ?= 1 2
 MARKERS ?=
 
-.PHONY: help quickstart test test-kernels lint clean
+.PHONY: help quickstart test test-kernels lint docs clean
 
 help:
 	@echo "make quickstart   install, run the sweep over the embedded digits, show its table"
 	@echo "make test         install, run all tests"
 	@echo "make test-kernels run the tests of numbers with the kernels of other processors; an hour on 2 cores"
 	@echo "make lint         check style"
+	@echo "make docs         build the documentation into docs/_build"
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python sweeps/run.py sweeps/digits_lt.yaml --storage-path "$(RESULTS)"
@@ -39,6 +40,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Pages that the code writes first; then Sphinx, for which every warning and every dead link is an error.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build
+	@echo "docs/_build/index.html"
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
 	  { echo "cissl needs Python 3.10 to 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 …"; exit 2; }
@@ -55,4 +62,4 @@ $(VENV)/.installed-dev: setup.cfg constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info docs/_build docs/reference/generated

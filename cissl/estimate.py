@@ -88,3 +88,7 @@ def _trained(folder: Path, data_dir: Path | None) -> tuple[Trainer, datasets.Dat
     trainer = Trainer(config, dataset, device)
     trainer.learner.ema_model.load_state_dict(load_tensors(folder / WEIGHTS))
     return trainer, dataset
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,8 +19,10 @@ from cissl.testing.conformance import WORKERS, compare_workers, short_config
 from cissl.testing.workers import train_together
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "own_method.md").read_text(encoding="utf-8")
-METHOD, _, BACKBONE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+HOW_TO = ROOT / "docs" / "how_to"
+PAGE = (HOW_TO / "own_method.md").read_text(encoding="utf-8")
+METHOD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)[0]
+BACKBONE = re.findall(r"```python\n(.*?)```", (HOW_TO / "own_backbone.md").read_text(encoding="utf-8"), flags=re.S)[0]
 SHORT = (
     "--dataset digits_LT_10.1@40-20 --filters 4 --repeat 1 --scales 2 --batch 8 --uratio 2 --bn_decay 0.9 "
     "--ema_decay 0.9 --train_kimg 0.0625 --report_kimg 0.03125 --quiet"

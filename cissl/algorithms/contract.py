@@ -207,7 +207,9 @@ class Facts:
     """What a method may know before training.
 
     Attributes:
-        classes, side, channels: C, pixels along one side, colours.
+        classes: C.
+        side: height and width of the images, in pixels.
+        channels: 1 for gray images, 3 for colour.
         width: D, features before the classifier.
         labeled_targets: classes of the labeled images, (labeled,) int64, in the order of their positions; those that
             `Part.extra_labeled` adds come last.
@@ -216,7 +218,8 @@ class Facts:
         steps: optimizer updates of the whole training; in a step, of its generation.
         batch: B.
         kimg_steps: updates in 1024 labeled images, a float; for settings that count images.
-        dtype, device: of the network's weights, and so of a state of floats.
+        dtype: of the network's weights, and so of a state of floats.
+        device: where the network is, and where a state belongs.
     """
 
     classes: int
@@ -291,7 +294,8 @@ class Step:
     Attributes:
         number: updates made before this one in the whole training, or in its generation where there are several.
         stage: number of the current stage.
-        stage_number, stage_steps: updates made before this one in this stage, of how many.
+        stage_number: updates made before this one in this stage.
+        stage_steps: updates of this stage in all.
         facts: see `Facts`.
         targets: labels of the labeled rows, (B,) int64.
         index: stream → positions of its rows; ``index["labeled"]`` (B,) in the labeled set, ``index["unlabeled"]``

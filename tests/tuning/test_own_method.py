@@ -10,7 +10,7 @@ from cissl.errors import UserError
 from cissl.training.records import read_status
 from cissl.tuning import sweep_file
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own_method.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how_to" / "own_method.md").read_text(encoding="utf-8")
 METHOD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)[0]
 
 
