@@ -86,7 +86,7 @@ def make_parts(trainer: Trainer) -> dict:
     """The parts of `Trainer.train_step`, each to be called any number of times."""
     learner = trainer.learner
     batch = trainer._batches.at(trainer.step)
-    views, probes = trainer._views(batch)
+    views, probes = trainer._augmented(batch)
 
     def forward():
         return learner.losses(trainer._step(batch, views))
@@ -100,12 +100,14 @@ def make_parts(trainer: Trainer) -> dict:
 
     parts = {
         "batch assembly": lambda: trainer._batches.at(trainer.step),
-        "views, and CTAugment's probes": lambda: trainer._views(batch),
+        "views, and CTAugment's probes": lambda: trainer._augmented(batch),
         "forward and losses": forward,
         "forward, losses and backward": forward_and_backward,
         "optimizer and moving average": update,
     }
-    return parts | ({"scoring CTAugment's probes": lambda: trainer._score(*probes, batch.targets)} if probes else {})
+    return parts | (
+        {"scoring CTAugment's probes": lambda: trainer._update_rates(probes, batch.targets)} if probes else {}
+    )
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def check_waiting(config: TrialConfig) -> str:
     for step in range(STEPS):
         trainer._between_steps()
         batch = trainer._batches.at(trainer.step)
-        views, _ = trainer._views(batch)
+        views, _ = trainer._augmented(batch)
         with readings if step else contextlib.nullcontext():
             trainer.learner.losses(trainer._step(batch, views))
         trainer.train_step()

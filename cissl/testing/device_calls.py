@@ -111,10 +111,10 @@ class DeviceCalls(TorchDispatchMode):
     def _watch(self, trainer: Trainer) -> None:
         learner, augmentation = trainer.learner, trainer.augmentation
         trainer._batches.at = self.of("batch", trainer._batches.at)
-        trainer._views = self.of("views", trainer._views)
+        trainer._augmented = self.of("views", trainer._augmented)
         augmentation.strong = self.of("strong views", augmentation.strong)
         augmentation.strong_and_probes = self.of("strong views", augmentation.strong_and_probes)
-        trainer._score = self.of("probe", trainer._score)
+        trainer._update_rates = self.of("probe", trainer._update_rates)
         trainer._interval.add = self.of("records", trainer._interval.add)
         learner.losses = self.of("losses", learner.losses)
         learner.average_forward = self.of("forward, averaged", learner.average_forward)
