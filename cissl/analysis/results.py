@@ -24,6 +24,7 @@ from cissl.algorithms.cards import find
 from cissl.analysis import checks, sweep_folder
 from cissl.analysis.methods import Algorithm
 from cissl.analysis.record_store import open_store
+from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.split_parts import split_parts
 from cissl.analysis.sweep_folder import Problem, SweepRecord
 from cissl.analysis.text import load_json, one_line
@@ -129,17 +130,38 @@ class Records:
     waiting: list[str] = field(default_factory=list)
 
     def trial_frame(self) -> "pd.DataFrame":
-        """One line per trial: its identity, state, split and every setting."""
+        """One line per trial.
+
+        Columns: ``trial_id``, ``name``, ``sweep``; ``state``, one of complete, running, failed, stopped, diverged and
+        unreadable; ``step`` of ``steps``; ``rows``, the number of evaluations; ``seconds`` of training; ``accuracy``
+        and ``gmean``, in percent, the mean over the last 10 evaluations on test data, NaN unless the trial is complete;
+        ``split_hash``; ``searched``: a candidate of a search, no result; ``data_name``, ``data_imbalance_ratio``,
+        ``data_labels``, ``data_unlabeled``, ``data_split_seed``, ``data_size``, ``data_valid``, the parts of the
+        split's name, see `split_parts`; every setting under its own name; ``folder``, which tells the trial in both
+        frames.
+        """
         import pandas as pd  # here, so that commands without frames start in half the time
 
         return pd.DataFrame([_trial_row(trial) for trial in self.trials])
 
     def evaluation_frame(self) -> "pd.DataFrame":
-        """One line per trial and evaluation, scalars only."""
+        """One line per trial and evaluation, scalars only.
+
+        Columns: ``step``; ``kimg``, 1024 labeled images; ``seconds`` of training; ``lr``; ``accuracy`` and ``gmean`` on
+        test images and ``valid_accuracy`` and ``valid_gmean`` on validation images, in percent, NaN where they are not
+        defined; ``loss``, ``loss_labeled``, ``loss_unlabeled`` and ``mask_ratio``, means since the evaluation before;
+        ``trial_id``; ``folder``, which tells the trial in both frames.
+        """
         import pandas as pd
 
-        parts = [pd.DataFrame({c: t.history[c] for c in SCALARS}).assign(folder=t.folder) for t in self.trials]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, "folder"])
+        identity = ("trial_id", "folder")
+        parts = [
+            pd.DataFrame({column: trial.history[column] for column in SCALARS}).assign(
+                **{key: getattr(trial, key) for key in identity}
+            )
+            for trial in self.trials
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, *identity])
 
 
 def _fields(algorithm: str) -> dict[str, Field]:
@@ -385,6 +407,10 @@ def _vector_column(values: list, name: str) -> np.ndarray:
         raise ValueError(f"history.jsonl: '{name}' is no list of one number per class in every line") from None
 
 
+def _reported(trial: Trial, metric: str) -> float:
+    return SELECTIONS["last10"].figure(trial.history, metric) if trial.complete else float("nan")
+
+
 def _trial_row(trial: Trial) -> dict:
     return {
         "trial_id": trial.trial_id,
@@ -395,6 +421,7 @@ def _trial_row(trial: Trial) -> dict:
         "steps": trial.status.get("steps"),
         "rows": trial.rows,
         "seconds": trial.status.get("seconds"),
+        **{metric: _reported(trial, metric) for metric in ("accuracy", "gmean")},
         "split_hash": trial.provenance.get("split_hash"),
         "searched": trial.searched,
         **{f"data_{key}": value for key, value in trial.spec.items()},

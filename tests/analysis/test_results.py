@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from cissl.analysis.results import load
+import cissl.analysis
+from cissl.analysis.results import Records, load
 from cissl.errors import UserError
 from tests.analysis.synthetic_records import write_trial
 
@@ -15,7 +16,26 @@ def test_frames_hold_identity_and_every_evaluation(tmp_path):
     assert (row["algorithm"], row["seed"], row["cai_beta"], row["rows"]) == ("cadr", 2, 0.25, 3)
     assert (row["data_name"], row["data_imbalance_ratio"], row["state"]) == ("digits", 20.0, "complete")
     assert row["folder"] == str(path) and len(row["split_hash"]) == 12
-    assert records.evaluation_frame()["accuracy"].tolist() == [10.0, 20.0, 30.0]
+    assert row["accuracy"] == 20.0  # the mean over the last ten evaluations, of which there are three
+    evaluations = records.evaluation_frame()
+    assert evaluations["accuracy"].tolist() == [10.0, 20.0, 30.0]
+    assert set(evaluations["trial_id"]) == {row["trial_id"]} and set(evaluations["folder"]) == {row["folder"]}
+
+
+def test_the_frames_give_no_figure_of_a_trial_that_is_not_complete(tmp_path):
+    write_trial(tmp_path / "sweep", series=[10.0, 20.0], state="running")
+    assert cissl.analysis.load([tmp_path]).trial_frame()["accuracy"].isna().all()
+
+
+def test_every_column_of_the_frames_is_documented(tmp_path):
+    write_trial(tmp_path / "sweep")
+    records = load([tmp_path])
+    (trial,) = records.trials
+    for frame, documented in (
+        (records.trial_frame(), Records.trial_frame.__doc__),
+        (records.evaluation_frame(), Records.evaluation_frame.__doc__),
+    ):
+        assert [name for name in frame if name not in trial.config and f"``{name}``" not in documented] == []
 
 
 def test_a_folder_reached_by_two_roots_counts_once(tmp_path):
