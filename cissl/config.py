@@ -93,6 +93,11 @@ class TrialConfig:
         values = {**(method or {}), **values}
         recipe = find(str(values.get("algorithm", "fixmatch")))
         fields = {**core_fields(), **recipe.fields}
+        if both := core_fields().keys() & recipe.fields.keys():
+            raise UserError(
+                f"{recipe.name} has a setting '{min(both)}', which every trial has; give it another name",
+                key="algorithm",
+            )
         for key, value in values.items():
             if key not in fields and not is_idle(key, value):
                 raise UserError(setting_not_taken(key, recipe.name), key=key)

@@ -4,6 +4,7 @@ A file's text is what counts, not its place: it is kept beside the results, sent
 stands in the records. So a process first *registers* files, and then finds them by their name alone.
 """
 
+import ast
 import dataclasses
 import hashlib
 import importlib
@@ -47,8 +48,8 @@ _installed_files: set[str] = set()  # of modules that hold a user's own code
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a name such as ``ours.py:Ours`` or ``mylab.ours:Ours`` means code of a user's own."""
-    return ":" in name
+    """Whether a name such as ``ours.py:Ours`` or ``mylab.ours:Ours`` means code of a user's own; so does a file's."""
+    return ":" in name or name.strip().endswith(SUFFIX)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -57,11 +58,26 @@ def split(name: str) -> tuple[str, str]:
     Raises:
         UserError: there is no name after the colon.
     """
-    where, _, what = name.rpartition(":")
-    where = where.strip()
-    if not where or not what.strip().isidentifier():
-        raise UserError(f"'{name}': write file.py:Name or package.module:Name, with the name of a class")
-    return (Path(where).name if where.endswith(SUFFIX) else where), what.strip()
+    where, what = _file_and_class(name)
+    file = Path(where).name if where.endswith(SUFFIX) else where
+    if not where or not what.isidentifier():
+        found = _own_classes(file) if where.endswith(SUFFIX) else []
+        choice = f"; it has {', '.join(f'{file}:{each}' for each in found)}" if found else ""
+        raise UserError(f"'{name}': write file.py:Name or package.module:Name, with the name of a class{choice}")
+    return file, what
+
+
+def _file_and_class(name: str) -> tuple[str, str]:
+    """What stands before the last colon and after it; of a file alone the class is empty."""
+    where, colon, what = name.rpartition(":")
+    return (where.strip(), what.strip()) if colon or not is_plugin(name) else (what.strip(), "")
+
+
+def _own_classes(file: str) -> list[str]:
+    """The methods and networks that are written in a user's file."""
+    module = _module_of_file(file)
+    own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
+    return [each.__name__ for each in own if hasattr(each, "kind") or hasattr(each, "forward")]
 
 
 def register(name: str, folder: Path) -> None:
@@ -70,7 +86,7 @@ def register(name: str, folder: Path) -> None:
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
-    where = name.rpartition(":")[0].strip()
+    where, _ = _file_and_class(name)
     if not where.endswith(SUFFIX):
         return
     path = folder / Path(where).expanduser()
@@ -180,6 +196,18 @@ def place_of(error: BaseException) -> str | None:
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+def place_of_field(owner: type, name: str) -> str | None:
+    """``file:line`` where a class of a user's own file gives a field its type and value; None of any other."""
+    source = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    if source not in _files():
+        return None
+    tree = ast.parse("".join(linecache.getlines(source)))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == owner.__name__]
+    assigned = [node for cls in classes for node in cls.body if isinstance(node, ast.AnnAssign)]
+    lines = [node.lineno for node in assigned if isinstance(node.target, ast.Name) and node.target.id == name]
+    return f"{source}:{(lines or [node.lineno for node in classes] or [1])[0]}"
 
 
 def place_of_code(code: CodeType) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from cissl.errors import UserError, nearest
 from cissl.plugins import is_plugin
 
+TYPES = "float, int, bool or str, or one of them or None"
 LARGEST_FLOAT = 1e38  # a network calculates with 32 bits, which hold little more
 
 
@@ -25,6 +26,7 @@ def setting(
     or_plugin: bool = False,
     added_later: bool = False,
     other: Any = None,
+    acts_with: Mapping[str, Any] | None = None,
 ) -> Any:
     """A field of a settings dataclass.
 
@@ -41,6 +43,8 @@ def setting(
             the hash.
         other: another value, with which a trial of a dozen steps comes out differently; for tests. By default they
             find one.
+        acts_with: settings by their keys, with values beside which it acts, where it does nothing beside the others'
+            defaults; for tests.
     """
     metadata = dict(
         help=help,
@@ -54,6 +58,7 @@ def setting(
         or_plugin=or_plugin,
         added_later=added_later,
         other=other,
+        acts_with=acts_with or {},
     )
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -111,7 +116,7 @@ def class_shares(text: str, key: str, *, word: str, zero: bool = False) -> list[
 def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
     if value is None and field.default is None:
         return None
-    wanted = _plain_type(field)
+    wanted = plain_type(field)
     if wanted is float and not isinstance(value, bool):
         try:
             number = float(value)
@@ -127,12 +132,15 @@ def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
     raise UserError(f"{key} must be {words[wanted]}, not {value!r}", key=key)
 
 
-def _plain_type(field: dataclasses.Field) -> type:
-    """``float`` for the annotations ``float`` and ``float | None``, and so on."""
-    if isinstance(field.type, type):
-        return field.type
-    name = str(field.type).partition("|")[0].strip()
-    return {"float": float, "int": int, "bool": bool, "str": str}[name]
+def is_setting(field: dataclasses.Field) -> bool:
+    """Whether a field was made by `setting`."""
+    return "changes_result" in field.metadata
+
+
+def plain_type(field: dataclasses.Field) -> type | None:
+    """``float`` for the annotations ``float`` and ``float | None``, and so on; None for types that no setting has."""
+    name = field.type.__name__ if isinstance(field.type, type) else str(field.type).partition("|")[0].strip()
+    return {"float": float, "int": int, "bool": bool, "str": str}.get(name)
 
 
 def _check_range(limits: Mapping[str, Any], value: Any, key: str) -> None:

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from cissl import plugins, train
+from cissl.algorithms import __main__ as describe
 from cissl.algorithms.cards import find
 from cissl.config import TrialConfig
-from cissl.errors import UserError
+from cissl.errors import ContractError, UserError
 from cissl.models.backbones import build
+from cissl.testing import __main__ as testing
+from cissl.testing import make_facts, make_method
 from cissl.testing.conformance import WORKERS, compare_workers, short_config
 from cissl.testing.workers import train_together
 
@@ -78,6 +81,71 @@ def test_a_change_of_the_file_makes_other_trials_and_touches_no_others(here):
     after = TrialConfig(algorithm="soft.py:SoftFixMatch")
     assert before.name == after.name and before.hash != after.hash
     assert TrialConfig().hash == TrialConfig(algorithm="fixmatch").hash
+
+
+SETTINGS = """
+    import dataclasses
+    from cissl.algorithms.cards import setting
+    from cissl.algorithms.contract import AddOn, Base
+    from cissl.algorithms.fixmatch.method import FixMatch
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Mine:
+        uratio: int = setting(7, "unlabeled images per labeled image")
+        FIELD  # here
+
+    class Ours(FixMatch):
+        Settings = Mine
+"""
+
+
+@pytest.mark.parametrize("field, message", [
+    ("power: float = 2.0", "Mine.power is no setting; write power: float = setting(2.0, \"what it means\")"),
+    ("power: 'int'", "Mine.power is no setting; write power: int = setting(default, \"what it means\")"),
+    ("power: list = setting(None, 'some')", "Mine.power is of type list; a setting is a float, int, bool or str"),
+])  # fmt: skip
+def test_a_setting_that_is_none_is_told_at_its_line(here, field, message):
+    path = here("mine.py", SETTINGS.replace("FIELD", field))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "# here" in text)
+    with pytest.raises(UserError) as error:
+        find("mine.py:Ours")
+    assert str(error.value).startswith(f"{path}:{line}: {message}")
+
+
+def test_settings_that_are_no_dataclass_or_have_the_name_of_another_are_refused(here):
+    here(
+        "mine.py", SETTINGS.replace("@dataclasses.dataclass(frozen=True, kw_only=True)", "").replace("FIELD", "wu = 1")
+    )
+    with pytest.raises(UserError, match="mine.py:Ours: Settings is no dataclass; put @dataclasses.dataclass"):
+        find("mine.py:Ours")
+    here("mine.py", SETTINGS.replace("FIELD", "lr: float = setting(0.1, 'rate')"))
+    with pytest.raises(UserError, match="mine.py:Ours has a setting 'lr', which every trial has"):
+        TrialConfig(algorithm="mine.py:Ours")
+
+
+def test_a_setting_that_the_extended_method_uses_and_ones_own_lack_is_named(here, tmp_path, capsys):
+    path = here("mine.py", SETTINGS.replace("FIELD", "wu: float = setting(1.0, 'weight')"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "class Mine" in text)
+    assert run("--algorithm", "mine.py:Ours", "--train-dir", str(tmp_path / "out")) == train.EXIT_FAILED
+    assert f"{path}:{line}: ContractError: Mine has no 'cap_ema_momentum', which Ours uses" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mine.py", "mine.py:", "mine.py: ", "fixmatch+mine.py"])
+def test_a_file_without_a_class_is_answered_with_those_that_it_has(here, capsys, name):
+    here("mine.py", SETTINGS.replace("FIELD", "wu: float = setting(1.0, 'weight')") + "\n    class Plus(AddOn): pass")
+    for command in (testing.main, describe.main):
+        assert command([name]) == 2
+        message = capsys.readouterr().err
+        assert "write file.py:Name" in message and "it has mine.py:Ours, mine.py:Plus\n" in message
+
+
+def test_an_add_ons_state_without_its_name_is_told_at_its_line(here):
+    text = "from cissl.algorithms.contract import AddOn\n\nclass Mine(AddOn):\n    def state(self, facts):\n"
+    path = here("mine.py", text + "        return {'seen': facts.full((1,), 0.0)}")
+    method = make_method("fixmatch+mine.py:Mine")
+    with pytest.raises(ContractError, match="state 'seen' must be called 'mine.seen'") as error:
+        method.state(make_facts(classes=2))
+    assert plugins.place_of(error.value) == f"{path}:4"
 
 
 ADD_ON = """

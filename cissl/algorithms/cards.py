@@ -24,6 +24,7 @@ from typing import Any
 import cissl.algorithms
 from cissl import plugins
 from cissl.errors import UserError, nearest
+from cissl.settings import TYPES, is_setting, plain_type
 from cissl.settings import setting as setting  # what a card is written with
 
 SLOTS = ("labeled", "select", "guess", "unlabeled", "predict", "stages")  # also the order of add-ons in a name
@@ -212,13 +213,15 @@ def card_of(plugin: Any, name: str) -> Card:
     if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
         raise UserError(f"{name} is no method: derive the class from Base, AddOn or a method of cissl.algorithms")
     parent = _parent(plugin)
+    settings = getattr(plugin, "Settings", parent.settings if parent else None)
+    _check_settings(settings, name)
     texts = {key: str(vars(plugin).get(key, "")) for key in ("paper", "venue", "differs")}
     return Card(
         name=name,
         method=name,
         kind=kind,
         title=str(vars(plugin).get("title", plugin.__name__)),
-        settings=getattr(plugin, "Settings", parent.settings if parent else None),
+        settings=settings,
         slots=_slots(plugin, parent) if kind == BASE else (),
         fills=_overridden(plugin) if kind == ADD_ON else (),
         needs=tuple(getattr(plugin, "needs", ())),
@@ -227,6 +230,34 @@ def card_of(plugin: Any, name: str) -> Card:
         short=dict(getattr(plugin, "short", {})),
         **texts,
     )
+
+
+def _check_settings(settings: Any, name: str) -> None:
+    """See that a user's own `Settings` are a dataclass of `setting` fields.
+
+    Raises:
+        UserError: they are not; with file and line.
+    """
+    if settings is None:
+        return
+    if not isinstance(settings, type) or not dataclasses.is_dataclass(settings):
+        raise UserError(
+            f"{name}: Settings is no dataclass; put @dataclasses.dataclass(frozen=True, kw_only=True) above it"
+        )
+    for field in dataclasses.fields(settings):
+        place = plugins.place_of_field(settings, field.name) or name
+        typed = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+        if not is_setting(field):
+            raise UserError(
+                f"{place}: {settings.__name__}.{field.name} is no setting; write "
+                f'{field.name}: {typed} = setting({_default_of(field)}, "what it means")'
+            )
+        if plain_type(field) is None:
+            raise UserError(f"{place}: {settings.__name__}.{field.name} is of type {typed}; a setting is a {TYPES}")
+
+
+def _default_of(field: dataclasses.Field) -> str:
+    return "default" if field.default is dataclasses.MISSING else repr(field.default)
 
 
 def _slots(plugin: Any, parent: Card | None) -> tuple[str, ...]:

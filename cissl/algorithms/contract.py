@@ -14,6 +14,7 @@ The order of one step: views are made · `Base.losses` runs, and the add-ons ins
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
@@ -627,7 +628,9 @@ class Method:
         for part, card in zip(self.add_ons, self.recipe.add_ons, strict=True):
             for name in part.state(facts):
                 if not name.startswith(f"{card.prefix}."):
-                    raise ValueError(f"{card.name}: state '{name}' must be called '{card.prefix}.{name}'")
+                    error = ContractError(f"{card.name}: state '{name}' must be called '{card.prefix}.{name}'")
+                    error.place = plugins.place_of_code(inspect.unwrap(type(part).state).__code__)
+                    raise error
         return _merged(self.recipe.name, "states", [part.state(facts) for part in self.parts])
 
     def uratio(self) -> int:

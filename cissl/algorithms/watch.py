@@ -136,9 +136,23 @@ def _checked(part: Part, name: str) -> Callable[..., Any]:
         except ContractError as error:
             error.place = error.place or plugins.place_of(error) or _place(part, error.function or name)
             raise
+        except AttributeError as error:
+            if error.obj is not part.settings or part.settings is None:
+                raise
+            raise _missing_setting(part, error.name) from None
         return value
 
     return call
+
+
+def _missing_setting(part: Part, key: str) -> ContractError:
+    settings = type(part.settings)
+    error = ContractError(
+        f"{settings.__name__} has no '{key}', which {type(part).__name__} uses; a method that extends another one has "
+        "the settings that this one uses, or lets its Settings extend that one's"
+    )
+    error.place = plugins.place_of_field(settings, key)
+    return error
 
 
 def _state(name: str, arguments: tuple[Any, ...]) -> Mapping[str, Tensor]:

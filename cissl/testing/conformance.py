@@ -5,6 +5,7 @@ All checks train on the embedded digits with a small network, for a dozen steps 
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cissl import plugins
 from cissl.algorithms.cards import find
 from cissl.config import TrialConfig, core_fields
 from cissl.datasets import Dataset
@@ -40,6 +42,7 @@ SHORT: dict[str, Any] = {
     "train_kimg": STEPS * BATCH / 1024,
     "report_kimg": BATCH / 1024,
 }
+THRESHOLDS = (0.15, 0.12, 0.5, 0.0, 1.0)  # of pseudo-labels, for settings that act on those kept or on the others
 WORKERS = 2
 EXACT = 1e-9  # of the largest value: what float64 leaves of a difference in the order of sums
 
@@ -75,8 +78,22 @@ def check_method(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> l
     Raises:
         UserError: the name means nothing, or a setting is refused.
     """
+    return list(findings(name, only=only, **settings))
+
+
+def findings(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> Iterator[Finding]:
+    """`check_method`, a check at a time. No mistake is told twice: a method that does not train is tried no further."""
     config = short_config(name, **settings)
-    return [Finding(check, _tried(CHECKS[check], config)) for check in only or CHECKS]
+    told: dict[str, str] = {}  # what was raised → the check that met it first
+    for check in only or CHECKS:
+        problem, raised = _tried(CHECKS[check], config)
+        if problem in told:
+            problem = f"the same as in '{told[problem]}'"
+        yield Finding(check, problem)
+        if raised and check == "training":
+            return
+        if raised:
+            told.setdefault(problem, check)
 
 
 def short_config(name: str, **settings: Any) -> TrialConfig:
@@ -89,14 +106,16 @@ def short_config(name: str, **settings: Any) -> TrialConfig:
     return TrialConfig(**{**values, **settings, "algorithm": name})
 
 
-def _tried(check: Callable[[TrialConfig], str], config: TrialConfig) -> str:
+def _tried(check: Callable[[TrialConfig], str], config: TrialConfig) -> tuple[str, bool]:
+    """The check's problem, and whether that is an error that was raised."""
     try:
         with one_thread():
-            return check(config)
+            return check(config), False
     except UserError:
         raise
     except Exception as error:  # whatever a method raises is a finding, told in one line
-        return f"{type(error).__name__}: {error}{_where(error)}"
+        place = plugins.place_of(error) or _innermost(error)
+        return f"{place}: {type(error).__name__}: {error}", True
 
 
 def check_training(config: TrialConfig) -> str:
@@ -173,21 +192,59 @@ def check_state(config: TrialConfig) -> str:
 
 def check_settings(config: TrialConfig) -> str:
     """Every setting of the method's own changes a loss, the state or the weights, by more than rounding."""
+    learned = functools.cache(_learned)
     with double_precision():
-        trainer = _trainer(config)
-        rows = _train(trainer)
         for key, field in config.recipe.fields.items():
-            if not field.metadata["changes_result"]:
-                continue
-            value = _another(field, config.method[key])
-            changed = _trainer(dataclasses.replace(config, **{key: value}))
-            try:
-                others = _train(changed)
-            except UserError:  # a combination that is refused is not passed over
-                continue
-            if _alike(rows, others) and _alike(trainer.learner.state_dict(), changed.learner.state_dict()):
-                return f"'{key}: {value}' instead of {config.method[key]} changes nothing in {STEPS} steps"
+            if field.metadata["changes_result"] and not _acts(key, config, learned):
+                return (
+                    f"'{key}' changes nothing in {STEPS} steps; where it acts beside other values of other settings "
+                    "alone, name these: setting(…, acts_with={…})"
+                )
     return ""
+
+
+def _acts(key: str, config: TrialConfig, learned: Callable[[TrialConfig], tuple]) -> bool:
+    """Whether another value of a setting is seen, from any of the starting points; one that is refused is no fault."""
+    for start in _starting_points(key, config):
+        refused = True
+        for value in _others(config.recipe.fields[key], start.method[key]):
+            with contextlib.suppress(UserError):
+                if _learns_otherwise(dataclasses.replace(start, **{key: value}), *learned(start)):
+                    return True
+                refused = False
+        if refused:
+            return True
+    return False
+
+
+def _starting_points(key: str, config: TrialConfig) -> Iterator[TrialConfig]:
+    """Trials that a setting may act in: as it is; with what the setting acts with; with more and fewer pseudo-labels
+    kept; and with another value of one of the other settings."""
+    fields = config.recipe.fields
+    changes = [{}, fields[key].metadata["acts_with"], *({"confidence": threshold} for threshold in THRESHOLDS)]
+    for name, field in fields.items():
+        for value in _others(field, config.method[name]):
+            changes += [{name: value}, {name: value, "confidence": THRESHOLDS[0]}]
+    seen: list[dict] = []
+    for change in changes:
+        change = {name: value for name, value in change.items() if name in fields or name in core_fields()}
+        if key not in change and change not in seen:
+            seen.append(change)
+            with contextlib.suppress(UserError):
+                yield dataclasses.replace(config, **change)
+
+
+def _learned(config: TrialConfig) -> tuple[list, dict]:
+    trainer = _trainer(config)
+    return _train(trainer), trainer.learner.state_dict()
+
+
+def _learns_otherwise(config: TrialConfig, rows: list, state: dict) -> bool:
+    """Whether a trial comes out other than one with these rows and this state; it ends at the first difference."""
+    trainer = _trainer(config)
+    if not all(map(_alike, trainer.run(), rows)):
+        return True
+    return not _alike(trainer.learner.state_dict(), state)
 
 
 def check_hidden_labels(config: TrialConfig) -> str:
@@ -306,19 +363,17 @@ def _train(trainer: Trainer, until: int = STEPS) -> list[dict[str, Any]]:
     return list(itertools.islice(rows, until - trainer.step))
 
 
-def _another(field: dataclasses.Field, value: Any) -> Any:
+def _others(field: dataclasses.Field, value: Any) -> list[Any]:
+    """Other values of a setting, the likeliest to be seen first."""
     limits = field.metadata
-    if limits["other"] is not None:
-        return limits["other"]
+    others = [limits["other"], *limits["choices"]]
     if isinstance(value, bool):
-        return not value
-    if limits["choices"]:
-        return next(choice for choice in limits["choices"] if choice != value)
-    if isinstance(value, int):
-        return value + 1
-    if isinstance(value, float):
-        return 0.5 * value if value else min(0.5, limits["at_most"] or 0.5)
-    return value
+        others.append(not value)
+    elif isinstance(value, int):
+        others.append(value + 1)
+    elif isinstance(value, float):
+        others.append(0.5 * value if value else min(0.5, limits["at_most"] or 0.5))
+    return [other for other in others if other is not None and other != value]
 
 
 def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
@@ -359,9 +414,9 @@ def _close(value: Tensor, other: Tensor) -> bool:
     return torch.allclose(value, other, rtol=0, atol=EXACT * max(1.0, largest), equal_nan=True)
 
 
-def _where(error: BaseException) -> str:
-    """`` (file:line)`` of the place that an error came from."""
+def _innermost(error: BaseException) -> str:
+    """``file:line`` of the place that an error came from."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace.tb_next is not None:
         trace = trace.tb_next
-    return f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

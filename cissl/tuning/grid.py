@@ -78,8 +78,12 @@ def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> T
     Raises:
         UserError: each setting that is wrong, with its line.
     """
+    for key in ("algorithm", "arch"):
+        try:
+            plugins.register_all([str(values.get(key, ""))], source.folder)
+        except UserError as error:
+            raise source.error(blamed(key, origin), error) from None
     try:
-        plugins.register_all([str(values.get(key, "")) for key in ("algorithm", "arch")], source.folder)
         others = not_taken(values)
     except UserError as error:
         raise source.error(blamed(error.key, origin), error) from None

@@ -7,25 +7,15 @@ import pytest
 import torch
 
 from cissl import datasets
-from cissl.algorithms.cards import built_in, find
-from cissl.errors import UserError
+from cissl.algorithms.cards import built_in
 from cissl.testing import check_method
 from cissl.testing.conformance import CHECKS, WORKERS, compare_workers, short_config
+from cissl.testing.pairs import ADD_ONS, BASES, allowed_pairs, refusal, with_base
 from cissl.testing.workers import train_together
 from cissl.training.trainer import Trainer
-from tests.algorithms.methods import ADD_ONS, BASES, METHODS, with_base
+from tests.algorithms.methods import METHODS
 
 ALONE = tuple(check for check in CHECKS if check != "workers")
-
-
-def allowed(base, add_on):
-    try:
-        return find(with_base(add_on, base))
-    except UserError:
-        return None
-
-
-PAIRS = [recipe.name for pair in itertools.product(BASES, ADD_ONS) if (recipe := allowed(*pair))]
 
 
 @pytest.mark.slow
@@ -47,7 +37,7 @@ def test_two_workers_train_what_one_trains(name, together):
     assert compare_workers(short_config(name), together[name]) == ""
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRS if name not in METHODS])
+@pytest.mark.parametrize("name", [name for name in allowed_pairs() if name not in METHODS])
 def test_a_pair_that_is_allowed_trains(name):
     config = short_config(name)
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
@@ -56,10 +46,10 @@ def test_a_pair_that_is_allowed_trains(name):
 
 
 def test_pairs_that_mean_nothing_are_refused_with_both_names_and_the_reason():
-    refused = [pair for pair in itertools.product(BASES, ADD_ONS) if not allowed(*pair)]
-    assert refused
+    refused = [pair for pair in itertools.product(BASES, ADD_ONS) if refusal(with_base(pair[1], pair[0]))]
+    assert refused and len(refused) + len(allowed_pairs()) == len(BASES) * len(ADD_ONS)
     for base, add_on in refused:
-        with pytest.raises(UserError) as error:
-            find(with_base(add_on, base))
-        message = str(error.value)
-        assert built_in()[base].title in message and "do not combine" in message, message
+        message = str(refusal(with_base(add_on, base)))
+        parts = (add_on, *built_in()[add_on].needs)
+        names = [f"{built_in()[base].title} and {built_in()[part].title} do not combine: " for part in parts]
+        assert message.startswith(tuple(names)), message

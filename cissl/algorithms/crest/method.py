@@ -62,20 +62,21 @@ class CReST(AddOn):
         return state["crest.positions"], state["crest.classes"]
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """The same probabilities; running means are kept of the raw ones, and used as they are before this step."""
+        """The same probabilities; a running mean is kept of the raw ones, and used as it is before this step."""
         now = out["weak"].probabilities.detach().mean(0, keepdim=True)
-        labels = (step.targets[:, None] == torch.arange(step.facts.classes, device=now.device)).to(now.dtype).mean(0)
         step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
-        step.next["crest.p_data"] = LABEL_DECAY * step.state["crest.p_data"] + (1 - LABEL_DECAY) * labels
         step.measured["crest.p_model"] = normalised(step.state["crest.p_model"].mean(0))
-        step.measured["crest.added"] = step.facts.labeled_counts - step.state["crest.counts"]
         return probabilities
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """The weighed loss; a running mean is kept of the labels, and used as it is before this step."""
+        p_data, classes = step.state["crest.p_data"], torch.arange(step.facts.classes, device=step.targets.device)
+        labels = (step.targets[:, None] == classes).to(p_data.dtype).mean(0)
+        step.next["crest.p_data"] = LABEL_DECAY * p_data + (1 - LABEL_DECAY) * labels
+        step.measured["crest.added"] = step.facts.labeled_counts - step.state["crest.counts"]
         if not self.settings.reweight_labeled:
             return {}
-        weights = row_weights(normalised(step.state["crest.p_data"]), step.targets)
-        return {"labeled": self.base.supervised(step, out, weights)}
+        return {"labeled": self.base.supervised(step, out, row_weights(normalised(p_data), step.targets))}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"

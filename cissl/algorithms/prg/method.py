@@ -65,10 +65,12 @@ class PRG(AddOn):
         step.measured["prg.changed"] = counts.sum() / len(index)
 
     def _check(self) -> None:
-        """Refuse soft labels where the base lets no add-on change the loss."""
-        if not self.settings.hard_label and "unlabeled" not in self.base.card.slots:
-            raise UserError(
-                f"prg.hard_label: false changes the unlabeled loss, and {self.base.card.title} lets no add-on do so; "
-                "leave it out",
-                key="prg.hard_label",
-            )
+        """Refuse soft labels where the base lets no add-on change the loss, or has them anyway."""
+        base = self.base
+        reason = ""
+        if "unlabeled" not in base.card.slots:
+            reason = f"changes the unlabeled loss, and {base.card.title} lets no add-on do so"
+        elif type(base).consistency is type(base).soft_consistency:
+            reason = f"changes nothing, since labels are probabilities in {base.card.title} anyway"
+        if reason and not self.settings.hard_label:
+            raise UserError(f"prg.hard_label: false {reason}; leave it out", key="prg.hard_label")
