@@ -59,6 +59,7 @@ def random_dataset(side: int = 32, classes: int = 10, images: int = 50_000) -> D
         mirror=True,
         shift=4,
         content_hash="noise",
+        reading={},
     )
 
 

@@ -3,19 +3,37 @@
     python benchmarks/step_time.py                                   # exact float32
     python benchmarks/step_time.py --precision bf16 --compile        # the fast settings
     python benchmarks/step_time.py --evaluation                      # and one evaluation of 10 000 images
+    python benchmarks/step_time.py --algorithm all                   # every method beside FixMatch
+    python benchmarks/step_time.py --algorithm all --batch 16 --images 2000 --cpu-time --threads 1   # small, while busy
     python benchmarks/step_time.py --calls                           # what a GPU would be asked for, seen without one
 
 Each part is called by itself, on the same batch, and measured `--repeats` times; the whole step is measured between
 them. Shares are of the whole step's median.
+
+Of several methods (``all``, or names with commas between) each has a process of its own, in which its steps and
+FixMatch's take turns. The table has the images of a step that pass through the network, forward and back or forward
+alone; what they cost as a multiple of FixMatch's (``needs``: a backward pass costs two forward ones); what the step
+costs (``takes``), and how much that is above. Steps are taken at the share `--at` of the training, past warm-ups.
+What is done every so many steps, such as DARP's refinement (`darp.py`) and Adsh's survey, is not in the medians.
+Memory is the process's largest resident set with the method alone, on a GPU the largest allocation.
 
 `--calls` measures no time: it counts, for every method, device calls by part of the step (`cissl.testing.device_calls`
 says what one is) and what travels to the GPU. ``outside`` are all calls but those of the network's own forward and
 backward passes. A dash: the step reads a value back, which a pretended GPU cannot give.
 """
 
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
-from common import PROTOCOL, median, parser, prepare, protocol_trainer, random_dataset, report, seconds
+import torch
+from common import PROTOCOL, median, parser, prepare, protocol_trainer, random_dataset, report, seconds, synchronise
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from cissl.algorithms.cards import ADD_ON, BASE, built_in
@@ -26,18 +44,38 @@ from cissl.training.trainer import Trainer
 
 
 def main() -> None:
+    arguments = parse()
+    device = prepare(arguments)
+    names = every_method() if arguments.algorithm in (None, "all") else arguments.algorithm.split(",")
+    if arguments.calls:
+        report(arguments, [calls(name) for name in names])
+    elif arguments.worker:
+        print(json.dumps(dataclasses.asdict(measured_beside_fixmatch(arguments, device))))
+    elif arguments.algorithm and (len(names) > 1 or arguments.algorithm == "all"):
+        report(arguments, beside_fixmatch(arguments, names), **size(arguments))
+    else:
+        by_part(arguments, device, arguments.algorithm or "cadr")
+
+
+def parse() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     made.add_argument("--compile", action="store_true")
-    made.add_argument("--algorithm", help="[cadr; with --calls every one]")
+    made.add_argument("--algorithm", help="one, several with commas between, or all [cadr; with --calls all]")
     made.add_argument("--calls", action="store_true", help="count device calls and bytes sent instead, without a GPU")
     made.add_argument("--evaluation", action="store_true", help="measure an evaluation of 10 000 images as well")
-    arguments = made.parse_args()
-    device = prepare(arguments)
-    if arguments.calls:
-        report(arguments, [calls(name) for name in ([arguments.algorithm] if arguments.algorithm else every_method())])
-        return
-    algorithm = arguments.algorithm or "cadr"
+    several = made.add_argument_group("of several methods")
+    several.add_argument("--at", type=float, default=0.7, help="share of the training that is over [%(default)s]")
+    several.add_argument("--batch", type=int, default=64, help="labeled images of a step [%(default)s]")
+    several.add_argument("--filters", type=int, default=32, help="of the network [%(default)s]")
+    several.add_argument("--images", type=int, default=50_000, help="of the data set [%(default)s]")
+    several.add_argument("--cpu-time", action="store_true", help="CPU seconds, for a machine that is busy otherwise")
+    made.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return made.parse_args()
+
+
+def by_part(arguments: argparse.Namespace, device: torch.device, algorithm: str) -> None:
+    """One method's step, whole and by part."""
     settings = dict(precision=arguments.precision, compile=arguments.compile, algorithm=algorithm)
     trainer = protocol_trainer(device, **settings)
     whole = seconds(trainer.train_step, device, arguments.repeats, warmup=2)
@@ -50,6 +88,123 @@ def main() -> None:
         rows.append({"part": f"evaluation, every {trainer.config.report_steps} steps", "ms": 1e3 * once})
         rows[-1] |= {"fastest": 1e3 * once, "share %": 100 * once / (once + interval)}
     report(arguments, rows, **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """One method's step.
+
+    Attributes:
+        both_ways, forward: images that pass through a network in a step, with and without gradient.
+        seconds, fixmatch: of the step, and of FixMatch's in turns with it; medians.
+        megabytes: see the head of this file.
+    """
+
+    both_ways: int
+    forward: int
+    seconds: float
+    fixmatch: float
+    megabytes: float
+
+    @property
+    def passes(self) -> int:
+        """Forward passes that cost as much as the step's images."""
+        return 3 * self.both_ways + self.forward
+
+
+def beside_fixmatch(arguments: argparse.Namespace, names: list[str]) -> list[dict[str, Any]]:
+    """A row for every method, those that are furthest above what their passes cost first."""
+    costs = {name: cost_of(name) for name in dict.fromkeys(["fixmatch", *names])}
+    own = costs["fixmatch"]
+    rows = []
+    for name, cost in costs.items():
+        needs, takes = cost.passes / own.passes, cost.seconds / cost.fixmatch
+        rows.append(
+            {
+                "algorithm": name,
+                "forward and back": cost.both_ways,
+                "forward alone": cost.forward,
+                "needs": needs,
+                "takes": takes,
+                "above %": 100 * (takes / needs - 1),
+                "MB": cost.megabytes,
+                "× FixMatch's": cost.megabytes / own.megabytes,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["above %"])
+
+
+def cost_of(name: str) -> Cost:
+    """One method's cost, measured in a process of its own with this process's options."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--json")]
+    command = [sys.executable, __file__, *words, "--algorithm", name, "--worker"]
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    print(f"{name}: {process.stdout.strip()}", file=sys.stderr, flush=True)
+    return Cost(**json.loads(process.stdout))
+
+
+def measured_beside_fixmatch(arguments: argparse.Namespace, device: torch.device) -> Cost:
+    """What the method `arguments.algorithm` costs; the work of its process."""
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    trainer = trainer_at(arguments, device, arguments.algorithm)
+    trainer.train_step()
+    counted = counted_passes(trainer)
+    megabytes = largest_memory(device)
+    fixmatch = trainer_at(arguments, device, "fixmatch")
+    fixmatch.train_step()
+    times: dict[str, list[float]] = {"seconds": [], "fixmatch": []}
+    for _ in range(arguments.repeats):
+        for name, each in (("seconds", trainer), ("fixmatch", fixmatch)):
+            synchronise(device)
+            began = clock()
+            each.train_step()
+            synchronise(device)
+            times[name].append(clock() - began)
+    return Cost(*counted, **{name: median(values) for name, values in times.items()}, megabytes=megabytes)
+
+
+def size(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What decides the size of a step."""
+    return {key: getattr(arguments, key) for key in ("batch", "filters", "precision", "compile")}
+
+
+def trainer_at(arguments: argparse.Namespace, device: torch.device, algorithm: str) -> Trainer:
+    """A trial that has come to the share `arguments.at` of its training, though it has learned nothing."""
+    config = TrialConfig(dataset=PROTOCOL, algorithm=algorithm, **size(arguments))
+    trainer = Trainer(config, random_dataset(images=arguments.images), device)
+    trainer.step = round(arguments.at * config.steps)
+    while trainer.schedule.at(trainer.step).stage > trainer._stage:
+        trainer._between_steps()
+    trainer.step += 1  # not the first of what is done every so many steps
+    return trainer
+
+
+def counted_passes(trainer: Trainer) -> tuple[int, int]:
+    """Images of one step that pass through a network with gradient, and without."""
+    learner, counts = trainer.learner, {True: 0, False: 0}
+
+    def counting(function: Callable[..., Any], images_of: Callable[[Any], int]) -> Callable[..., Any]:
+        def counted(images: Any, **options: Any) -> Any:
+            outputs = function(images, **options)
+            counts[outputs[0].requires_grad] += images_of(images)
+            return outputs
+
+        return counted
+
+    originals = learner.train_forward, learner.average_forward
+    learner.train_forward = counting(originals[0], lambda parts: sum(map(len, parts)))
+    learner.average_forward = counting(originals[1], len)
+    trainer.train_step()
+    learner.train_forward, learner.average_forward = originals
+    return counts[True], counts[False]
+
+
+def largest_memory(device: torch.device) -> float:
+    """MB that this process has had at most, on its device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    kilo = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 2**20
 
 
 def every_method() -> list[str]:
