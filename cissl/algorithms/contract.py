@@ -440,6 +440,9 @@ class Survey(Protocol):
             augment: as in `View`.
         """
 
+    def random(self, purpose: str) -> Draws:
+        """Random numbers for one purpose of this look, the same on every worker."""
+
 
 class Part:
     """What a base and an add-on have in common.

@@ -10,7 +10,7 @@ from cissl.augment.policy import Augmentation
 from cissl.training.device import DeviceImages
 from cissl.training.distributed import gather_rows, rank, world_size
 from cissl.training.learner import Learner
-from cissl.training.randomness import RowRandom
+from cissl.training.randomness import RowRandom, StepDraws
 from cissl.training.step import Raw
 
 ROWS = 500  # images that share their random numbers
@@ -50,6 +50,11 @@ class TrainingSurvey:
         numbers = self._sets[images]
         parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
         return Outputs(*_joined(parts))
+
+    def random(self, purpose: str) -> StepDraws:
+        """See the contract."""
+        facts, seed = self.facts, self._learner.config.seed
+        return StepDraws(seed, f"survey {purpose}", self._trial_step, dtype=facts.dtype, device=facts.device)
 
     def _part(self, numbers: np.ndarray, start: int, network: str, augment: str, images: str) -> Raw:
         """Outputs of ROWS images from `start` on. Workers' shares are equally long: the last image fills up."""

@@ -30,3 +30,15 @@ def test_a_survey_holds_as_many_images_as_a_step(network, method, augment, monke
     torch.testing.assert_close(found.logits, expected.logits)
     torch.testing.assert_close(found.features, expected.features)
     assert max(sizes) > at_once
+
+
+def test_a_surveys_random_numbers_are_its_own():
+    config = TrialConfig(**short_trial.settings(algorithm="fixmatch"))
+    trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
+    draw = lambda: trainer.survey().random("places").uniform(5).tolist()  # noqa: E731
+    first = draw()
+    assert draw() == first != trainer.survey().random("shares").uniform(5).tolist()
+    batch = trainer._batches.at(0)
+    assert trainer._step(batch, {}).random("places").uniform(5).tolist() != first
+    trainer.train_step()
+    assert draw() != first
