@@ -55,13 +55,13 @@ class Stream:
     Attributes:
         pool: ``"labeled"``, ``"unlabeled"``, or ``"all"``: the labeled images, then the unlabeled ones.
         rows: images of each step's global batch.
-        weights: chance of each image of the pool, (size,) float64, drawn with replacement; None: each image once,
-            in random order, then again.
+        weights: of a labeled pool: its labels, (size,) int64, to the chance of each image, (size,) float64, with which
+            they are drawn with replacement; None: each image once, in random order, then again.
     """
 
     pool: str
     rows: int
-    weights: np.ndarray | None = None
+    weights: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

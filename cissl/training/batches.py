@@ -109,7 +109,8 @@ class Batches:
             if stream.weights is None:
                 self._samplers[name] = EpochSampler(len(self._pool(stream.pool)), self._seed, purpose)
             else:
-                self._samplers[name] = WeightedSampler(stream.weights, self._seed, purpose)
+                assert stream.pool == LABELED, "labels of other images are nobody's to know"
+                self._samplers[name] = WeightedSampler(stream.weights(self._labels), self._seed, purpose)
 
 
 def facts_of(

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ class Staged(FixMatch):
     views = {**FixMatch.views, "balanced": View("balanced", "labeled")}
 
     def streams(self, facts):
-        return {"balanced": Stream("labeled", 4, facts.labeled_counts.double().pow(-1)[facts.labeled_targets].numpy())}
+        return {"balanced": Stream("labeled", 4, lambda labels: 1 / np.bincount(labels)[labels])}
 
     def stages(self, facts):
         return (Stage(0.25), Stage(0.5, fresh=True, restart_schedule=True), Stage(0.25))
