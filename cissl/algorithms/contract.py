@@ -76,12 +76,14 @@ class Stage:
         fresh: whether the stage starts from a new network, optimizer and state; else it goes on with the old ones.
         restart_schedule: whether the learning rate starts over.
         restart_average: whether the moving average starts over from the trained weights, as in a fresh stage.
+        without: names of views that this stage's steps do not look at, and that are not made.
     """
 
     share: float
     fresh: bool = False
     restart_schedule: bool = False
     restart_average: bool = False
+    without: tuple[str, ...] = ()
 
 
 class Outputs:

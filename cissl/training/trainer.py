@@ -177,6 +177,8 @@ class Trainer:
         views: dict[str, Tensor] = {}
         probes = None
         for name, view in self.learner.method.views.items():
+            if name in self.schedule.stages[self._stage].without:
+                continue
             random = self._random(name, len(batch.images[view.stream]))
             if view.augment == "strong" and self.augmentation.uses_ctaugment and probes is None:
                 probe_random = self._random("probe", self.config.batch)
