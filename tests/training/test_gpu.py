@@ -18,7 +18,7 @@ from tests.training import short_trial
 
 # Device calls of each part of a step; whoever needs more says so here.
 MOST_CALLS = {
-    "batch": 4,
+    "batch": 4,  # and 2 for each further stream
     "views": 50,
     "strong views": 600,  # of each strong view
     "probe": 42,
@@ -55,7 +55,7 @@ def pretended_gpu():
 )
 def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     """It reads nothing back, mixes no devices, calls the device seldom, and sends little and without waiting."""
-    short = short_trial.settings(algorithm=algorithm, augment=augment, batch=64)
+    short = short_trial.settings(algorithm=algorithm, augment=augment, batch=64, train_kimg=20 * 64 / 1024)
     own = {key: value for card in find(algorithm).parts for key, value in card.short.items()}
     config = TrialConfig(**short | own | ({"uratio": 7} if "uratio" in short else {}))
     with unset_fake_temporarily():
@@ -66,16 +66,27 @@ def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     if any(part.waits for part in trainer.learner.method.parts) and algorithm != "cadr":  # its wait is inside torch
         pytest.skip("says itself that it waits")
     trainer.train_step()  # sends the constant tables that augmentation keeps
-    while trainer.schedule.at(trainer.step).number == 0:  # the first step of a stage may wait
-        trainer.train_step()
-    with DeviceCalls().watching(trainer) as calls:
-        trainer.train_step()
-    strong = sum(view.augment == "strong" for view in trainer.learner.method.views.values())
-    bounds = MOST_CALLS | {"strong views": MOST_CALLS["strong views"] * strong, "losses": LOSSES.get(algorithm, 90)}
-    assert {part: count for part, count in calls.calls.items() if count > bounds.get(part, count)} == {}
-    assert calls.sent
-    assert max(size for _, size, _ in calls.sent) <= STAGED
-    assert all(at_once for *_, at_once in calls.sent)
+    method = trainer.learner.method
+    strong = sum(view.augment == "strong" for view in method.views.values())
+    further = len(method.streams(trainer.learner.facts))
+    bounds = MOST_CALLS | {
+        "batch": MOST_CALLS["batch"] + 2 * further,
+        "strong views": MOST_CALLS["strong views"] * strong,
+        "losses": LOSSES.get(algorithm, 90),
+    }
+    for step in seconds(trainer.schedule, config.steps):
+        trainer.step, trainer._stage = step, trainer.schedule.at(step).stage
+        with DeviceCalls().watching(trainer) as calls:
+            trainer.train_step()
+        assert {part: count for part, count in calls.calls.items() if count > bounds.get(part, count)} == {}
+        assert calls.sent
+        assert max(size for _, size, _ in calls.sent) <= STAGED
+        assert all(at_once for *_, at_once in calls.sent)
+
+
+def seconds(schedule, steps):
+    """The second step of each stage that has one; the first may wait."""
+    return [step for step in range(steps) if schedule.at(step).number == 1]
 
 
 @pytest.mark.parametrize("algorithm", ["supervised", "fixmatch", "cadr"])

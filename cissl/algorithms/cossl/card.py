@@ -1,0 +1,53 @@
+"""What the program knows of CoSSL without importing torch."""
+
+import dataclasses
+
+from cissl.algorithms.cards import ADD_ON, Card, setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """CoSSL's settings."""
+
+    start: float = setting(
+        0.8, "CoSSL: steps before the second head joins in, or below 1 as a share of training", above=0
+    )
+    max_lam: float = setting(
+        0.8, "CoSSL: smallest share of its own that an image of a rare class keeps in a mix", at_least=0, at_most=1
+    )
+    lr: float = setting(0.002, "CoSSL: learning rate of the second head", at_least=0)
+    warm_tfe: float = setting(
+        0.02, "CoSSL: steps of the second head before it joins in, or below 1 as a share of training", at_least=0
+    )
+    lr_tfe: float = setting(0.002, "CoSSL: learning rate of these steps", at_least=0)
+    wd_tfe: float = setting(5e-4, "CoSSL: weight decay of the second head, not of its bias", at_least=0)
+    ema_decay: float = setting(
+        0.999, "CoSSL: decay of the second head's average, which predicts", at_least=0, at_most=1
+    )
+
+
+CARDS = (
+    Card(
+        name="cossl",
+        title="CoSSL",
+        kind=ADD_ON,
+        paper="Fan, Dai, Kukleva, Schiele: CoSSL: Co-Learning of Representation and Classifier for Imbalanced "
+        "Semi-Supervised Learning",
+        venue="CVPR 2022, arXiv 2112.04564",
+        method="cissl.algorithms.cossl.method:CoSSL",
+        settings=Settings,
+        fills=("guess", "predict", "stages"),
+        short={"cossl.start": 0.5, "cossl.warm_tfe": 20, "cossl.lr_tfe": 0.5},
+        differs="""\
+Both phases have the steps of one trial, 4 in 5 of them and the rest, as 400 and 100 of the authors' 500 epochs; their
+program's own default for the second is 400. max_lam is their program's default: their commands set it for each
+benchmark. The second head's first training is their share of the run, 5000 of 250,000 steps, with batches of the
+trial's size. The second head is trained as theirs, by Adam; the network goes on with the Nesterov SGD, schedule and
+weight decay of all methods, where the authors have Adam and change the decay between phases. One strong view for each
+unlabeled image instead of two; 7 unlabeled images for each labeled one instead of 1; the two further streams have as
+many images as the labeled one. One forward pass over all views, the weak one too, hence one set of BatchNorm
+statistics. Labeled images are among the unlabeled ones, as the split says. Where too few images are left to mix with,
+fewer are made; a class without a labeled image has none. The weak view's class prior is that of the network's own head.
+Beside other bases than FixMatch, the second head makes what the base makes its pseudo-labels of.""",
+    ),
+)

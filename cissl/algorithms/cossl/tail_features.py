@@ -1,0 +1,89 @@
+"""CoSSL's tail-class feature enhancement (Fan et al., 2022, section 3.2): features of rare classes, mixed with others.
+
+Notation: n labeled images, n_c of class c, n_max of the largest; N unlabeled images; C classes; D features.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cissl.algorithms.contract import Draws, class_counts
+
+BETA = 0.75  # of the shares in the second head's first training
+
+
+def imprinted(features: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """Weights of a head without bias: the mean feature of each class, of length 1; (C, D), zeros without an image.
+
+    Args:
+        features: of the labeled images, (n, D).
+        targets: their classes, (n,) int64.
+        classes: C.
+    """
+    sums = features.new_zeros(classes, features.shape[1]).index_add(0, targets, features)
+    return F.normalize(sums / class_counts(targets, classes).clamp_min(1)[:, None], dim=1)
+
+
+def balanced_set(
+    labeled: Tensor, targets: Tensor, unlabeled: Tensor, probabilities: Tensor, partners: Draws, shares: Draws
+) -> tuple[Tensor, Tensor]:
+    """Features with classes, n_max rows of each: the labeled ones in their order, then new ones class by class.
+
+    A new row is a random labeled one of its class, mixed with one of the images of other classes or of none that most
+    resemble the class. Where there are too few, fewer rows are made; none of a class without a labeled image.
+
+    Args:
+        labeled: features, (n, D).
+        targets: their classes, (n,) int64.
+        unlabeled: features, (N, D).
+        probabilities: of the labeled images, then of the unlabeled ones, (n + N, C).
+        partners: draws places among the labeled images of a class.
+        shares: draws the partner's share, Beta(0.75, 0.75).
+
+    Returns:
+        (rows, D) and (rows,) int64.
+    """
+    n, C = len(targets), probabilities.shape[1]
+    counts = class_counts(targets, C).tolist()
+    everything = torch.cat([labeled, unlabeled])
+    by_class = targets.argsort(stable=True)
+    no_label = torch.arange(n, len(everything), device=targets.device)
+    features, classes = [labeled], [targets]
+    for c, count in enumerate(counts):
+        others = torch.cat([by_class[targets[by_class] != c], no_label])
+        wanted = min(max(counts) - count, len(others)) if count else 0
+        if not wanted:
+            continue
+        order = probabilities[others, c].argsort(descending=True, stable=True)  # of equals the first comes first
+        resembling = everything[others[order[:wanted]]]
+        own = labeled[targets == c][partners.integers(count, wanted)]
+        features.append(mixed(own, resembling, shares.beta(BETA, BETA, wanted)))
+        classes.append(targets.new_full((wanted,), c))
+    return torch.cat(features), torch.cat(classes)
+
+
+def mixed(rows: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+    """λ · rows + (1 − λ) · others, (n, D); λ is `shares`, (n,)."""
+    shares = shares.to(rows.dtype)[:, None]
+    return shares * rows + (1 - shares) * others
+
+
+def mix_chances(labeled_counts: Tensor) -> Tensor:
+    """(n_max − n_c) / n_max: how often an image of each class is mixed, (C,) float64.
+
+    Args:
+        labeled_counts: n_c, (C,), not all 0.
+    """
+    counts = labeled_counts.double()
+    return (counts.max() - counts) / counts.max()
+
+
+def row_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(1/C) / n_y of each labeled image: the chance to be drawn for a balanced batch, (n,) float64.
+
+    Args:
+        labels: y, (n,) int64.
+        classes: C.
+    """
+    return 1 / classes / np.bincount(labels)[labels]
