@@ -34,6 +34,7 @@ COMMANDS = {  # console script → its module, and the subcommands that have a h
     "cissl-estimate": ("cissl.estimate", ()),
 }
 COLUMNS = "100"  # width of the help texts
+LARGEST_SHOWN = 1e6  # of a setting's upper bounds
 
 
 def settings() -> str:
@@ -164,13 +165,15 @@ def default(field: Field) -> str:
 
 
 def limits(metadata: Mapping) -> str:
-    """What values a setting may have, in words."""
+    """What values a setting may have, in words; a bound that only keeps numbers computable is left out."""
     words = [", ".join(f"`{choice}`" for choice in metadata["choices"])]
-    words += [
-        f"{sign} {metadata[key]:g}"
-        for key, sign in (("above", ">"), ("at_least", "≥"), ("at_most", "≤"))
-        if metadata[key] is not None
-    ]
+    low, high = metadata["at_least"], metadata["at_most"]
+    high = None if high is None or high > LARGEST_SHOWN else high
+    if low is not None and high is not None:
+        words.append(f"{low} to {high}")
+    else:
+        bounds = ((">", metadata["above"]), ("≥", low), ("≤", high))
+        words += [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
     if metadata["or_plugin"]:
         words.append("`file.py:Name`")
     return ", ".join(filter(None, words))
