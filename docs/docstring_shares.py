@@ -27,9 +27,10 @@ from pathlib import Path
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|Array|ArrayLike)\b")
 EXTENT = r"(?:[\w.…]+(?: ?[·*+/−-] ?[\w.]+)*)"  # of one axis: N, 3, batch_size, N + 1
+MARK = r"\b[A-Z]\d?\b|\b\d+\b|_|\bn\b|…|\.\.\."  # at least one extent that no prose in brackets would have
 SHAPE = re.compile(
-    rf"\({EXTENT},\)|\((?=[^()]*(?:\b[A-Z]\d?\b|\b\d+\b|_|\bn\b|…|\.\.\.)){EXTENT}(?:, {EXTENT})+\)"  # (N,), (N, C, H, W)
-    r"|\bshape\b|\bscalar\b|\bu?int\d+\b|\bfloat\d+\b"
+    rf"\({EXTENT},\)|\((?=[^()]*(?:{MARK})){EXTENT}(?:, {EXTENT})+\)"  # (N,), (N, C, H, W)
+    r"|\bshapes?\b|\bscalars?\b|\bu?int\d+\b|\bfloat\d+\b"
 )
 RAISES = re.compile(r"^\s*(?:Raises|:raises?\b.*):?", re.M)
 ABSTRACT = ("NotImplementedError", "AssertionError", "StopIteration")

@@ -92,6 +92,7 @@ class Recipe:
 
     @property
     def parts(self) -> tuple[Card, ...]:
+        """The base and its add-ons, in the order in which they act."""
         return (self.base, *self.add_ons)
 
     @functools.cached_property

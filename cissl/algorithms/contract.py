@@ -249,6 +249,7 @@ class Facts:
 
     @property
     def kimg_steps(self) -> float:
+        """Updates in 1024 labeled images."""
         return 1024 / self.batch
 
     def steps_of(self, length: float) -> int:
@@ -256,11 +257,11 @@ class Facts:
         return round(length * self.steps if length < 1 else length)
 
     def full(self, shape: Sequence[int], value: float) -> Tensor:
-        """A float tensor for a state."""
+        """A float tensor of this shape, filled with one value, for a state."""
         return torch.full(tuple(shape), value, dtype=self.dtype, device=self.device)
 
     def tensor(self, values: Any) -> Tensor:
-        """Floats for a state, from numbers, an array or a tensor."""
+        """Floats for a state, of the shape of the given numbers, array or tensor."""
         return torch.as_tensor(values).to(dtype=self.dtype, device=self.device)
 
 
@@ -273,13 +274,13 @@ class Draws(Protocol):
     """Random numbers: a function of the trial's seed, the purpose and the step, for the *global* batch."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """In [0, 1)."""
+        """Numbers in [0, 1), of the given shape."""
 
     def normal(self, *shape: int) -> Tensor:
-        """Of mean 0 and variance 1."""
+        """Numbers of mean 0 and variance 1, of the given shape."""
 
     def beta(self, a: float, b: float, *shape: int) -> Tensor:
-        """Beta(a, b)."""
+        """Beta(a, b) numbers, of the given shape."""
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """int64 in [0, high)."""
@@ -362,11 +363,11 @@ class Step:
         raise NotImplementedError
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The global batch from every worker's rows, with gradient."""
+        """The global batch (all rows, …) from every worker's rows (rows, …), with gradient."""
         raise NotImplementedError
 
     def share(self, rows: Tensor) -> Tensor:
-        """This worker's rows of a global batch."""
+        """This worker's rows (rows, …) of a global batch (all rows, …)."""
         raise NotImplementedError
 
     def random(self, purpose: str) -> Draws:
@@ -381,7 +382,7 @@ class Step:
     # The add-ons of the recipe, in their order. A base calls these where its step has a place for them.
 
     def labeled_terms(self, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """Further terms of the labeled loss, by name; one named ``"labeled"`` takes the place of the base's."""
+        """Further terms of the labeled loss, scalars by name; one named ``"labeled"`` takes the place of the base's."""
         return self._terms([part.labeled_terms(self, out) for part in self.method.add_ons])
 
     def guess(self, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
@@ -397,7 +398,7 @@ class Step:
         return pseudo
 
     def unlabeled_terms(self, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Further terms of the unlabeled loss, by name and with their weights.
+        """Further terms of the unlabeled loss, scalars by name and with their weights.
 
         One named ``"unlabeled"`` takes the place of the base's, and gets the base's weight.
         """
@@ -478,7 +479,9 @@ class Part:
         return {}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """Everything of the method that changes, at its start; an add-on's names begin with its own and a dot."""
+        """Everything of the method that changes, at its start, tensors of any shape; an add-on's names begin with its
+        own and a dot.
+        """
         return {}
 
     def period(self, facts: Facts) -> int:
@@ -486,7 +489,9 @@ class Part:
         return 0
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """New values of the state, before each step whose number in its stage is a multiple of `period` above 0."""
+        """New values of the state, each of the shape that it had, before each step whose number in its stage is a
+        multiple of `period` above 0.
+        """
         return {}
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
@@ -494,7 +499,9 @@ class Part:
         return (Stage(1.0),)
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """State entries with which the next stage starts; after a fresh start all others are at their beginning."""
+        """State entries, each of the shape that it had or another, with which the next stage starts; after a fresh
+        start all others are at their beginning.
+        """
         return {}
 
     def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
@@ -506,7 +513,9 @@ class Part:
         return None
 
     def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
-        """What `predict` needs beside the state, made before each evaluation from the averaged network."""
+        """What `predict` needs beside the state, tensors of any shape, made before each evaluation from the averaged
+        network.
+        """
         return {}
 
 
@@ -548,7 +557,7 @@ class Base(Part):
         raise NotImplementedError
 
     def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """`consistency` with the pseudo-labels' probabilities as targets, for add-ons with soft labels."""
+        """`consistency` with the pseudo-labels' probabilities (U, C) as targets, scalar; for soft labels."""
         raise NotImplementedError
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
@@ -567,11 +576,11 @@ class AddOn(Part):
     base: Base
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """Slot ``labeled``; see `Step.labeled_terms`."""
+        """Slot ``labeled``: scalars by name; see `Step.labeled_terms`."""
         return {}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """Slot ``guess``; see `Step.guess`."""
+        """Slot ``guess``: (U, C) → (U, C); see `Step.guess`."""
         return probabilities
 
     def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
@@ -579,7 +588,7 @@ class AddOn(Part):
         return pseudo
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Slot ``unlabeled``; see `Step.unlabeled_terms`."""
+        """Slot ``unlabeled``: scalars by name; see `Step.unlabeled_terms`."""
         return {}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
@@ -608,6 +617,7 @@ class Method:
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """The base and its add-ons, in the order in which they act."""
         return (self.base, *self.add_ons)
 
     @cached_property
@@ -629,7 +639,7 @@ class Method:
         return _merged(self.recipe.name, "heads", [part.heads(width, classes) for part in self.parts])
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """The state at the start."""
+        """The state of all parts at the start, tensors of any shape."""
         for part, card in zip(self.add_ons, self.recipe.add_ons, strict=True):
             for name in part.state(facts):
                 if not name.startswith(f"{card.prefix}."):
@@ -649,7 +659,7 @@ class Method:
     def periodically(
         self, stage_number: int, survey: Survey, state: Mapping[str, Tensor], facts: Facts
     ) -> dict[str, Tensor]:
-        """State entries that change before a step."""
+        """State entries that change before a step, each of the shape that it had."""
         changed: dict[str, Tensor] = {}
         for part in self.parts:
             period = part.period(facts)
@@ -658,11 +668,11 @@ class Method:
         return changed
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """State entries with which the next stage starts."""
+        """State entries with which the next stage starts, tensors of any shape."""
         return _merged(self.recipe.name, "states", [part.between(survey, state) for part in self.parts])
 
     def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-        """See `AddOn.extra_labeled`."""
+        """Positions (n,) and classes (n,), int64, of images that count as labeled; see `Part.extra_labeled`."""
         for part in self.parts:
             extra = part.extra_labeled(state)
             if extra is not None:
@@ -670,7 +680,7 @@ class Method:
         return None
 
     def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
-        """What `predict` needs beside the state."""
+        """What `predict` needs beside the state, tensors of any shape."""
         return _merged(self.recipe.name, "preparations", [part.prepare(network, facts) for part in self.parts])
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:

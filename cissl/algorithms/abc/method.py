@@ -14,9 +14,11 @@ class ABC(AddOn):
     """The auxiliary balanced classifier; its loss reaches the backbone too."""
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``abc``: the balanced classifier, (n, width) → (n, C)."""
         return {"abc": xavier_linear(width, classes)}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """Both losses of the balanced head, ``abc.labeled`` and ``abc.unlabeled``, scalars times the weight."""
         settings = self.settings
         weak = out["weak"].head("abc").detach().softmax(1)  # Q: soft, not sharpened
         confident = weak.amax(1) >= settings.confidence
@@ -33,4 +35,5 @@ class ABC(AddOn):
         return {"abc.labeled": settings.weight * labeled, "abc.unlabeled": settings.weight * unlabeled}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        """The balanced head's logits, (n, C)."""
         return outputs.head("abc")

@@ -24,9 +24,11 @@ class TwoHeads(Base):
     strong_views = ("strong", "strong2")
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``balanced``: head b, (n, width) → (n, C)."""
         return {"balanced": xavier_linear(width, classes)}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Head b's logits, (n, C)."""
         return outputs.head("balanced")
 
     def loss_of(self, strong: Tensor, pseudo: PseudoLabels) -> Tensor:
@@ -48,6 +50,7 @@ class ACR(TwoHeads):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``unlabeled_shares`` q (C,), ``divergences`` K (3,) and ``tau`` τ, a scalar; float64."""
         whole = {"dtype": torch.float64, "device": facts.device}
         return {
             "unlabeled_shares": torch.full((facts.classes,), 1 / facts.classes, **whole),
@@ -56,6 +59,7 @@ class ACR(TwoHeads):
         }
 
     def losses(self, step: Step) -> Losses:
+        """The losses of both heads on the pseudo-labels of head a, scalars."""
         settings, pi = self.settings, labeled_shares(step.facts)
         out = step.forward(*self.views)
         labeled_b, weak_b = (out[name].head("balanced") for name in ("labeled", "weak"))
@@ -90,7 +94,7 @@ class ACR(TwoHeads):
         return (logits / self.settings.temperature).softmax(1).amax(1) >= self.settings.confidence
 
     def estimate(self, step: Step, weak_b: Tensor, pi: Tensor) -> None:
-        """Take the classes of this batch into q, and its distances from the anchors into K."""
+        """Take the classes of weak_b (U, C) into q (C,), and its distances from the anchors into K (3,)."""
         state, m = step.state, self.settings.ema_u
         labeled_too = step.facts.labeled_too[step.index["unlabeled"]]
         now = present(weak_b.argmax(1), self.confident(weak_b) & ~labeled_too, len(pi))
@@ -100,10 +104,11 @@ class ACR(TwoHeads):
         step.next |= {name: torch.where(found, value, state[name]) for name, value in news.items()}
 
     def period(self, facts: Facts) -> int:
+        """An epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A new epoch: tau follows the divergences of the last one, unless they are not numbers."""
+        """A new epoch: τ, a scalar, follows the divergences of the last one, unless they are not numbers."""
         steps, K, tau = self.period(survey.facts), state["divergences"], state["tau"]
         if survey.number // steps > self.settings.est_epoch:
             now = strength(K / steps, self.settings.tau1)

@@ -29,18 +29,22 @@ class AdaMatch(FixMatch):
 
     @property
     def usb(self) -> bool:
+        """Whether this is the USB library's simplification."""
         return self.settings.variant == "usb"
 
     @property
     def views(self) -> Mapping[str, View]:
+        """FixMatch's; in the authors' variant also a strong view of the labeled images."""
         return FixMatch.views if self.usb else {**FixMatch.views, "labeled_strong": View("labeled", "strong")}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's, and running means of predictions: ``p_labeled`` (C,) and ``p_unlabeled`` (C,), or (buffer, C)."""
         C = facts.classes
         unlabeled = facts.full((C,), 0) if self.usb else facts.full((BUFFER, C), 1 / C)
         return super().state(facts) | {"p_labeled": facts.full((C,), 1 / C), "p_unlabeled": unlabeled}
 
     def losses(self, step: Step) -> Losses:
+        """FixMatch's losses, scalars, with aligned pseudo-labels and a weight that grows with time."""
         settings = self.settings
         out = step.forward(*self.views) if self.usb else mixed_outputs(step, tuple(self.views))
         prior, momentum = step.state["class_prior"], settings.cap_ema_momentum
@@ -53,7 +57,7 @@ class AdaMatch(FixMatch):
         return Losses(labeled=labeled, unlabeled=unlabeled, weights={"unlabeled": weight}, pseudo=pseudo)
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """The mean of both labeled views' losses."""
+        """The mean of both labeled views' losses, scalar."""
         weak = super().supervised(step, out, weights)
         if self.usb:
             return weak
@@ -84,6 +88,7 @@ class AdaMatch(FixMatch):
         return PseudoLabels(classes, largest >= threshold, probabilities)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Cross-entropy with hard or soft pseudo-labels, scalar."""
         loss = super().consistency if self.settings.hard_label else self.soft_consistency
         return loss(step, out, pseudo)
 

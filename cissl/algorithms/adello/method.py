@@ -22,6 +22,7 @@ class ADELLO(FixMatch):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's, and ``unlabeled_shares`` q (C,) and ``temperature`` T, a scalar, NaN until inferred; float64."""
         whole, C = {"dtype": torch.float64, "device": facts.device}, facts.classes
         return super().state(facts) | {
             "unlabeled_shares": torch.full((C,), 1 / C, **whole),
@@ -29,16 +30,17 @@ class ADELLO(FixMatch):
         }
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of the distillation."""
         return super().weights() | {"distill": self.settings.lambda_distill}
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy of the logits adjusted from the labeled shares to the target."""
+        """Cross-entropy of the logits adjusted from the labeled shares to the target, scalar."""
         adjustment, _ = self.adjustments(step)
         rows = F.cross_entropy(out["labeled"].logits + adjustment, step.targets, reduction="none")
         return rows.mean() if weights is None else (weights * rows).mean()
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """The weak view's probabilities, unadjusted, which are taken into q."""
+        """The weak view's probabilities (U, C), unadjusted, which are taken into q."""
         probabilities, index = super().predictions(step, out), step.index.get("unlabeled")
         counted = torch.ones(len(probabilities), dtype=torch.bool, device=probabilities.device)
         if self.settings.exclude_labeled:
@@ -48,12 +50,12 @@ class ADELLO(FixMatch):
         return probabilities
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Adjusted from the unlabeled shares to the target."""
+        """Strong logits adjusted from the unlabeled shares to the target, (views · U, C)."""
         _, adjustment = self.adjustments(step)
         return step.strong_logits(out) + adjustment
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """The loss of the rows that give no pseudo-label."""
+        """``distill``: the loss of the rows that give no pseudo-label, scalar."""
         settings = self.settings
         if not settings.lambda_distill or step.number < step.facts.steps_of(settings.distill_start):
             return {}
@@ -64,7 +66,7 @@ class ADELLO(FixMatch):
         return {"distill": soft_unlabeled_loss(logits, targets.repeat(views, 1), left_out.repeat(views))}
 
     def temperature(self, step: Step) -> float | Tensor:
-        """T, which is inferred once."""
+        """T, a number or a scalar tensor, which is inferred once."""
         if not self.settings.distill_inferred:
             return self.settings.distill_temperature
         before = step.state["temperature"]

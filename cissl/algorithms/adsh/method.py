@@ -17,13 +17,16 @@ class Adsh(AddOn):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``adsh.score``: each class's threshold, (C,) float64."""
         confidence = self.base.settings.confidence
         return {"adsh.score": torch.full((facts.classes,), confidence, dtype=torch.float64, device=facts.device)}
 
     def period(self, facts: Facts) -> int:
+        """An epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """New thresholds (C,) from the network's probabilities (N, C) on all unlabeled images."""
         if survey.number < 2 * self.period(survey.facts):  # the thresholds of the first two epochs are fixed
             return {}
         probabilities = survey.outputs("unlabeled", network="raw", augment="weak").probabilities
@@ -32,6 +35,9 @@ class Adsh(AddOn):
         return {"adsh.score": adapted(state["adsh.score"], probabilities, self.base.settings.confidence, head)}
 
     def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
+        """Pseudo-labels of the probabilities divided by the thresholds; rows (U,) whose largest ratio reaches 1 are
+        kept.
+        """
         scores = step.measured["thresholds"] = step.state["adsh.score"]
         largest, classes = rectified(pseudo.probabilities, scores).max(1)
         return PseudoLabels(classes, largest >= 1, pseudo.probabilities)

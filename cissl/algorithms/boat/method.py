@@ -26,6 +26,7 @@ class BOAT(TwoHeads):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``plain_prior`` and ``balanced_prior`` (C,); ``mean_confidence`` and ``mean_agreement``, scalars."""
         C = facts.classes
         return {
             "plain_prior": facts.full((C,), 1 / C),
@@ -35,6 +36,7 @@ class BOAT(TwoHeads):
         }
 
     def losses(self, step: Step) -> Losses:
+        """The losses of both heads, scalars."""
         settings, pi = self.settings, labeled_shares(step.facts)
         out = step.forward(*self.views)
         labeled_a, labeled_b = out["labeled"].logits, out["labeled"].head("balanced")
@@ -59,7 +61,7 @@ class BOAT(TwoHeads):
         )
 
     def update_priors(self, step: Step, weak_a: Tensor, weak_b: Tensor) -> None:
-        """Take the batch's mean probabilities into both priors; the new ones count in this step."""
+        """Take the mean probabilities of weak_a and weak_b (U, C) into both priors; the new ones count in this step."""
         m = self.settings.emap
         for name, logits in (("plain_prior", weak_a), ("balanced_prior", weak_b)):
             step.next[name] = m * step.state[name] + (1 - m) * logits.softmax(1).mean(0)
@@ -69,12 +71,12 @@ class BOAT(TwoHeads):
         return self.settings.tau3 * (pi.log() - step.next["balanced_prior"].log())
 
     def plain_labels(self, weak_a: Tensor) -> PseudoLabels:
-        """FixMatch's pseudo-labels."""
+        """FixMatch's pseudo-labels of weak_a (U, C)."""
         p = weak_a.softmax(1)
         return PseudoLabels(p.argmax(1), confidence_mask(p, self.settings.confidence), p)
 
     def balanced_labels(self, step: Step, weak_a: Tensor) -> PseudoLabels:
-        """The labels of adjusted predictions, weighed by g · mean confidence / mean g, of any size."""
+        """The labels of adjusted predictions (U, C), weighed by g · mean confidence / mean g, (U,), of any size."""
         settings, log_prior = self.settings, step.next["plain_prior"].log()
         p = (weak_a - settings.tau * log_prior).softmax(1)
         other = ((weak_a - settings.tau4 * log_prior) / settings.tw).softmax(1)
@@ -85,4 +87,5 @@ class BOAT(TwoHeads):
         return PseudoLabels(p.argmax(1), weights, p)
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Head b's logits without the balanced prior, (n, C)."""
         return outputs.head("balanced") - self.settings.tau_b * state["balanced_prior"].log()

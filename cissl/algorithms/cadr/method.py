@@ -17,6 +17,7 @@ class CAP(AddOn):
     waits = "torch's eigenvalue solver makes the host wait for the device"
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """``cap``: −mean log ω over the labeled rows, scalar. The doubly robust term reads the propensity (C,)."""
         weak, settings = out["weak"].probabilities, self.settings
         pi = propensity(weak, step.state["class_prior"], upper=settings.upper, cap_ema=settings.cap_ema)
         step.shared["cap.propensity"] = pi
@@ -28,6 +29,7 @@ class CAI(AddOn):
     """Class-Aware Imputation (section 3.2): rare classes get pseudo-labels at a lower confidence."""
 
     def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
+        """The same classes; a row counts, (U,) bool, where its probability is above its class's threshold."""
         thresholds = _thresholds(self, step)
         step.measured["thresholds"] = thresholds
         return PseudoLabels(pseudo.classes, class_aware_mask(pseudo.probabilities, thresholds), pseudo.probabilities)
@@ -40,6 +42,7 @@ class DoublyRobust(AddOn):
     """
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """``dr``: mean of log ω° over the labeled rows whose own label passes the threshold, scalar."""
         probabilities = out["labeled"].logits.detach().softmax(1)
         mask = class_aware_mask(probabilities, _thresholds(self, step))
         step.measured["dr.mask_ratio"] = mask.double().mean()

@@ -28,18 +28,20 @@ class CDMAD(FixMatch):
         return out
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
+        """The labeled loss with the bounded cross-entropy, scalar."""
         logits = out["labeled"].logits
         one_hot = torch.eye(step.facts.classes, dtype=logits.dtype, device=logits.device)[step.targets]
         rows = cross_entropy(logits, one_hot)
         return rows.mean() if weights is None else (weights * rows).mean()
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """softmax(w − b), without the bias b until debiasing starts."""
+        """softmax(w − b), (U, C), without the bias b until debiasing starts."""
         if step.number < step.facts.steps_of(self.settings.debias_start):
             return super().predictions(step, out)
         return (out["weak"].logits.detach() - step.shared["blank"]).softmax(1)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Bounded cross-entropy of the strong views with soft pseudo-labels, scalar."""
         views = len(self.strong_views)
         rows = cross_entropy(self.strong_logits(step, out), pseudo.probabilities.repeat(views, 1))
         return (rows * pseudo.weights.repeat(views)).mean()
@@ -47,9 +49,11 @@ class CDMAD(FixMatch):
     soft_consistency = consistency
 
     def prepare(self, network: Callable[[Tensor], Outputs], facts: Facts) -> dict[str, Tensor]:
+        """``blank``: the bias (C,), the averaged network's logits of the blank image."""
         return {"blank": network(blank_image(facts)).logits[0]}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Logits without the bias, (n, C)."""
         return outputs.logits - state["blank"]
 
 

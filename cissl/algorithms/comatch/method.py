@@ -25,9 +25,11 @@ class CoMatch(FixMatch):
     views = {**FixMatch.views, "strong2": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """The embedding, (n, width) → (n, low_dim), of length 1."""
         return {HEAD: projection(width, self.settings.low_dim, nn.LeakyReLU(0.1))}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; K rows of ``memory`` (K, low_dim) and ``memory_classes`` (K, C); ``predictions`` (da_len, C)."""
         settings, C = self.settings, facts.classes
         K = settings.queue_batch * facts.batch * (1 + self.uratio())
         return super().state(facts) | {
@@ -37,12 +39,13 @@ class CoMatch(FixMatch):
         }
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
+        """FixMatch's; the embeddings of weak and labeled views, (U, low_dim) and (B, low_dim), go to the memory."""
         out = super().outputs(step)
         step.shared["vectors"] = {view: out[view].head(HEAD).detach() for view in ("weak", "labeled")}
         return out
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Soft pseudo-labels: the aligned prediction, smoothed by the classes of similar rows of the memory."""
+        """Soft pseudo-labels (U, C): the aligned prediction, smoothed by the classes of similar rows of the memory."""
         settings, weak = self.settings, step.shared["vectors"]["weak"]
         probabilities = aligned = self.align(step, probabilities)
         if step.number > settings.queue_batch:
@@ -61,7 +64,7 @@ class CoMatch(FixMatch):
         return normalised(probabilities / total.clamp_min(torch.finfo(total.dtype).tiny))
 
     def remember(self, step: Step, aligned: Tensor) -> None:
-        """Put this step's rows in the place of the oldest."""
+        """Put this step's rows, of probabilities aligned (U, C), in the place of the oldest."""
         one_hot = torch.eye(step.facts.classes, dtype=aligned.dtype, device=aligned.device)[step.targets]
         vectors = step.shared["vectors"]
         news = {
@@ -76,6 +79,7 @@ class CoMatch(FixMatch):
     consistency = FixMatch.soft_consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``contrast``: embeddings of two strong views follow the graph of pseudo-labels, scalar."""
         settings = self.settings
         graph = links(pseudo.probabilities, settings.contrast_th)
         step.measured["edges"] = (graph > 0).sum(1).double().mean()
@@ -83,4 +87,5 @@ class CoMatch(FixMatch):
         return {"contrast": contrast_loss(first, second, graph, settings.temperature)}
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of the contrast."""
         return super().weights() | {"contrast": self.settings.lam_c}

@@ -28,6 +28,7 @@ class Experts(nn.Module):
             nn.init.zeros_(expert.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Logits of every branch and expert, (n, branches, experts, C), of the last feature map (n, width, h, w)."""
         features = torch.stack([norm(maps).mean((2, 3)) for norm in self.norms], 1)
         return torch.stack([expert(features) for expert in self.experts], 2)
 

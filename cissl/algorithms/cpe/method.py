@@ -26,9 +26,15 @@ class CPE(Base):
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``experts``: three classifiers on three normalised copies of the last feature map; see `Experts`."""
         return {"experts": Experts(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """Empty: nothing of CPE changes.
+
+        Raises:
+            UserError: there are fewer classes than ``cut2`` says.
+        """
         if self.settings.cut2 > facts.classes:
             raise UserError(
                 f"cut2 must be at most the number of classes, {facts.classes}, not {self.settings.cut2}", key="cut2"
@@ -36,6 +42,7 @@ class CPE(Base):
         return {}
 
     def losses(self, step: Step) -> Losses:
+        """The labeled and the unlabeled loss of each expert, scalars."""
         out = step.forward(*self.views)
         labeled, weak, strong = (out[view].head("experts") for view in self.views)
         pi = step.facts.labeled_counts.double() / step.facts.labeled
@@ -66,6 +73,7 @@ class CPE(Base):
         return branch_loss(strong, pseudo.classes, weights)
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
+        """Logits of the balanced expert, the mean over branches, (n, C)."""
         return outputs.head("experts")[:, :, PREDICTS].mean(1)
 
 

@@ -35,10 +35,14 @@ class CReST(AddOn):
     """
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        """Generations of equal length, each from a fresh network."""
         generations = self.settings.num_generation
         return (Stage(1 / generations, fresh=True, restart_schedule=True),) * generations
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``crest.counts`` (C,) int64, labels at the start; ``crest.positions`` and ``crest.classes`` (n,) int64, added
+        images; ``crest.p_model`` (buffer, C) and ``crest.p_data`` (C,), running means.
+        """
         self._check()
         C, nothing = facts.classes, torch.zeros(0, dtype=torch.int64, device=facts.device)
         return {
@@ -50,6 +54,7 @@ class CReST(AddOn):
         }
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The images that the next generation counts as labeled: positions and classes, (n,) int64."""
         settings, counts = self.settings, state["crest.counts"]
         probabilities = survey.outputs("unlabeled", network="average").probabilities
         lists = class_lists(probabilities, ~survey.facts.labeled_too)
@@ -59,17 +64,18 @@ class CReST(AddOn):
         return {"crest.counts": counts, "crest.positions": torch.cat(lists), "crest.classes": torch.cat(classes)}
 
     def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The added images: positions and classes, (n,) int64."""
         return state["crest.positions"], state["crest.classes"]
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """The same probabilities; a running mean is kept of the raw ones, and used as it is before this step."""
+        """The same probabilities (U, C); running means are kept of the raw ones, and read before this step's."""
         now = out["weak"].probabilities.detach().mean(0, keepdim=True)
         step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
         step.measured["crest.p_model"] = normalised(step.state["crest.p_model"].mean(0))
         return probabilities
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """The weighed loss; a running mean is kept of the labels, and used as it is before this step."""
+        """``labeled``: the base's loss with rows weighed by the rarity of their class, scalar; nothing by default."""
         p_data, classes = step.state["crest.p_data"], torch.arange(step.facts.classes, device=step.targets.device)
         labels = (step.targets[:, None] == classes).to(p_data.dtype).mean(0)
         step.next["crest.p_data"] = LABEL_DECAY * p_data + (1 - LABEL_DECAY) * labels
@@ -79,6 +85,7 @@ class CReST(AddOn):
         return {"labeled": self.base.supervised(step, out, row_weights(normalised(p_data), step.targets))}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``unlabeled``: the base's loss with sharpened targets, or divided by the kept rows, scalar."""
         temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"
         if not temperature and not by_kept:
             return {}
@@ -110,6 +117,7 @@ class CReSTPlus(CReST):
     """CReST whose pseudo-labels are aligned with the class distribution, the more the later the generation."""
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """The probabilities (U, C), aligned with the labels' class shares."""
         probabilities = super().guess(step, out, probabilities)
         return aligned(probabilities, self.target(step), normalised(step.state["crest.p_model"].mean(0)))
 

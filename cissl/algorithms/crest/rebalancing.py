@@ -57,7 +57,7 @@ def class_lists(probabilities: Tensor, among: Tensor) -> list[Tensor]:
 
 
 def picked(lists: list[Tensor], shares: list[float]) -> list[Tensor]:
-    """The first ⌊n · μ⌋ of each class's n rows."""
+    """The first ⌊n · μ⌋ of each class's n rows: C tensors of int64, each (⌊n · μ⌋,)."""
     return [rows[: int(len(rows) * share)] for rows, share in zip(lists, shares, strict=True)]
 
 

@@ -20,11 +20,13 @@ class DARP(AddOn):
     waits = "the solver asks whether its roots are found"
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``darp.table`` and ``darp.refined``, (N, C): the newest probabilities of all images, and the refined ones."""
         self._check(facts)
         uniform = facts.full((facts.unlabeled, facts.classes), 1 / facts.classes)
         return {"darp.table": uniform, "darp.refined": uniform}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """The refined pseudo-labels of this step's rows, (U, C); the given probabilities until the warm-up is over."""
         settings, index = self.settings, step.index["unlabeled"]
         table = step.next["darp.table"] = put_rows(step.state["darp.table"], index, probabilities)
         length = max(1, step.facts.steps_of(settings.epoch))

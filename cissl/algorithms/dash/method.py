@@ -23,34 +23,38 @@ class Dash(FixMatch):
     """
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        """A warm-up on labeled images, then the training proper."""
         warm_up = max(1, facts.steps_of(self.settings.num_wu_iter)) / facts.steps
         return Stage(warm_up), Stage(1 - warm_up, restart_schedule=True, restart_average=True)
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``rho_init`` and ``rho``, float64, and ``rho_updates``, int64: scalars."""
         nothing = torch.zeros((), dtype=torch.float64, device=facts.device)
         return super().state(facts) | {"rho_init": nothing, "rho": nothing, "rho_updates": nothing.long()}
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``rho_init``, a scalar: the labeled loss after the warm-up, or the setting."""
         if self.settings.rho_init is not None:
             return {"rho_init": torch.full_like(state["rho_init"], self.settings.rho_init)}
         logits = survey.outputs("labeled", network="raw").logits
         return {"rho_init": F.cross_entropy(logits.double(), survey.facts.labeled_targets)}
 
     def losses(self, step: Step) -> Losses:
+        """The labeled loss alone in the warm-up, then FixMatch's losses; scalars."""
         if step.stage > 0:
             return super().losses(step)
         step.measured["rho"] = step.state["rho"]
         return Losses(labeled={"labeled": self.supervised(step, step.forward("labeled"))})
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Pseudo-labels whose own loss on the weak view is at most ρ."""
+        """Pseudo-labels whose own loss on the weak view is at most ρ: (U,) bool; their targets are (U, C)."""
         settings = self.settings
         rho = step.measured["rho"] = self.threshold(step)
         targets = pseudo_targets(probabilities, rho == settings.rho_min, settings.temperature)
         return PseudoLabels(probabilities.argmax(1), row_losses(probabilities, targets) <= rho, targets)
 
     def threshold(self, step: Step) -> Tensor:
-        """ρ of this step, which is set anew every ten epochs."""
+        """ρ of this step, a scalar, which is set anew every ten epochs."""
         settings, state = self.settings, step.state
         if step.stage_number % (EPOCHS * max(1, step.facts.steps_of(settings.epoch))):
             return state["rho"]
@@ -65,4 +69,5 @@ class Dash(FixMatch):
         return rho
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Cross-entropy with soft targets, scalar."""
         return self.soft_consistency(step, out, pseudo)

@@ -25,6 +25,9 @@ class DASO(AddOn):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """D features: ``daso.bank`` (C, queue_size, D), ``daso.prototypes`` (C, D), ``daso.pretraining`` a bool scalar;
+        ``daso.seen``, ``daso.counts`` and ``daso.histogram`` (C,) int64.
+        """
         self._check()
         nothing = torch.zeros(facts.classes, dtype=torch.int64, device=facts.device)
         return {
@@ -35,7 +38,7 @@ class DASO(AddOn):
         }
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """The base's labeled loss of adjusted logits."""
+        """``labeled``: the base's labeled loss of adjusted logits, scalar."""
         if not self.settings.logit_adjust:
             return {}
         shares = step.facts.labeled_counts.to(step.facts.dtype) / step.facts.labeled
@@ -43,6 +46,7 @@ class DASO(AddOn):
         return {"labeled": self.base.supervised(step, {**out, "labeled": out["labeled"].with_logits(logits)})}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """A blend (U, C) of the classifier's probabilities and of the prototypes'."""
         prototypes = self.prototypes(step)
         weak = out["weak"].features.detach()
         S = similarities(weak, prototypes, self.settings.proto_temp).softmax(1)
@@ -51,7 +55,7 @@ class DASO(AddOn):
         return (1 - a) * probabilities + a * S
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Strong views resemble the prototypes that their weak views resemble."""
+        """``daso``: strong views resemble the prototypes that their weak views resemble, scalar."""
         self.count(step, pseudo.classes)
         settings, views = self.settings, self.base.strong_views
         strong = torch.cat([out[view].features for view in views])

@@ -25,13 +25,16 @@ class DebiasPL(FixMatch):
 
     @property
     def views(self) -> Mapping[str, View]:
+        """FixMatch's; with ``multiviews`` a second weak and a second strong view."""
         further = {"weak2": WEAK, "strong2": STRONG} if self.settings.multiviews else {}
         return {**FixMatch.views, **further}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's, and ``qhat``, the running mean of the predictions, (C,)."""
         return super().state(facts) | {"qhat": facts.full((facts.classes,), 1 / facts.classes)}
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of CLD."""
         return super().weights() | {"cld": self.settings.lambda_cld}
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
@@ -46,7 +49,7 @@ class DebiasPL(FixMatch):
         return out
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Debiased by the mean of before this step, which then takes this step's probabilities in."""
+        """Probabilities (U, C) debiased by the mean of before this step, which then takes this step's in."""
         m, weak = self.settings.qhat_m, out["weak"].logits.detach()
         step.next["qhat"] = step.measured["qhat"] = m * step.state["qhat"] + (1 - m) * weak.softmax(1).mean(0)
         return self.debiased(step, weak)
@@ -56,18 +59,18 @@ class DebiasPL(FixMatch):
         return (weak - log_bias(step.state["qhat"], self.settings.tau)).softmax(1)
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """s + τ log q, by the q that this step has made."""
+        """s + τ log q, (views · U, C), by the q that this step has made."""
         return step.strong_logits(out) + log_bias(step.next["qhat"], self.settings.tau)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """The mean over all pairs of pseudo-labels and strong views."""
+        """The mean over all pairs of pseudo-labels and strong views, scalar."""
         labels = [pseudo]
         if self.settings.multiviews:
             labels += [self.choose(step, self.debiased(step, weak)) for weak in step.shared["weak"]]
         return torch.stack([super(DebiasPL, self).consistency(step, out, each) for each in labels]).mean()
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """CLD; with two views of the mean of the strong logits, which then have no margin."""
+        """``cld``, scalar; with two views of the mean of the strong logits, which then have no margin."""
         if not self.settings.lambda_cld:
             return {}
         if self.settings.multiviews:

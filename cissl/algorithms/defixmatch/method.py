@@ -18,23 +18,27 @@ class DeFixMatch(FixMatch):
     views = {"labeled": LABELED, "labeled_strong": View("labeled", "strong"), "weak": WEAK, "strong": STRONG}
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and the negative one of the labeled images' pseudo-label loss."""
         return super().weights() | {"debias": -self.settings.wu}
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy of both views of the labeled images, or of the weak one alone."""
+        """Cross-entropy of both views of the labeled images, or of the weak one alone; scalar."""
         views = ("labeled",) if self.settings.variant == "fixmatch" else ("labeled", "labeled_strong")
         logits, targets = torch.cat([out[view].logits for view in views]), step.targets.repeat(len(views))
         rows = F.cross_entropy(logits, targets, reduction="none")
         return rows.mean() if weights is None else (weights.repeat(len(views)) * rows).mean()
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
+        """FixMatch's pseudo-labels, with sharpened probabilities (U, C) where there is a temperature."""
         pseudo, T = super().choose(step, probabilities), self.settings.temperature
         return dataclasses.replace(pseudo, probabilities=sharpen(probabilities, T)) if T else pseudo
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """The unlabeled loss of the strong views, scalar."""
         return self.loss_of(self.strong_logits(step, out), pseudo)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``debias``: the same loss on the labeled images, scalar."""
         if self.settings.variant != "debiased":
             return {}
         return {"debias": self.labeled_consistency(step, out)}

@@ -24,9 +24,11 @@ class FixMatch(Base):
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``class_prior`` p̂, uniform at the start, (C,)."""
         return {"class_prior": facts.full((facts.classes,), 1 / facts.classes)}
 
     def losses(self, step: Step) -> Losses:
+        """The labeled loss, then pseudo-labels and the unlabeled loss, with the add-ons' parts; scalars."""
         out = self.outputs(step)
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
@@ -63,6 +65,7 @@ class FixMatch(Base):
         return unlabeled_loss(self.strong_logits(step, out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
 
     def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """The unlabeled loss with probabilities (U, C) as targets, scalar; the mean over strong views."""
         views = len(self.strong_views)
         targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
         return soft_unlabeled_loss(self.strong_logits(step, out), targets, weights)
@@ -72,5 +75,5 @@ class FixMatch(Base):
         return step.strong_logits(out)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Further terms of the unlabeled loss, by name, before their weights."""
+        """Further terms of the unlabeled loss, scalars by name, before their weights."""
         return {}

@@ -18,6 +18,9 @@ class FlexMatch(FixMatch):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``selected`` (N,) int64, ``selected_counts`` (C + 1,) int64 and ``learning`` (C,); see
+        `curriculum`.
+        """
         counts = torch.zeros(facts.classes + 1, dtype=torch.int64, device=facts.device)
         counts[-1] = facts.unlabeled
         return super().state(facts) | {
@@ -27,7 +30,7 @@ class FlexMatch(FixMatch):
         }
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Pseudo-labels by the thresholds of before this step, then what the batch teaches about the classes."""
+        """Pseudo-labels (U,) by the thresholds of before this step, then what the batch teaches about the classes."""
         settings, state = self.settings, step.state
         largest, classes = probabilities.max(1)
         thresholds = class_thresholds(state["learning"], settings.confidence)
@@ -42,5 +45,6 @@ class FlexMatch(FixMatch):
         return PseudoLabels(classes, kept, probabilities)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Cross-entropy with hard or soft pseudo-labels, scalar."""
         loss = super().consistency if self.settings.hard_label else self.soft_consistency
         return loss(step, out, pseudo)

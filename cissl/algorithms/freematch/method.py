@@ -24,15 +24,19 @@ class FreeMatch(FixMatch):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``threshold``, a scalar, ``mean`` and ``histogram`` (C,): confidence, and both class
+        distributions.
+        """
         C = facts.classes
         shapes = {"threshold": (), "mean": (C,), "histogram": (C,)}
         return super().state(facts) | {name: facts.full(shape, 1 / C) for name, shape in shapes.items()}
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of the fairness."""
         return super().weights() | {"fairness": self.settings.ent_loss_ratio}
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """What the batch teaches about confidence and classes, then pseudo-labels by the new thresholds."""
+        """What the batch teaches about confidence and classes, then pseudo-labels (U,) by the new thresholds."""
         settings = self.settings
         largest, classes = probabilities.max(1)
         news = {
@@ -51,9 +55,11 @@ class FreeMatch(FixMatch):
         return PseudoLabels(classes, largest >= thresholds[classes], targets)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Cross-entropy with hard or soft pseudo-labels, scalar."""
         loss = self.soft_consistency if self.settings.temperature else super().consistency
         return loss(step, out, pseudo)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``fairness``: kept rows of strong views follow the classes predicted so far, scalar."""
         kept = pseudo.weights.repeat(len(self.strong_views))
         return {"fairness": fairness_loss(step.strong_logits(out), kept, step.next["mean"], step.next["histogram"])}

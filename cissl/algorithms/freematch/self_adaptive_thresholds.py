@@ -62,5 +62,5 @@ def fairness_loss(strong: Tensor, kept: Tensor, mean: Tensor, histogram: Tensor)
 
 
 def inverse(values: Tensor) -> Tensor:
-    """1 / x, and 0 where that is infinite."""
+    """1 / x of each value, of the same shape, and 0 where that is infinite."""
     return values.reciprocal().nan_to_num(posinf=0)

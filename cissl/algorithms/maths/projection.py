@@ -13,4 +13,5 @@ class UnitLength(nn.Module):
     """Divides every row by its length."""
 
     def forward(self, rows: Tensor) -> Tensor:
+        """Rows (n, D) divided by their length."""
         return F.normalize(rows, dim=1)

@@ -10,4 +10,5 @@ class MeanTeacher(PiModel):
     """The Π-Model with the averaged weights on the fixed side, by the statistics of their own batch."""
 
     def target(self, step: Step) -> Tensor:
+        """Probabilities of the averaged network, by the batch's own statistics, (U, C)."""
         return step.teacher(step.view("weak"), batch_statistics=True).probabilities

@@ -17,9 +17,11 @@ class MixMatch(Base):
 
     @property
     def views(self) -> Mapping[str, View]:
+        """The labeled view and ``nu`` weak ones."""
         return {"labeled": LABELED, **dict.fromkeys(weak_names(self.settings.nu), WEAK)}
 
     def losses(self, step: Step) -> Losses:
+        """Cross-entropy of mixed labeled rows and Brier score of mixed unlabeled rows, scalars."""
         settings = self.settings
         weak = weak_names(settings.nu)
         guess = guessed(step, weak)

@@ -13,6 +13,7 @@ class PiModel(Base):
     views = {"labeled": LABELED, "weak": WEAK, "weak2": WEAK}
 
     def losses(self, step: Step) -> Losses:
+        """The labeled loss, and the Brier score between a prediction and its target; scalars."""
         labeled = step.network(step.view("labeled"))
         target = self.target(step)
         prediction = step.network(step.view("weak2"), update_averages=False)

@@ -21,6 +21,9 @@ class PRG(AddOn):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """n images and N batches: ``prg.bank`` (n,) int64, ``prg.transitions`` (N, C, C), ``prg.shares`` (N, C),
+        ``prg.slot`` a scalar.
+        """
         self._check()
         whole = {"dtype": torch.int64, "device": facts.device}
         batches, C = self.settings.nb, facts.classes
@@ -32,6 +35,7 @@ class PRG(AddOn):
         }
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """Probabilities (U, C) times a row of the guidance."""
         state, settings = step.state, self.settings
         self._track(step, probabilities)
         T = settings.temperature
@@ -43,6 +47,7 @@ class PRG(AddOn):
         return guided(Q, guidance(source["prg.transitions"], source["prg.shares"], self.alpha), rows)
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``unlabeled``: the base's loss with soft pseudo-labels, scalar; nothing with hard ones."""
         if self.settings.hard_label:
             return {}
         return {"unlabeled": self.base.soft_consistency(step, out, pseudo)}

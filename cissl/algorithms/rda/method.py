@@ -20,14 +20,17 @@ class RDA(FixMatch):
     """
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``reverse``: the auxiliary classifier, (n, width) → (n, C)."""
         return {"reverse": nn.Linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``distribution`` and ``reverse_distribution`` (nb, C), of the newest batches; ``slot``, a scalar."""
         ones = facts.full((self.settings.nb, facts.classes), 1.0)
         slot = torch.zeros((), dtype=torch.int64, device=facts.device)
         return super().state(facts) | {"distribution": ones, "reverse_distribution": ones, "slot": slot}
 
     def losses(self, step: Step) -> Losses:
+        """The labeled and the unlabeled loss of both heads, scalars."""
         settings = self.settings
         out = step.forward(*self.views)
         labeled_r, weak_r, strong_r = (out[view].head("reverse") for view in self.views)

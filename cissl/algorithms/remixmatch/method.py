@@ -29,18 +29,22 @@ class ReMixMatch(Base):
 
     @property
     def strong_views(self) -> tuple[str, ...]:
+        """``strong``, ``strong2``, …: K names."""
         return ("strong", *(f"strong{number}" for number in range(2, self.settings.k + 1)))
 
     @property
     def views(self) -> Mapping[str, View]:
+        """The labeled, the weak and the K strong views."""
         return {"labeled": LABELED, "weak": WEAK, **dict.fromkeys(self.strong_views, STRONG)}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``rotation``: (n, width) → (n, 4); none where rotations have no weight."""
         if not self.settings.w_rot:
             return {}
         return {"rotation": xavier_linear(width, 4)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``p_model`` (dbuf, C), mean guesses of the newest batches, and ``p_data`` (C,), mean labels or known ones."""
         self._check(facts)
         C, known = facts.classes, self.settings.known_marginal
         return {
@@ -49,6 +53,7 @@ class ReMixMatch(Base):
         }
 
     def losses(self, step: Step) -> Losses:
+        """The losses of mixed rows, of the strong view before mixing and of rotations, scalars."""
         settings = self.settings
         unlabeled = {"rotation": self.rotation_loss(step)} if settings.w_rot else {}
 
@@ -112,7 +117,9 @@ class ReMixMatch(Base):
         return aligned(guess, target, model) if self.settings.use_dm else guess
 
     def remember(self, step: Step, guess: Tensor, one_hot: Tensor) -> None:
-        """Take the guesses, as they were before alignment, and the labels into the running distributions."""
+        """Take the guesses (rows, C), as they were before alignment, and the labels (B, C) into the running
+        distributions.
+        """
         step.next["p_model"] = torch.cat([step.state["p_model"][1:], guess.mean(0, keepdim=True)])
         if self.settings.known_marginal is None:
             decay = self.settings.p_data_decay

@@ -18,17 +18,19 @@ class SAW(AddOn):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``saw.table`` (N, C), newest probabilities of all images; ``saw.weights`` (C,)."""
         return {
             "saw.table": facts.full((facts.unlabeled, facts.classes), 1 / facts.classes),
             "saw.weights": facts.full((facts.classes,), 1),
         }
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
+        """``labeled``: the base's loss, each row weighed by its class, scalar."""
         weights = self._weights(step.facts.labeled_counts, step.facts)
         return {"labeled": self.base.supervised(step, out, weights[step.targets])}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """The base's own unlabeled loss, each row weighed by the class of its pseudo-label."""
+        """``unlabeled``: the base's own unlabeled loss, each row weighed by the class of its pseudo-label, scalar."""
         probabilities = out["weak"].probabilities.detach()
         table = step.next["saw.table"] = put_rows(step.state["saw.table"], step.index["unlabeled"], probabilities)
         if (step.number + 1) % max(1, step.facts.steps_of(self.settings.epoch)) == 0:

@@ -26,9 +26,11 @@ class SimMatch(FixMatch):
     """
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """The embedding, (n, width) → (n, proj_size), of length 1."""
         return {HEAD: projection(width, self.settings.proj_size, nn.ReLU())}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``bank`` (labeled, proj_size), ``bank_classes`` (labeled,) and ``predictions`` (da_len, C)."""
         self._check()
         return super().state(facts) | {
             "bank": facts.full((facts.labeled, self.settings.proj_size), 0),
@@ -37,6 +39,9 @@ class SimMatch(FixMatch):
         }
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
+        """What the network, and for the weak view its average, says of every view; the labeled embeddings (B,
+        proj_size) go to the bank.
+        """
         if self.settings.variant == "usb":
             out = step.forward(*self.views)
             labeled = out["labeled"]
@@ -59,7 +64,7 @@ class SimMatch(FixMatch):
         return bank
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Soft pseudo-labels: the aligned prediction, smoothed by the classes of similar labeled images."""
+        """Soft pseudo-labels (U, C): the aligned prediction, smoothed by the classes of similar labeled images."""
         settings, classes = self.settings, step.state["bank_classes"]
         probabilities = self.align(step, probabilities)
         if self.started(step):
@@ -87,6 +92,7 @@ class SimMatch(FixMatch):
     consistency = FixMatch.soft_consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``instance``: strong views resemble the labeled images that their weak views resemble, scalar."""
         if not self.started(step):
             return {"instance": pseudo.probabilities.new_zeros(())}
         vectors = torch.cat([out[name].head(HEAD) for name in self.strong_views])
@@ -94,6 +100,7 @@ class SimMatch(FixMatch):
         return {"instance": instance_loss(strong, step.shared["instance_targets"])}
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of the instances."""
         return super().weights() | {"instance": self.settings.lambda_in}
 
     def _check(self) -> None:

@@ -45,6 +45,9 @@ class SimPro(FixMatch):
     strong_views = ("strong", "strong2")
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``training_shares`` a and ``unlabeled_shares`` q (C,); the epoch's sums ``labels_seen`` (C,)
+        int64 and ``kept`` (C,).
+        """
         return super().state(facts) | {
             "training_shares": facts.tensor(facts.labeled_counts.double() / facts.labeled),
             "unlabeled_shares": facts.full((facts.classes,), 1 / facts.classes),
@@ -53,7 +56,7 @@ class SimPro(FixMatch):
         }
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy of both views' adjusted logits, divided by r."""
+        """Mean cross-entropy of both views' adjusted logits, divided by r; scalar."""
         logits = torch.cat([out["labeled"].logits, out["labeled_strong"].logits]) + self.adjustment(step)
         rows = F.cross_entropy(logits, step.targets.repeat(2), reduction="none")
         if weights is not None:
@@ -61,12 +64,12 @@ class SimPro(FixMatch):
         return rows.mean() / self.ratio(step.facts)
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """softmax(w + log(q^τ + 1e-12))."""
+        """softmax(w + log(q^τ + 1e-12)), (U, C)."""
         adjustment = log_adjustment(step.state["unlabeled_shares"], self.settings.tau)
         return (out["weak"].logits.detach() + adjustment).softmax(1)
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """FixMatch's choice, which is added to the epoch's sums."""
+        """FixMatch's choice (U,), which is added to the epoch's sums."""
         pseudo, state = super().choose(step, probabilities), step.state
         step.next["labels_seen"] = state["labels_seen"] + class_counts(step.targets, step.facts.classes)
         step.next["kept"] = state["kept"] + (pseudo.weights[:, None] * probabilities).sum(0)
@@ -76,13 +79,15 @@ class SimPro(FixMatch):
     consistency = FixMatch.soft_consistency
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
+        """Adjusted strong logits, (views · U, C)."""
         return step.strong_logits(out) + self.adjustment(step)
 
     def period(self, facts: Facts) -> int:
+        """An epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The M step: both distributions take in what the epoch brought."""
+        """The M step: both distributions (C,) take in what the epoch brought."""
         e, kept, seen = self.settings.ema_u, state["kept"], state["labels_seen"]
         everything = seen + kept
         return {

@@ -22,6 +22,12 @@ class SoftMatch(FixMatch):
     """
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """FixMatch's; ``p_model`` and ``p_target`` (C,); ``confidence_mean`` and ``confidence_variance``, scalars or
+        (C,).
+
+        Raises:
+            UserError: a step has a single unlabeled image, whose confidence has no variance.
+        """
         if facts.batch * self.settings.uratio < 2:
             raise UserError("SoftMatch needs two unlabeled images a step, whose confidences vary", key="uratio")
         shape = (facts.classes,) if self.settings.per_class else ()
@@ -33,6 +39,7 @@ class SoftMatch(FixMatch):
         }
 
     def losses(self, step: Step) -> Losses:
+        """FixMatch's losses, scalars, in which every row counts with a weight."""
         out = step.forward(*self.views)
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
@@ -72,5 +79,6 @@ class SoftMatch(FixMatch):
         return row_weights(confidences, mean, variance, settings.n_sigma)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Cross-entropy with hard or soft pseudo-labels, scalar."""
         loss = self.soft_consistency if self.settings.temperature else super().consistency
         return loss(step, out, pseudo)

@@ -9,6 +9,7 @@ class Supervised(Base):
     views = {"labeled": LABELED}
 
     def losses(self, step: Step) -> Losses:
+        """Cross-entropy of the labeled images, scalar, with the add-ons' terms."""
         out = step.forward("labeled")
         labeled = {"labeled": self.supervised(step, out)}
         return Losses(labeled=labeled | step.labeled_terms(out))

@@ -21,16 +21,19 @@ class TRAS(AddOn):
     """
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
+        """``tras``: the second classifier, (n, width) → (n, C)."""
         return {"tras": xavier_linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``tras.started``: whether the warm-up is over, a bool scalar."""
         return {"tras.started": torch.tensor(False, device=facts.device)}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
+        """Adjusted probabilities (U, C)."""
         return adjusted(probabilities, self.adjustment(step.facts))
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """The second head's losses: balanced softmax on labeled rows, and the transfer on strong views."""
+        """The second head's losses, scalars: balanced softmax on labeled rows, and the transfer on strong views."""
         settings, facts = self.settings, step.facts
         if step.number < facts.steps_of(settings.warmup):
             return {}
@@ -51,6 +54,7 @@ class TRAS(AddOn):
         }
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        """The second head's logits (n, C) once it is trained."""
         return torch.where(state["tras.started"], outputs.head("tras"), scores)
 
     def adjustment(self, facts: Facts) -> Tensor:

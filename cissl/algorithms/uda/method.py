@@ -14,10 +14,11 @@ class UDA(FixMatch):
     """FixMatch with soft, sharpened targets, and training signal annealing of the labeled loss."""
 
     def weights(self) -> dict[str, float]:
+        """FixMatch's, and that of the entropy."""
         return super().weights() | {"entropy": self.settings.we}
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """The labeled loss of the rows whose class is not yet certain."""
+        """The labeled loss of the rows whose class is not yet certain, scalar."""
         settings, facts = self.settings, step.facts
         images, train_kimg = step.number * facts.batch, facts.steps / facts.kimg_steps
         threshold = annealed_threshold(settings.tsa, images, train_kimg, settings.tsa_pos, facts.classes)
@@ -26,11 +27,12 @@ class UDA(FixMatch):
         return loss
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Targets are sharpened; what is compared with the threshold is not."""
+        """Targets (U, C) are sharpened; what is compared with the threshold is not."""
         pseudo = super().choose(step, probabilities)
         return dataclasses.replace(pseudo, probabilities=sharpen(probabilities, self.settings.temperature))
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
+        """Divergence of the strong views from their targets, scalar."""
         views = len(self.strong_views)
         targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
         return divergence(self.strong_logits(step, out), targets, weights)
@@ -38,4 +40,5 @@ class UDA(FixMatch):
     soft_consistency = consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
+        """``entropy`` of the weak views' predictions, scalar."""
         return {"entropy": entropy(out["weak"].logits)}
