@@ -24,7 +24,7 @@ class RDA(FixMatch):
         return {"reverse": nn.Linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``distribution`` and ``reverse_distribution`` (nb, C), of the newest batches; ``slot``, a scalar."""
+        """FixMatch's; ``distribution`` and ``reverse_distribution`` (nb, C), newest batches; ``slot``, a scalar."""
         ones = facts.full((self.settings.nb, facts.classes), 1.0)
         slot = torch.zeros((), dtype=torch.int64, device=facts.device)
         return super().state(facts) | {"distribution": ones, "reverse_distribution": ones, "slot": slot}
