@@ -14,7 +14,7 @@ from cissl.tuning import cli, sweep_file
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 TRIALS = {
-    "cifar10_small_lt": 54,
+    "cifar10_small_lt": 72,
     "ablation": 15,
     "cifar10": 18,
     "cifar10_crest": 105,
@@ -25,6 +25,7 @@ TRIALS = {
     "cifar100_lt": 90,
     "cifar10_lt": 99,
     "digits_lt": 18,
+    "methods_digits": 222,
     "miniimagenet_lt": 48,
     "search_cadr": None,
     "stl10_lt": 12,
