@@ -136,8 +136,7 @@ def beside_fixmatch(arguments: argparse.Namespace, names: list[str]) -> list[dic
 
 def cost_of(name: str) -> Cost:
     """One method's cost, measured in a process of its own with this process's options."""
-    words = [word for word in sys.argv[1:] if not word.startswith("--json")]
-    command = [sys.executable, __file__, *words, "--algorithm", name, "--worker"]
+    command = [sys.executable, __file__, *sys.argv[1:], "--algorithm", name, "--worker"]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     print(f"{name}: {process.stdout.strip()}", file=sys.stderr, flush=True)
     return Cost(**json.loads(process.stdout))
