@@ -63,9 +63,23 @@ def random_dataset(side: int = 32, classes: int = 10, images: int = 50_000) -> D
     )
 
 
-def protocol_trainer(device: torch.device, **settings: Any) -> Trainer:
-    """A trial of the protocol, full CADR unless the settings say otherwise."""
-    return Trainer(TrialConfig(**{"dataset": PROTOCOL, "algorithm": "cadr", **settings}), random_dataset(), device)
+def protocol_trainer(device: torch.device, *, images: int = 50_000, at: float = 0, **settings: Any) -> Trainer:
+    """A trial of the protocol, full CADR unless the settings say otherwise.
+
+    Args:
+        device: where it trains.
+        images: size of the data set.
+        at: share of the training to which it has come, though it has learned nothing.
+        settings: of the trial.
+    """
+    config = TrialConfig(**{"dataset": PROTOCOL, "algorithm": "cadr", **settings})
+    trainer = Trainer(config, random_dataset(images=images), device)
+    if at:
+        trainer.step = round(at * config.steps)
+        while trainer.schedule.at(trainer.step).stage > trainer._stage:
+            trainer._between_steps()
+        trainer.step += 1  # not the first of what is done every so many steps
+    return trainer
 
 
 def seconds(function: Callable[[], Any], device: torch.device, repeats: int, warmup: int = 1) -> list[float]:

@@ -1,7 +1,9 @@
-"""The same FixMatch step here and in semilearn 0.3.2, side by side on one machine, in turns.
+"""One step here and in semilearn 0.3.2, side by side on one machine, in turns: FixMatch's, or any that both have.
 
-    python benchmarks/peers.py --install DIR     # once: an environment of its own for semilearn (gigabytes)
-    python benchmarks/peers.py --peer DIR
+    python benchmarks/peers.py --install DIR                 # once: an environment of its own for semilearn (gigabytes)
+    python benchmarks/peers.py --peer DIR                    # FixMatch
+    python benchmarks/peers.py --peer DIR --algorithm all    # every method that semilearn has too
+    python benchmarks/peers.py --peer DIR --algorithm fixmatch+abc,simmatch --batch 8 --cpu-time    # small, while busy
 
 WRN-28-2, 64 labeled + 448 × 2 unlabeled images of 32×32, each program with its own data loading and augmentation
 (semilearn: RandAugment image by image in processes of a DataLoader). Each program lives in a process of its own; they
@@ -10,23 +12,62 @@ paused, a DataLoader may have worked ahead. All of them together need 20 GB of m
 
 semilearn moves every batch to a GPU. On a machine without one those calls are made to do nothing; nothing else of it
 is changed. Its CIFAR loader downloads, so its own data set class and transforms are given the random images directly.
+Its step is that of its training loop, hooks and all, past warm-ups; evaluation, logging and checkpoints fall in none.
+Ours are steps at 0.7 of the training. The methods of one name are not always the same: semilearn's MixMatch and its
+like see as many unlabeled images as `uratio` says, ours as many as their authors.
+
+`--cpu-time` counts the CPU seconds of each process; semilearn then augments in its own process, not in a DataLoader's.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
+import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("semilearn==0.3.2", "torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
+SEMILEARN = "semilearn 0.3.2"
 OURS = {
-    "cissl, exact": (),
-    "cissl, bf16": ("bf16",),
-    "cissl, bf16 compiled": ("bf16", "compile"),
+    "exact": {"precision": "fp32"},
+    "bf16": {"precision": "bf16"},
+    "compiled": {"precision": "bf16", "compile": True},
 }
 READY = "ready"
+# What semilearn calls our methods, with settings by which everything of them acts from the first step.
+PEERS: dict[str, dict[str, Any]] = {
+    "supervised": {"algorithm": "fullysupervised"},
+    "pi_model": {"algorithm": "pimodel"},
+    "mean_teacher": {"algorithm": "meanteacher"},
+    "mixmatch": {"algorithm": "mixmatch"},
+    "remixmatch": {"algorithm": "remixmatch"},
+    "uda": {"algorithm": "uda"},
+    "fixmatch": {"algorithm": "fixmatch"},
+    "flexmatch": {"algorithm": "flexmatch"},
+    "freematch": {"algorithm": "freematch"},
+    "softmatch": {"algorithm": "softmatch"},
+    "dash": {"algorithm": "dash"},
+    "adamatch": {"algorithm": "adamatch"},
+    "simmatch": {"algorithm": "simmatch"},
+    "comatch": {"algorithm": "comatch"},
+    "defixmatch": {"algorithm": "defixmatch"},
+    "fixmatch+abc": {"imb_algorithm": "abc"},
+    "fixmatch+adsh": {"imb_algorithm": "adsh"},
+    "fixmatch+cossl": {"imb_algorithm": "cossl", "cossl_warm_epoch": 0},
+    "fixmatch+crest": {"imb_algorithm": "crest", "crest_pro_dist_align": False},
+    "fixmatch+crest+": {"imb_algorithm": "crest"},
+    "fixmatch+darp": {"imb_algorithm": "darp", "darp_warmup_epochs": 0},
+    "fixmatch+daso": {"imb_algorithm": "daso", "daso_num_pretrain_iter": 0},
+    "fixmatch+saw": {"imb_algorithm": "saw"},
+    "fixmatch+tras": {"imb_algorithm": "tras", "tras_warmup_epochs": 0},
+    "debiaspl": {"imb_algorithm": "debiaspl"},
+}
 
 
 def main() -> None:
@@ -34,7 +75,7 @@ def main() -> None:
     if options.install:
         install(options.install)
     elif options.worker:
-        work(step_of_semilearn(options) if options.worker == "semilearn" else step_of_cissl(options))
+        work(step_of_semilearn(options) if options.worker == "semilearn" else step_of_cissl(options), options)
     else:
         compare(options)
 
@@ -46,12 +87,24 @@ def parse() -> argparse.Namespace:
     made.add_argument("--turns", type=int, default=3, help="[%(default)s]")
     made.add_argument("--steps", type=int, default=3, help="of each turn, the first uncounted [%(default)s]")
     made.add_argument("--loaders", type=int, default=1, help="semilearn's num_workers [%(default)s]")
-    made.add_argument("--algorithm", default="fixmatch", help="ours [%(default)s]")
+    made.add_argument("--algorithm", default="fixmatch", help="ours, several with commas between, or all [%(default)s]")
+    made.add_argument("--ours", default="exact,bf16,compiled", help="which of these ours are [%(default)s]")
+    made.add_argument("--batch", type=int, default=64, help="labeled images of a step [%(default)s]")
+    made.add_argument("--images", type=int, default=50_000, help="of the data set [%(default)s]")
+    made.add_argument("--cpu-time", action="store_true", help="CPU seconds, for a machine that is busy otherwise")
     made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="[all, %(default)s]")
     made.add_argument("--json", type=Path, help="where the figures go too")
     made.add_argument("--worker", help=argparse.SUPPRESS)
-    made.add_argument("--ours", default="", help=argparse.SUPPRESS)
-    return made.parse_args()
+    options = made.parse_args()
+    unknown = {*chosen(options)} - PEERS.keys() | {*options.ours.split(",")} - OURS.keys()
+    if unknown:
+        made.error(f"'{min(unknown)}' is none of {', '.join((*PEERS, *OURS))}")
+    return options
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    """The methods to compare."""
+    return list(PEERS) if options.algorithm == "all" else options.algorithm.split(",")
 
 
 def install(folder: Path) -> None:
@@ -63,117 +116,145 @@ def install(folder: Path) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    from common import median, report  # needs torch, which the environment of `--install` alone may lack
+    from common import report  # needs torch, which the environment of `--install` alone may lack
 
-    names = ["semilearn 0.3.2", *OURS]
-    processes = {name: start(name, options) for name in names}
+    rows, failed = [], []
+    for algorithm in chosen(options):
+        try:
+            rows += compared(algorithm, options)
+        except ProgramEnded as error:
+            failed.append(f"{algorithm}: {error}")
+    facts = {name: getattr(options, name) for name in ("turns", "steps", "batch", "images", "cpu_time")}
+    if rows:
+        report(options, rows, peer=", ".join(PACKAGES), **facts)
+    sys.exit("\n".join(failed) or None)
+
+
+class ProgramEnded(Exception):
+    """One of the programs stopped where it should have measured."""
+
+
+def compared(algorithm: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each program with one method."""
+    from common import median
+
+    names = [SEMILEARN, *options.ours.split(",")]
     times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(options.turns):
-        for name, process in processes.items():
-            times[name] += take_turn(process, options.steps)[1:]
-            print(f"turn {turn + 1}: {name}: {times[name][-1]:.2f} s a step", file=sys.stderr, flush=True)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    theirs = median(times[names[0]])
-    rows = [
+    memory: dict[str, float] = {}
+    with contextlib.ExitStack() as running:  # at its end the programs have no more turns, and end
+        processes = {name: running.enter_context(start(name, algorithm, options)) for name in names}
+        for turn in range(options.turns):
+            for name, process in processes.items():
+                seconds, memory[name] = take_turn(process, options.steps)
+                times[name] += seconds[1:]
+                print(f"{algorithm}, turn {turn + 1}: {name}: {times[name][-1]:.2f} s", file=sys.stderr, flush=True)
+    theirs = median(times[SEMILEARN])
+    return [
         {
-            "program": name,
+            "algorithm": algorithm,
+            "program": name if name == SEMILEARN else f"cissl, {name}",
             "s a step": median(values),
             "fastest": min(values),
             "slowest": max(values),
             "times faster": theirs / median(values),
+            "MB": memory[name],
         }
         for name, values in times.items()
     ]
-    report(options, rows, turns=options.turns, steps=options.steps, peer=", ".join(PACKAGES), ours=options.algorithm)
 
 
-def start(name: str, options: argparse.Namespace) -> subprocess.Popen:
+def start(name: str, algorithm: str, options: argparse.Namespace) -> subprocess.Popen:
     """A program's process, ready to take turns."""
-    words = ["--threads", options.threads, "--loaders", options.loaders, "--algorithm", options.algorithm]
+    python = options.peer.absolute() / "bin" / "python" if name == SEMILEARN else sys.executable
+    own = ["--algorithm", algorithm, "--worker", "semilearn" if name == SEMILEARN else "cissl"]
     if name in OURS:
-        command = [sys.executable, __file__, "--worker", "cissl", "--ours", ",".join(OURS[name]), *words]
-    else:
-        command = [options.peer.absolute() / "bin" / "python", __file__, "--worker", "semilearn", *words]
+        own += ["--ours", name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     process = subprocess.Popen(
-        list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        list(map(str, [python, __file__, *sys.argv[1:], *own])),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     for line in process.stdout:
         if line.strip() == READY:
             return process
-    raise SystemExit(f"{name} did not start")
+    raise ProgramEnded(f"{name} did not start")
 
 
-def take_turn(process: subprocess.Popen, steps: int) -> list[float]:
+def take_turn(process: subprocess.Popen, steps: int) -> tuple[list[float], float]:
+    """Seconds of some steps, and the process's memory in MB."""
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
-    return json.loads(process.stdout.readline())
+    for line in process.stdout:
+        if line.startswith("{"):  # semilearn prints too
+            answer = json.loads(line)
+            return answer["seconds"], answer["megabytes"]
+    raise ProgramEnded("a program ended in its turn")
 
 
 # The processes that are compared
 
 
-def work(step) -> None:
-    """Take turns as the other process says: so many steps, their seconds back."""
-    import time
-
+def work(step: Callable[[], None], options: argparse.Namespace) -> None:
+    """Take turns as the other process says: so many steps, their seconds and the largest memory so far back."""
     import torch
 
+    cuda = torch.cuda.is_available()
+    clock = time.process_time if options.cpu_time else time.perf_counter
+
     def timed() -> float:
-        began = time.perf_counter()
+        began = clock()
         step()
-        if torch.cuda.is_available():
+        if cuda:
             torch.cuda.synchronize()
-        return time.perf_counter() - began
+        return clock() - began
 
     timed()
     timed()
-    print(READY, flush=True)
+    print(f"\n{READY}", flush=True)
     for line in sys.stdin:
-        print(json.dumps([timed() for _ in range(int(line))]), flush=True)
+        seconds = [timed() for _ in range(int(line))]
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        megabytes = torch.cuda.max_memory_allocated() / 2**20 if cuda else resident
+        print("\n" + json.dumps({"seconds": seconds, "megabytes": megabytes}), flush=True)
 
 
-def step_of_cissl(options: argparse.Namespace):
+def step_of_cissl(options: argparse.Namespace) -> Callable[[], None]:
     import torch
     from common import prepare, protocol_trainer
 
     options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = prepare(options)
-    words = options.ours.split(",")
-    precision = "bf16" if "bf16" in words else "fp32"
-    trainer = protocol_trainer(device, algorithm=options.algorithm, precision=precision, compile="compile" in words)
-    return trainer.train_step
+    settings = {"batch": options.batch, "algorithm": options.algorithm, **OURS[options.ours]}
+    return protocol_trainer(prepare(options), images=options.images, at=0.7, **settings).train_step
 
 
-def step_of_semilearn(options: argparse.Namespace):
-    import numpy as np
+def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
     import torch
 
     torch.set_num_threads(options.threads)
     if not torch.cuda.is_available():
-        torch.Tensor.cuda = lambda self, *args, **kwargs: self
+        without_gpu()
     from semilearn import get_algorithm, get_config, get_net_builder
-    from semilearn.datasets.augmentation import RandAugment
-    from semilearn.datasets.cv_datasets.datasetbase import BasicDataset
-    from torchvision import transforms
+    from semilearn.imb_algorithms import get_imb_algorithm
 
+    give_random_images(options)
     config = get_config(
         dict(
             algorithm="fixmatch",
             net="wrn_28_2",
-            batch_size=64,
+            batch_size=options.batch,
             uratio=7,
             num_train_iter=100_000,
-            num_workers=options.loaders,
+            num_eval_iter=10**9,
+            num_log_iter=10**9,
+            num_workers=0 if options.cpu_time else options.loaders,
             num_labels=250,
             num_classes=10,
             img_size=32,
             crop_ratio=0.875,
             hard_label=True,
-            T=0.5,
-            p_cutoff=0.95,
             use_cat=True,
             amp=False,
             gpu=0,
@@ -181,15 +262,65 @@ def step_of_semilearn(options: argparse.Namespace):
             distributed=False,
             world_size=1,
             ema_m=0.999,
-            dataset="none",  # built below
+            dataset="random",
         )
+        | PEERS[options.algorithm]
     )
-    algorithm = get_algorithm(config, get_net_builder(config.net, from_name=False), tb_log=None, logger=None)
+    build = get_imb_algorithm if config.imb_algorithm else get_algorithm
+    algorithm = build(config, get_net_builder(config.net, from_name=False), tb_log=None, logger=None)
+    if config.imb_algorithm:  # these ask for the network inside a wrapper
+        algorithm.model, algorithm.ema_model = map(torch.nn.DataParallel, (algorithm.model, algorithm.ema_model))
+    if torch.cuda.is_available():
+        algorithm.model.cuda()
+        algorithm.ema_model.cuda()
+    algorithm.rho_init = 1.0  # what Dash finds in its warm-up
+    algorithm.epoch = 0
+    algorithm.model.train()
+    algorithm.call_hook("before_run")
+    algorithm.call_hook("before_train_epoch")
+    batches = zip(algorithm.loader_dict["train_lb"], algorithm.loader_dict["train_ulb"], strict=False)
 
-    # As its get_cifar does, without the download.
+    def step() -> None:
+        labeled, unlabeled = next(batches)
+        algorithm.call_hook("before_train_step")
+        batch = algorithm.process_batch(**labeled, **unlabeled)
+        algorithm.out_dict, algorithm.log_dict = algorithm.train_step(**batch)
+        algorithm.call_hook("after_train_step")
+        algorithm.it += 1
+
+    return step
+
+
+def without_gpu() -> None:
+    """Make what semilearn asks of a GPU do nothing."""
+    import torch
+
+    class Event:
+        def __init__(self, **_: Any):
+            pass
+
+        def record(self) -> None:
+            pass
+
+        def elapsed_time(self, _: "Event") -> float:
+            return 0.0
+
+    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
+    torch.cuda.synchronize = lambda *args: None
+    torch.cuda.Event = Event
+
+
+def give_random_images(options: argparse.Namespace) -> None:
+    """Put random images in the place of semilearn's CIFAR-10, whose loader downloads; the rest is as its own."""
+    import numpy as np
+    from semilearn.core.utils import build
+    from semilearn.datasets.augmentation import RandAugment
+    from semilearn.datasets.cv_datasets.datasetbase import BasicDataset
+    from torchvision import transforms
+
     draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
-    labels = np.arange(50_000) % 10
+    images = draw.integers(0, 256, (options.images, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(options.images) % 10
     crop = [
         transforms.Resize(32),
         transforms.RandomCrop(32, padding=4, padding_mode="reflect"),
@@ -200,27 +331,21 @@ def step_of_semilearn(options: argparse.Namespace):
         transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ]
     weak, strong = transforms.Compose([*crop, *end]), transforms.Compose([*crop, RandAugment(3, 5), *end])
-    algorithm.dataset_dict = {
-        "train_lb": BasicDataset("fixmatch", images[:250], labels[:250], 10, weak, False, strong, False),
-        "train_ulb": BasicDataset("fixmatch", images, labels, 10, weak, True, strong, False),
-        "eval": BasicDataset("fixmatch", images[:1000], labels[:1000], 10, weak, False, None, False),
-        "test": None,
-    }
-    algorithm.loader_dict = algorithm.set_data_loader()
-    algorithm.model.train()
-    if torch.cuda.is_available():
-        algorithm.model.cuda()
-    algorithm.hooks_dict["EMAHook"].before_run(algorithm)
-    batches = zip(algorithm.loader_dict["train_lb"], algorithm.loader_dict["train_ulb"], strict=False)
 
-    def step():
-        labeled, unlabeled = next(batches)
-        algorithm.out_dict, algorithm.log_dict = algorithm.train_step(**algorithm.process_batch(**labeled, **unlabeled))
-        algorithm.hooks_dict["ParamUpdateHook"].after_train_step(algorithm)
-        algorithm.hooks_dict["EMAHook"].after_train_step(algorithm)
-        algorithm.it += 1
+    def get_dataset(args: Any, algorithm: str, *_: Any, **__: Any) -> dict[str, Any]:
+        def made(count: int, *, unlabeled: bool = False) -> BasicDataset:
+            return BasicDataset(algorithm, images[:count], labels[:count], 10, weak, unlabeled, strong, False)
 
-    return step
+        return {
+            "train_lb": made(250),
+            "train_ulb": made(options.images, unlabeled=True),
+            "eval": made(250),
+            "test": None,
+        }
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "get_dataset", None) is build.get_dataset and module is not build:
+            module.get_dataset = get_dataset
 
 
 if __name__ == "__main__":

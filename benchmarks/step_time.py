@@ -145,11 +145,12 @@ def cost_of(name: str) -> Cost:
 def measured_beside_fixmatch(arguments: argparse.Namespace, device: torch.device) -> Cost:
     """What the method `arguments.algorithm` costs; the work of its process."""
     clock = time.process_time if arguments.cpu_time else time.perf_counter
-    trainer = trainer_at(arguments, device, arguments.algorithm)
+    small = dict(images=arguments.images, at=arguments.at, **size(arguments))
+    trainer = protocol_trainer(device, algorithm=arguments.algorithm, **small)
     trainer.train_step()
     counted = counted_passes(trainer)
     megabytes = largest_memory(device)
-    fixmatch = trainer_at(arguments, device, "fixmatch")
+    fixmatch = protocol_trainer(device, algorithm="fixmatch", **small)
     fixmatch.train_step()
     times: dict[str, list[float]] = {"seconds": [], "fixmatch": []}
     for _ in range(arguments.repeats):
@@ -165,17 +166,6 @@ def measured_beside_fixmatch(arguments: argparse.Namespace, device: torch.device
 def size(arguments: argparse.Namespace) -> dict[str, Any]:
     """What decides the size of a step."""
     return {key: getattr(arguments, key) for key in ("batch", "filters", "precision", "compile")}
-
-
-def trainer_at(arguments: argparse.Namespace, device: torch.device, algorithm: str) -> Trainer:
-    """A trial that has come to the share `arguments.at` of its training, though it has learned nothing."""
-    config = TrialConfig(dataset=PROTOCOL, algorithm=algorithm, **size(arguments))
-    trainer = Trainer(config, random_dataset(images=arguments.images), device)
-    trainer.step = round(arguments.at * config.steps)
-    while trainer.schedule.at(trainer.step).stage > trainer._stage:
-        trainer._between_steps()
-    trainer.step += 1  # not the first of what is done every so many steps
-    return trainer
 
 
 def counted_passes(trainer: Trainer) -> tuple[int, int]:

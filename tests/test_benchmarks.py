@@ -6,21 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from cissl.algorithms.cards import find
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture
-def step_time(monkeypatch):
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import step_time
-
-    return step_time
 
 
-def options(step_time, monkeypatch, *words):
-    small = ("--device", "cpu", "--threads", "1", "--batch", "2", "--filters", "4", "--images", "300", "--repeats", "1")
-    monkeypatch.setattr(sys, "argv", ["step_time.py", *small, *words])
-    return step_time.parse()
+def options(module, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["command", "--threads", "1", "--batch", "2", "--images", "300", *words])
+    return module.parse()
 
 
 @pytest.mark.parametrize(
@@ -31,9 +29,28 @@ def options(step_time, monkeypatch, *words):
         ("fixmatch+crest", 2 + 14 + 14, 2),  # within a later stage
     ],
 )
-def test_a_method_is_measured_beside_fixmatch(step_time, monkeypatch, algorithm, both_ways, forward):
-    arguments = options(step_time, monkeypatch, "--algorithm", algorithm, "--cpu-time")
+def test_a_method_is_measured_beside_fixmatch(monkeypatch, algorithm, both_ways, forward):
+    import step_time
+
+    small = ("--device", "cpu", "--filters", "4", "--repeats", "1", "--cpu-time")
+    arguments = options(step_time, monkeypatch, "--algorithm", algorithm, *small)
     cost = step_time.measured_beside_fixmatch(arguments, torch.device("cpu"))
     assert (cost.both_ways, cost.forward) == (both_ways, forward)
     assert cost.passes == 3 * both_ways + forward
     assert cost.seconds > 0 and cost.fixmatch > 0 and cost.megabytes > 100
+
+
+def test_what_semilearn_has_too_is_a_method_here(monkeypatch):
+    import peers
+
+    assert [find(name).name for name in peers.PEERS] == list(peers.PEERS)
+    arguments = options(peers, monkeypatch, "--algorithm", "mixmatch", "--ours", "exact")
+    peers.step_of_cissl(arguments)()
+
+
+def test_a_peer_that_is_none_is_told(monkeypatch, capsys):
+    import peers
+
+    with pytest.raises(SystemExit):
+        options(peers, monkeypatch, "--algorithm", "fixmatch,fixmacht")
+    assert "'fixmacht' is none of supervised, pi_model" in capsys.readouterr().err
