@@ -524,10 +524,12 @@ class Base(Part):
 
     Attributes:
         strong_views: names of the views that the unlabeled loss trains on.
+        keeps_all: whether every pseudo-label counts in full.
         add_ons: what is added to it.
     """
 
     kind = BASE
+    keeps_all: ClassVar[bool] = False
     strong_views: tuple[str, ...] = ("strong",)
     add_ons: tuple["AddOn", ...] = ()
 

@@ -15,7 +15,7 @@ from cissl.analysis import labels
 from cissl.analysis.cells import Grid, build
 from cissl.analysis.command_line import add_choice_arguments, name_problems, run
 from cissl.analysis.formats import FileNames
-from cissl.analysis.results import VECTORS, Records, Trial, load
+from cissl.analysis.results import MEASURED, VECTORS, Records, Trial, load
 from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS
 from cissl.errors import UserError
@@ -33,6 +33,7 @@ KINDS = {  # of figures → what each shows
     "thresholds": "Threshold of pseudo-labels per class at the end, and share of pseudo-labels kept over training.",
     "pseudo-labels": "Kept pseudo-labels per class at the end, and their precision for head and tail classes over "
     "training; labeled images that are among the unlabeled ones count too.",
+    "measured": "What methods measure of themselves: numbers over training, and values per class at the end.",
 }
 SEARCH = "search"  # the figure of a hyper-parameter search, beside those of a setting
 SEARCH_CAPTION = (
@@ -69,7 +70,7 @@ class Drawing(NamedTuple):
 def write_figures(arguments: argparse.Namespace) -> int:
     """Write the figures; the exit code is 1 where a record could not be read."""
     _require_folder(arguments.out)
-    records = load(arguments.results, vectors=VECTORS)
+    records = load(arguments.results, vectors=(*VECTORS, MEASURED))
     select, rows, columns = SELECTIONS[arguments.select], arguments.rows, arguments.columns
     searched_only = bool(records.trials) and all(trial.searched for trial in records.trials)
     grid = None if searched_only else build(records, "accuracy", select, rows, columns)

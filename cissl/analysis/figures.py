@@ -67,6 +67,7 @@ class Panel:
         over: "steps" or "classes".
         truth: a figure per class to compare with.
         limits: of the y-axis; either end may be None.
+        percent: whether the values are percentages, which no deviation leads beyond.
     """
 
     label: str
@@ -75,6 +76,7 @@ class Panel:
     title: str = ""
     truth: np.ndarray | None = None
     limits: tuple[float | None, float | None] = (None, None)
+    percent: bool = True
 
     @property
     def empty(self) -> bool:
@@ -217,7 +219,7 @@ def confusion(series: Series, title: str) -> Figure:
 
 def prior(series: Series, title: str) -> Figure:
     """Estimated class prior, and its distance from the true one where the class of every unlabeled image is known."""
-    series = _unlabeled_methods(series)
+    everything, series = series, _unlabeled_methods(series)
     classes = Classes(series)
     trials = [trial for found in series.values() for trial in found]
     truths = {id(trial): _true_prior(trial) for trial in trials}
@@ -228,11 +230,13 @@ def prior(series: Series, title: str) -> Figure:
     if known:
         distance = _each(series, lambda trial: _total_variation(trial.history["class_prior"], truths[id(trial)]))
         panels.append(Panel("distance to truth (%)", distance, title="total variation distance"))
-    return _compose(panels, series, title, classes, note="" if known else f"the truth is not known: {_known(trials)}")
+    notes = ["" if known else f"the truth is not known: {_known(trials)}", _without("class prior", everything, series)]
+    return _compose(panels, series, title, classes, note="; ".join(filter(None, notes)))
 
 
 def thresholds(series: Series, title: str) -> Figure:
     """Threshold of pseudo-labels per class, and share of pseudo-labels kept."""
+    everything = series
     kept = {n: [t for t in trials if t.history[THRESHOLDS].shape[1]] for n, trials in series.items()}
     series = {name: trials for name, trials in kept.items() if trials and _algorithm(trials) != "supervised"}
     if not series:
@@ -240,12 +244,39 @@ def thresholds(series: Series, title: str) -> Figure:
     final = _each(series, lambda trial: trial.history[THRESHOLDS][-WINDOW:].mean(0))
     kept = _each(series, lambda trial: 100 * trial.history["mask_ratio"])
     panels = [Panel("threshold", final, over="classes"), Panel("pseudo-labels kept (%)", kept)]
-    return _compose(panels, series, title, Classes(series))
+    note = _without("threshold", everything, series)
+    return _compose(panels, series, title, Classes(series), note=note)
+
+
+def measured(series: Series, title: str) -> Figure:
+    """What methods measured of themselves: numbers over training, values per class at the end; thresholds apart."""
+    classes = Classes(series)
+    names = sorted({name for trials in series.values() for trial in trials for name in trial.measured} - {"thresholds"})
+    panels = {name: _measured_panel(series, name, len(classes.order)) for name in names}
+    drawn = sorted(filter(None, panels.values()), key=lambda panel: panel.over)  # those over classes stand together
+    if not drawn:
+        raise NotOnRecord("no method here has measured anything but thresholds")
+    others = [name for name, panel in panels.items() if panel is None]
+    shown = {name: trials for name, trials in series.items() if any(name in panel.values for panel in drawn)}
+    note = f"neither numbers nor per class: {', '.join(others)}" if others else ""
+    return _compose(drawn, shown, title, classes, note=note)
+
+
+def _measured_panel(series: Series, name: str, classes: int) -> Panel | None:
+    """One thing that some methods measured; None where it is neither a number nor one value per class."""
+    values = {n: [t.measured[name] for t in trials if name in t.measured] for n, trials in series.items()}
+    values = {n: arrays for n, arrays in values.items() if arrays}
+    shapes = {array.shape[1:] for arrays in values.values() for array in arrays}
+    if shapes == {()}:
+        return Panel(name, values, percent=False)
+    if shapes != {(classes,)}:
+        return None
+    return Panel(name, {n: [array[-WINDOW:].mean(0) for array in found] for n, found in values.items()}, over="classes")
 
 
 def pseudo_labels(series: Series, title: str) -> Figure:
     """Kept pseudo-labels per class, and their precision, on the images whose class is known."""
-    series = _unlabeled_methods(series)
+    everything, series = series, _unlabeled_methods(series)
     recorded = {n: [t for t in trials if t.history["pseudo_kept"].shape[1]] for n, trials in series.items()}
     series = {name: trials for name, trials in recorded.items() if trials}
     if not series:
@@ -262,7 +293,8 @@ def pseudo_labels(series: Series, title: str) -> Figure:
         heading = f"{part} classes: {classes.words(members, 42)}"
         panels.append(Panel("precision (%)", precision, title=heading, limits=(-3, 103)))
     partly = any(_true_prior(trial) is None for trial in trials)
-    return _compose(panels, series, title, classes, note=f"only what is known: {_known(trials)}" if partly else "")
+    notes = [f"only what is known: {_known(trials)}" if partly else "", _without("class prior", everything, series)]
+    return _compose(panels, series, title, classes, note="; ".join(filter(None, notes)))
 
 
 FIGURES: dict[str, Callable[[Series, str], Figure]] = {
@@ -273,6 +305,7 @@ FIGURES: dict[str, Callable[[Series, str], Figure]] = {
     "prior": prior,
     "thresholds": thresholds,
     "pseudo-labels": pseudo_labels,
+    "measured": measured,
 }
 
 
@@ -449,7 +482,7 @@ def _curves(axis: Axes, panel: Panel, series: Series, styles: dict[str, dict]) -
         axis.plot(steps, mean, color=color, linestyle=styles[name]["linestyle"])
         if len(table) > 1:
             std = table.std(0, ddof=1)
-            low, high = np.clip((mean - std, mean + std), 0, 100)  # all of these are percentages
+            low, high = np.clip((mean - std, mean + std), *((0, 100) if panel.percent else (-np.inf, np.inf)))
             axis.fill_between(steps, low, high, color=color, alpha=0.18, lw=0)
 
 
@@ -560,6 +593,12 @@ def _unlabeled_methods(series: Series) -> Series:
     if not kept:
         raise NotOnRecord("no method here estimates the classes of unlabeled images")
     return kept
+
+
+def _without(what: str, series: Series, drawn: Series) -> str:
+    """A note that names the methods of a setting that a figure leaves out."""
+    names = [name.rpartition(" (")[0] or name for name in series if name not in drawn]
+    return f"without a {what} on record: {', '.join(names)}" if names else ""
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from cissl.analysis.command_line import add_bold_argument, add_choice_arguments,
 from cissl.analysis.counting import figure_of
 from cissl.analysis.curves import KINDS, series_by_setting
 from cissl.analysis.methods import label, rank
-from cissl.analysis.results import STATES, VECTORS, Records, Trial, load
+from cissl.analysis.results import MEASURED, STATES, VECTORS, Records, Trial, load
 from cissl.analysis.search_tables import SearchResults, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
 from cissl.analysis.tables import table
@@ -321,7 +321,7 @@ def parser() -> argparse.ArgumentParser:
 def write_report(arguments: argparse.Namespace) -> int:
     """Write the page; the exit code is 1 where a record could not be read."""
     form(arguments, SUFFIXES)
-    records = load(arguments.results, vectors=VECTORS)
+    records = load(arguments.results, vectors=(*VECTORS, MEASURED))
     choices = (arguments.select, arguments.rows, arguments.columns, arguments.baseline, arguments.bold)
     page = report(records, *choices)
     return finish(page, arguments.out, records)

@@ -7,6 +7,7 @@ never read: they lose or repeat rows after a failure.
 Roots are local folders or URIs that pyarrow's file systems understand (``s3://bucket/sweep``, ``gs://...``).
 """
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -54,11 +55,17 @@ SCALARS = (
 )
 THRESHOLDS = "measured.thresholds"
 VECTORS = ("per_class", "class_prior", "pseudo_kept", "pseudo_correct", THRESHOLDS)  # one value per class
+MEASURED = "measured"  # all that a method measured by itself
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial's records. ``history``: per column, an array with one entry per evaluation (NaN for null)."""
+    """One trial's records.
+
+    Attributes:
+        history: per column, an array with one entry per evaluation (NaN for null).
+        measured: the same of what the method measured by itself, numbers (evaluations,) or lists (evaluations, n).
+    """
 
     folder: str
     trial_id: str
@@ -71,6 +78,7 @@ class Trial:
     history: dict[str, np.ndarray]
     read: Callable[[str], bytes] = field(repr=False)  # another file of the trial
     plan: SweepRecord | None = None
+    measured: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def searched(self) -> bool:
@@ -177,7 +185,8 @@ def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Recor
 
     Args:
         roots: a trial, a sweep, a folder of sweeps, or several of them; a folder reached twice counts once.
-        vectors: history columns with one value per class to read too (``per_class``, ``class_prior``, ...).
+        vectors: history columns with one value per class to read too (``per_class``, ``class_prior``, ...); with
+            ``measured`` also all that methods measured.
 
     Raises:
         UserError: a root does not exist, or no trial at all lies below them.
@@ -267,16 +276,19 @@ def read_trial(
     )
     try:
         status = _read_status(store, folder)
-        history = _read_history(store, folder, vectors, whole=status["state"] == "complete")
+        text = _history_text(store, folder, whole=status["state"] == "complete")
+        columns = tuple(name for name in vectors if name != MEASURED)
+        history = _read_history(text, columns)
+        measured = _read_measured(text) if MEASURED in vectors else {}
         provenance = _read_json(store, folder, "provenance.json", missing={})
         provenance = {key: value for key, value in provenance.items() if value is not None}
         checks.check(provenance, checks.PROVENANCE, "provenance.json")
         checks.check_classes(provenance, history)
         _check_end(status, history)
-        return Trial(**identity, status=status, provenance=provenance, history=history), None
+        return Trial(**identity, status=status, provenance=provenance, history=history, measured=measured), None
     except (OSError, ValueError) as error:
         status = {"state": "unreadable", "error": str(error)}
-        blank = Trial(**identity, status=status, provenance={}, history=_parse_lines(b"", vectors))
+        blank = Trial(**identity, status=status, provenance={}, history=_parse_lines(b"", VECTORS))
         return blank, Problem(identity["folder"], str(error))
 
 
@@ -312,8 +324,8 @@ def _read_json(store, folder: str, name: str, missing: dict | None = None) -> di
     return value
 
 
-def _read_history(store, folder: str, vectors: tuple[str, ...], *, whole: bool) -> dict[str, np.ndarray]:
-    """Columns of ``history.jsonl``; a trial that has not been evaluated yet has none, which is no error.
+def _history_text(store, folder: str, *, whole: bool) -> bytes:
+    """``history.jsonl``; a trial that has not been evaluated yet has none, which is no error.
 
     Args:
         whole: nobody writes any more, so that every line must be whole; else the last may still be in the writing.
@@ -322,8 +334,11 @@ def _read_history(store, folder: str, vectors: tuple[str, ...], *, whole: bool) 
         text = store.read(folder, "history.jsonl")
     except FileNotFoundError:
         text = b""
-    if not whole:
-        text = text[: text.rfind(b"\n") + 1]
+    return text if whole else text[: text.rfind(b"\n") + 1]
+
+
+def _read_history(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Columns of ``history.jsonl``."""
     try:
         columns = _parse_fast(text, vectors) if _are_objects(text) else _parse_lines(text, vectors)
     except pa.ArrowException:
@@ -331,6 +346,21 @@ def _read_history(store, folder: str, vectors: tuple[str, ...], *, whole: bool) 
     if np.any(np.isnan(columns["step"])) or np.any(np.diff(columns["step"]) <= 0):
         raise ValueError("history.jsonl: its steps do not increase from line to line")
     return columns
+
+
+def _read_measured(text: bytes) -> dict[str, np.ndarray]:
+    """What a method measured, by name, NaN where it did not; all that is a number or a list of numbers."""
+    if b'"measured"' not in text:
+        return {}
+    rows = [row.get(MEASURED) for row in _rows(text)]
+    rows = [row if isinstance(row, dict) else {} for row in rows]
+    found = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        with contextlib.suppress(ValueError, TypeError):
+            blank = np.nan * np.array(next(row[name] for row in rows if name in row), dtype=float)
+            column = np.array([row.get(name, blank) for row in rows], dtype=float)
+            found |= {name: column} if column.ndim in (1, 2) else {}
+    return found
 
 
 def _are_objects(text: bytes) -> bool:
@@ -379,14 +409,19 @@ def _without_lists(text: bytes) -> bytes:
 
 
 def _parse_lines(text: bytes, vectors: tuple[str, ...]) -> dict[str, np.ndarray]:
+    rows = _rows(text)
+    columns = {name: _scalar_column([row.get(name) for row in rows], name) for name in SCALARS}
+    return columns | {name: _vector_column([_at(row, name) for row in rows], name) for name in vectors}
+
+
+def _rows(text: bytes) -> list[dict]:
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             rows.append(dict(json.loads(line)))
         except (ValueError, TypeError, RecursionError):
             raise ValueError(f"history.jsonl: line {number} is cut short or damaged") from None
-    columns = {name: _scalar_column([row.get(name) for row in rows], name) for name in SCALARS}
-    return columns | {name: _vector_column([_at(row, name) for row in rows], name) for name in vectors}
+    return rows
 
 
 def _scalar_column(values: list, name: str) -> np.ndarray:

@@ -42,7 +42,9 @@ SHORT: dict[str, Any] = {
     "train_kimg": STEPS * BATCH / 1024,
     "report_kimg": BATCH / 1024,
 }
-THRESHOLDS = (0.15, 0.12, 0.5, 0.0, 1.0)  # of pseudo-labels, for settings that act on those kept or on the others
+# Numbers beside which settings are tried that act on the pseudo-labels kept, or on the others.
+THRESHOLDS = [{"confidence": threshold} for threshold in (0.15, 0.12, 0.5, 0.0, 1.0)]
+SLOW = {"confidence": 0.3, "lr": 0.02}
 WORKERS = 2
 EXACT = 1e-9  # of the largest value: what float64 leaves of a difference in the order of sums
 
@@ -221,10 +223,10 @@ def _starting_points(key: str, config: TrialConfig) -> Iterator[TrialConfig]:
     """Trials that a setting may act in: as it is; with what the setting acts with; with more and fewer pseudo-labels
     kept; and with another value of one of the other settings."""
     fields = config.recipe.fields
-    changes = [{}, fields[key].metadata["acts_with"], *({"confidence": threshold} for threshold in THRESHOLDS)]
+    changes = [{}, fields[key].metadata["acts_with"], *THRESHOLDS]
     for name, field in fields.items():
         for value in _others(field, config.method[name]):
-            changes += [{name: value}, {name: value, "confidence": THRESHOLDS[0]}]
+            changes += [{name: value, **beside} for beside in ({}, THRESHOLDS[0], SLOW)]
     seen: list[dict] = []
     for change in changes:
         change = {name: value for name, value in change.items() if name in fields or name in core_fields()}

@@ -211,8 +211,8 @@ class _Run:
             return
         self.history.add(row, self.trainer.confusion)
         self.record("running")
-        for name in CURVES:
-            events.add_scalar(name, row[name], row["step"])
+        for name, value in {**{name: row[name] for name in CURVES}, **_numbers(row)}.items():
+            events.add_scalar(name, value, row["step"])
         events.flush()
 
     def _save(self) -> None:
@@ -232,6 +232,17 @@ class _Run:
             self.record("complete")
             if not self.config.keep_training_state:
                 finish_checkpoints(self.checkpoints)
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    """Named loss terms, and what a method measured: a number, or of lists one for each class or entry."""
+    numbers = {f"terms/{name}": value for name, value in row.get("terms", {}).items()}
+    for name, value in row.get("measured", {}).items():
+        if not isinstance(value, list):
+            numbers[f"measured/{name}"] = value
+        elif not any(isinstance(each, list) for each in value):
+            numbers |= {f"measured/{name}/{number}": each for number, each in enumerate(value)}
+    return numbers
 
 
 def _status(folder: Path) -> dict[str, Any]:

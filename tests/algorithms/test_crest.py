@@ -218,6 +218,23 @@ def test_an_option_that_the_base_has_no_place_for_is_refused(setting, value):
         method.state(make_facts(classes=2))
 
 
+def test_a_divisor_that_is_the_same_is_refused():
+    method = make_method("rda+crest", **{"crest.unsup_loss_divisor": "quality"})
+    with pytest.raises(UserError, match="divides by the pseudo-labels kept, and RDA keeps all"):
+        method.state(make_facts(classes=2))
+
+
+@pytest.mark.parametrize("base", ["fixmatch", "adamatch"])
+def test_the_labels_mean_is_kept_for_bases_without_a_place_to_guess_too(base):
+    trainer = Trainer(config(f"{base}+crest", **{"crest.num_generation": 2, "crest.reweight_labeled": True}), *data())
+    targets = torch.zeros(10)
+    for _ in range(3):
+        batch = trainer._batches.at(trainer.step)
+        targets = 0.999 * targets + 0.001 * torch.bincount(batch.targets, minlength=10) / len(batch.targets)
+        trainer.train_step()
+    torch.testing.assert_close(trainer.learner.state["crest.p_data"], 0.999**3 / 10 + targets)
+
+
 def test_names_and_settings():
     assert find("FixMatch+CReST+").name == "fixmatch+crest+"
     assert find("crest++abc").name == find("fixmatch+abc+crest+").name

@@ -128,3 +128,10 @@ def test_soft_labels_need_a_base_that_lets_an_add_on_change_its_loss():
 def test_two_that_guide_do_not_combine():
     with pytest.raises(UserError, match="DARP and PRG do not combine"):
         make_method("fixmatch+darp+prg")
+
+
+@pytest.mark.parametrize("base", ["simmatch", "dash"])
+def test_soft_labels_are_refused_where_the_base_has_them_anyway(base):
+    method = make_method(f"{base}+prg", **{"prg.hard_label": False})
+    with pytest.raises(UserError, match="prg.hard_label: false changes nothing, since labels are probabilities"):
+        method.state(make_facts(classes=2))

@@ -158,7 +158,7 @@ def _row(k: int, interval: int, accuracy: float, classes: int, config: dict, gen
         "loss_unlabeled": 0.4 / k,
         "mask_ratio": 0.8,
         "class_prior": prior.tolist(),
-        "measured": {"thresholds": thresholds(prior, config).tolist()},
+        "measured": {"thresholds": thresholds(prior, config).tolist(), "weight": 10.0 * k, "shares": prior.tolist()},
     }
 
 

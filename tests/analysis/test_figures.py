@@ -12,7 +12,7 @@ from cissl.analysis.cells import build
 from cissl.analysis.curves import series_by_setting
 from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, NotOnRecord, draw
 from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
-from cissl.analysis.results import VECTORS, load
+from cissl.analysis.results import MEASURED, VECTORS, load
 from cissl.analysis.selection import SELECTIONS
 from tests.analysis.synthetic_records import write_trial
 
@@ -28,7 +28,7 @@ def sweep(root, algorithms=("supervised", "fixmatch", "cadr"), seeds=(1, 2, 3), 
 
 
 def series_of(root):
-    grid = build(load([root], vectors=VECTORS), "accuracy", SELECTIONS["last10"])
+    grid = build(load([root], vectors=(*VECTORS, MEASURED)), "accuracy", SELECTIONS["last10"])
     return dict(series_by_setting(grid))
 
 
@@ -188,7 +188,7 @@ def test_damaged_matrices_cost_their_figure_alone(tmp_path, capsys):
     (path / "confusion.npy").write_bytes(b"")
     assert curves.main([str(tmp_path / "s"), "--out", str(tmp_path / "out"), "--format", "svg"]) == 0
     assert {file.name.partition("-digits")[0] for file in (tmp_path / "out").iterdir()} == {
-        "training", "head-tail", "prior", "thresholds",
+        "training", "head-tail", "prior", "thresholds", "measured",
     }  # fmt: skip
     assert "confusion.npy cannot be read" in capsys.readouterr().out
 
@@ -203,6 +203,45 @@ def test_precision_of_pseudo_labels(tmp_path):
     axes = draw("pseudo-labels", series, "").axes
     np.testing.assert_allclose(axes[1].lines[0].get_ydata(), 100 * (30 + 29 + 28) / (40 + 39 + 38))
     np.testing.assert_allclose(axes[2].lines[0].get_ydata(), 100 * (23 + 22 + 21) / (33 + 32 + 31))
+
+
+def test_methods_that_a_figure_leaves_out_are_named(tmp_path):
+    sweep(tmp_path, ("supervised", "fixmatch", "cadr"), seeds=(1,))
+    for trial in tmp_path.glob("cadr*"):
+        rows = [json.loads(line) for line in (trial / "history.jsonl").read_text().splitlines()]
+        lines = [json.dumps(row | {"measured": {"weight": 1.0}}) for row in rows]
+        (trial / "history.jsonl").write_text("\n".join(lines) + "\n")
+    (series,) = series_of(tmp_path).values()
+    note = draw("thresholds", series, "γ = 20")._suptitle.get_text()
+    assert note == "γ = 20\nwithout a threshold on record: Supervised, + CADR"
+    assert draw("prior", series, "γ = 20")._suptitle.get_text().endswith("without a class prior on record: Supervised")
+
+
+def test_what_methods_measure_is_drawn(tmp_path):
+    sweep(tmp_path, ("fixmatch", "cadr"), seeds=(1, 2))
+    (series,) = series_of(tmp_path).values()
+    (trial, _), _ = series.values()
+    assert trial.measured["weight"].tolist() == [10.0 * k for k in range(1, trial.rows + 1)]
+    assert trial.measured["shares"].shape == (trial.rows, 10)
+    figure = draw("measured", series, "")
+    shares, weight = figure.axes
+    assert [axis.get_ylabel() for axis in figure.axes] == ["shares", "weight"]  # thresholds have their own figure
+    np.testing.assert_allclose(weight.lines[0].get_ydata(), trial.measured["weight"])
+    for collection in weight.collections:  # numbers above 100 are no percentages
+        assert collection.get_paths()[0].vertices[:, 1].max() == trial.measured["weight"].max()
+
+
+def test_what_is_measured_now_and_then_or_as_a_table_spoils_nothing(tmp_path):
+    write_trial(tmp_path, algorithm="fixmatch", rows=3)
+    values = [{"late": 1.0, "table": [[1, 2]]}, {}, {"late": None, "two": [1, 2]}]
+    (path,) = tmp_path.glob("*/history.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [row | {"measured": each} for row, each in zip(rows[-3:], values, strict=True)]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (series,) = series_of(tmp_path).values()
+    figure = draw("measured", series, "")
+    np.testing.assert_equal(figure.axes[0].lines[0].get_ydata(), [1, np.nan, np.nan])
+    assert figure._suptitle.get_text() == "neither numbers nor per class: two"
 
 
 def test_what_is_not_on_record_is_said(tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cissl import datasets
 from cissl.augment.ops import to_float
@@ -104,7 +105,14 @@ def test_records_of_a_complete_trial(tmp_path):
     stats = json.loads((tmp_path / "stats" / "accuracy.json").read_text())
     assert stats["last10"]["mean"] == pytest.approx(np.mean([row["accuracy"] for row in seen]))
     assert (tmp_path / "stats" / "GM.json").exists()
-    assert list((tmp_path / "tensorboard").glob("events.*"))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    row = records.read_history(tmp_path)[-1]
+    for tag, value in (
+        ("accuracy", row["accuracy"]),
+        ("terms/unlabeled", row["terms"]["unlabeled"]),
+        ("measured/thresholds/9", row["measured"]["thresholds"][9]),
+    ):
+        assert events.Scalars(tag)[-1].value == pytest.approx(value)
     assert len(checkpoints(tmp_path / "checkpoints")) == TINY.keep_ckpt
 
 

@@ -21,7 +21,13 @@ class CaiSettings:
     """Settings of Class-Aware Imputation; the doubly robust term takes the same thresholds."""
 
     cai_beta: float = setting(
-        0.5, "CAI: exponent of the class-aware threshold", symbol="β", at_least=0, plain=True, other=4.0
+        0.5,
+        "CAI: exponent of the class-aware threshold",
+        symbol="β",
+        at_least=0,
+        plain=True,
+        other=4.0,
+        acts_with={"confidence": 0.3, "cap_ema_momentum": 0.0, "lr": 0.02},
     )
 
 

@@ -98,7 +98,7 @@ class CReST(AddOn):
         return {"unlabeled": loss * len(pseudo.weights) / kept if by_kept else loss}
 
     def _check(self) -> None:
-        """Refuse options for which the base has no place."""
+        """Refuse options for which the base has no place, or which change nothing."""
         settings, base = self.settings, self.base.card
         wanted = {
             "reweight_labeled": ("labeled", settings.reweight_labeled),
@@ -111,6 +111,12 @@ class CReST(AddOn):
                     f"crest.{name} changes the {slot} loss, and {base.title} lets no add-on do so; leave it out",
                     key=f"crest.{name}",
                 )
+        if settings.unsup_loss_divisor == "quality" and self.base.keeps_all:
+            raise UserError(
+                f"crest.unsup_loss_divisor: quality divides by the pseudo-labels kept, and {base.title} keeps all; "
+                "leave it out",
+                key="crest.unsup_loss_divisor",
+            )
 
 
 class CReSTPlus(CReST):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Stage, Step, Survey
+from cissl.algorithms.contract import Facts, Losses, PseudoLabels, Stage, Step, Survey
 from cissl.algorithms.dash.dynamic_threshold import decayed_threshold, pseudo_targets, row_losses
 from cissl.algorithms.fixmatch.method import FixMatch
 
@@ -68,6 +68,4 @@ class Dash(FixMatch):
         step.next |= {"rho": rho, "rho_updates": state["rho_updates"] + 1}
         return rho
 
-    def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """Cross-entropy with soft targets, scalar."""
-        return self.soft_consistency(step, out, pseudo)
+    consistency = FixMatch.soft_consistency

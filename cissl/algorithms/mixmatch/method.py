@@ -15,6 +15,8 @@ from cissl.algorithms.maths.mixing import brier, interleave, mix, ramp_up, sharp
 class MixMatch(Base):
     """Weak views vote for a label, and all images are mixed with one another, labels alike."""
 
+    keeps_all = True
+
     @property
     def views(self) -> Mapping[str, View]:
         """The labeled view and ``nu`` weak ones."""

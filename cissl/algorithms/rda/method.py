@@ -19,6 +19,8 @@ class RDA(FixMatch):
         slot: which of them is written next, int64 scalar.
     """
 
+    keeps_all = True
+
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """``reverse``: the auxiliary classifier, (n, width) → (n, C)."""
         return {"reverse": nn.Linear(width, classes)}

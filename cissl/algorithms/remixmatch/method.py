@@ -27,6 +27,8 @@ class ReMixMatch(Base):
         p_data: d, running mean of the labels, or the distribution that is given, (C,).
     """
 
+    keeps_all = True
+
     @property
     def strong_views(self) -> tuple[str, ...]:
         """``strong``, ``strong2``, …: K names."""

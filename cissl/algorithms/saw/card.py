@@ -41,7 +41,9 @@ BatchNorm statistics. Nesterov SGD with the schedule of all methods instead of A
 unlabeled images a step instead of 64. Labeled images are among the unlabeled ones, as the split says. An epoch is the
 authors' share of the training, 1 of 500, and its weights follow the table right after its last step, which is the same
 as after the evaluation that they make there. Weights are computed in float64; in the authors' float32 they lose digits
-where β is close to 1. A class without images counts as one image in every scheme, and β is not below 0, where the
-authors' formulas divide by zero.""",
+where β is close to 1. A class without images counts as one where a scheme raises to or divides by its own count: in
+effective, as in the authors' program, and in power, which divides by zero there. Sums and means count it as none, and
+so do minority, which gives it the weight 0, and total. With constant: 1, β is 0 where the mean count is below 1, and
+not negative as in that program.""",
     ),
 )
