@@ -223,12 +223,21 @@ def is_idle(key: str, value: Any) -> bool:
     return key in FIRST_VERSION and value == FIRST_VERSION[key]
 
 
-def setting_not_taken(key: str, algorithm: str) -> str:
-    """What to say to somebody who gave `key` to an algorithm that does not have it."""
+def setting_not_taken(key: str, *algorithms: str) -> str:
+    """What to say to somebody who gave `key` to algorithms that do not have it."""
+    own = {name: None for algorithm in algorithms for name in find(algorithm).fields}
+    dotted = [name for name in own if name.rpartition(".")[2] == key]
     owners = [card.name for card in built_in().values() if key in card.fields]
+    lacking = f"{', '.join(algorithms)} {'has' if len(algorithms) == 1 else 'have'} no setting '{key}'"
+    if dotted:
+        return f"{lacking}; did you mean {_quoted(dotted)}?"
     if owners:
-        return f"{algorithm} has no setting '{key}', which belongs to {', '.join(owners)}"
-    return unknown_setting(key, [*core_fields(), *find(algorithm).fields])
+        return f"{lacking}, which belongs to {', '.join(owners)}"
+    return unknown_setting(key, [*core_fields(), *own])
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
 
 
 def _as_file_name(algorithm: str) -> str:

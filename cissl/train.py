@@ -118,8 +118,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         flag = unknown[0].partition("=")[0]
         known = [text for action in parser._actions for text in action.option_strings]
-        if flag.removeprefix("--") in known_settings():
-            raise UserError(setting_not_taken(flag.removeprefix("--"), options.recipe.name))
+        key = flag.removeprefix("--")
+        if key in known_settings() or any(text.endswith(f".{key}") for text in known):
+            raise UserError(setting_not_taken(key, options.recipe.name))
         raise UserError(f"unknown argument '{unknown[0]}'{nearest(unknown[0], known)}")
     return options
 
@@ -166,7 +167,7 @@ def make_parser(recipe: Recipe) -> argparse.ArgumentParser:
 
 def _add_settings(group: argparse._ArgumentGroup, fields: Mapping[str, dataclasses.Field]) -> None:
     for key, field in fields.items():
-        symbol = f", {field.metadata['symbol']} in the paper" if field.metadata["symbol"] else ""
+        symbol = f", symbol {field.metadata['symbol']}" if field.metadata["symbol"] else ""
         choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
         default = "" if field.default is None else f" [{field.default}]"  # None: the help says what that comes to
         help = f"{field.metadata['help']}{choices}{symbol}{default}".replace("%", "%%")

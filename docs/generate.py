@@ -154,7 +154,7 @@ def settings_table(fields: Mapping[str, Field]) -> str:
         (f"`{key}`", default(field), escaped(field.metadata["help"]), field.metadata["symbol"], limits(field.metadata))
         for key, field in fields.items()
     ]
-    return table(("setting", "default", "meaning", "in the paper", "allowed"), rows)
+    return table(("setting", "default", "meaning", "symbol", "allowed"), rows)
 
 
 def default(field: Field) -> str:

@@ -64,6 +64,7 @@ def test_help_shows_the_settings_of_ones_own_method(here, capsys):
         train.main(["--algorithm", "soft.py:SoftFixMatch", "--help"])
     text = capsys.readouterr().out
     assert "--power V" in text and "--confidence" not in text
+    assert "exponent of the confidence, symbol α [2.0]" in " ".join(text.split())
 
 
 def test_a_backbone_beside_the_authors_switches_is_part_of_the_hash_from_the_first(here, tmp_path, monkeypatch):
@@ -137,6 +138,14 @@ def test_a_file_without_a_class_is_answered_with_those_that_it_has(here, capsys,
         assert command([name]) == 2
         message = capsys.readouterr().err
         assert "write file.py:Name" in message and "it has mine.py:Ours, mine.py:Plus\n" in message
+
+
+def test_a_setting_without_its_add_ons_name_is_answered_with_it(here, capsys):
+    here("mine.py", ADD_ON)
+    assert run("--algorithm", "fixmatch+mine.py:Smooth", "--share", "0.2") == train.EXIT_USER
+    assert "has no setting 'share'; did you mean 'smooth.share'?" in capsys.readouterr().err
+    with pytest.raises(UserError, match="fixmatch\\+prg has no setting 'temperature'; did you mean 'prg.temperature'?"):
+        TrialConfig(algorithm="fixmatch+prg", temperature=2)
 
 
 def test_an_add_ons_state_without_its_name_is_told_at_its_line(here):
@@ -243,7 +252,10 @@ def test_files_and_names_that_are_not_there_are_named(here, tmp_path, capsys):
     "text, message",
     [
         (BACKBONE.replace("nn.Linear(filters, classes)", "nn.Linear(filters, 7)"), "no nn.Linear with 10 outputs"),
-        (BACKBONE.replace("nn.Linear(filters,", "nn.Linear(2 * filters,"), "RuntimeError"),
+        (
+            BACKBONE.replace("nn.Linear(filters,", "nn.Linear(2 * filters,"),
+            "images of digits are 8 × 8 pixels with 1 channel, in 10 classes",
+        ),
         (BACKBONE.replace("super().__init__()", "super().__init__()\n        1 / 0"), "net.py:7: ZeroDivisionError"),
         ("class Net:\n    pass", "is no torch.nn.Module"),
         (
@@ -256,7 +268,7 @@ def test_files_and_names_that_are_not_there_are_named(here, tmp_path, capsys):
 def test_a_backbone_that_does_not_fit_is_refused(here, text, message):
     here("net.py", text)
     with pytest.raises(UserError) as error:
-        build("net.py:Net", classes=10, side=8, channels=1)
+        build("net.py:Net", classes=10, side=8, channels=1, data="digits")
     assert message in str(error.value) and error.value.key == "arch"
 
 

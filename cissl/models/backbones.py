@@ -23,6 +23,7 @@ def build(
     scales: int | None = None,
     bn_decay: float = 0.999,
     seed: int = 0,
+    data: str = "",
 ) -> Classifier:
     """A freshly initialised network on the CPU, in training mode.
 
@@ -38,13 +39,14 @@ def build(
         scales: stages, None for `default_scales(side)` (wrn alone).
         bn_decay: share that BatchNorm's moving averages keep at each training step.
         seed: of the initial kernels. The global random state is neither read nor changed.
+        data: name of the data set, for messages.
 
     Raises:
         UserError: for an unknown `arch`, a size below 1, or images too small for the network.
     """
     if plugins.is_plugin(arch):
         own = {"filters": filters, "repeat": repeat, "scales": scales, "bn_decay": bn_decay}
-        return build_own(arch, side=side, channels=channels, classes=classes, seed=seed, sizes=own)
+        return build_own(arch, side=side, channels=channels, classes=classes, seed=seed, sizes=own, data=data)
     check_sizes(arch, side=side, filters=filters, repeat=repeat, scales=scales)
     sizes = {"classes": classes, "channels": channels, "filters": filters, "bn_decay": bn_decay}
     if arch == "wrn":

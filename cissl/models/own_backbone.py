@@ -58,7 +58,9 @@ class OwnBackbone(Classifier):
         super().add_heads(heads)
 
 
-def build_own(name: str, *, side: int, channels: int, classes: int, seed: int, sizes: Mapping[str, Any]) -> Classifier:
+def build_own(
+    name: str, *, side: int, channels: int, classes: int, seed: int, sizes: Mapping[str, Any], data: str = ""
+) -> Classifier:
     """A network of the class that a name such as ``ours.py:Net`` stands for, tried on two images.
 
     Its constructor gets those of the arguments ``classes``, ``channels``, ``side``, ``filters``, ``repeat``,
@@ -84,7 +86,11 @@ def build_own(name: str, *, side: int, channels: int, classes: int, seed: int, s
         raise
     except Exception as error:
         place = plugins.place_of(error) or name
-        raise UserError(f"arch: {place}: {type(error).__name__}: {error}", key="arch") from error
+        raise UserError(
+            f"arch: {place}: {type(error).__name__}: {error}; images{data and f' of {data}'} are {side} × {side} "
+            f"pixels with {channels} {'channel' if channels == 1 else 'channels'}, in {classes} classes",
+            key="arch",
+        ) from error
     return model.train()
 
 

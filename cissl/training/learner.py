@@ -40,6 +40,7 @@ def make_network(config: TrialConfig, *, classes: int, side: int, channels: int,
         scales=config.scales,
         bn_decay=config.bn_decay,
         seed=config.seed if seed is None else seed,
+        data=config.spec.name,
     )
 
 

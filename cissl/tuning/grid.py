@@ -167,9 +167,9 @@ def require_setting(source: Document, at: At, key: str) -> None:
     if key in known:
         return
     _require_algorithms(source)  # the setting may belong to one that is misspelt
-    if key in known_settings():
-        names = ", ".join(recipe.name for recipe in recipes(source))
-        raise source.error(at, setting_not_taken(key, names))
+    dotted = any(name.rpartition(".")[2] == key for name in known)
+    if key in known_settings() or dotted:
+        raise source.error(at, setting_not_taken(key, *(recipe.name for recipe in recipes(source))))
     raise source.error(at, unknown_setting(key, known))
 
 

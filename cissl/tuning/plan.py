@@ -115,7 +115,7 @@ def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
         shape = dict(arch=config.arch, classes=data.classes, side=data.side, channels=data.channels, **_sizes(config))
         key = tuple(shape.values())
         if key not in counted:
-            counted[key] = parameter_count(build(**shape))
+            counted[key] = parameter_count(build(**shape, data=config.spec.name))
         result[config.trial_id] = counted[key]
     return result
 

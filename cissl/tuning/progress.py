@@ -15,6 +15,7 @@ from cissl.errors import accept_any_text
 REDRAW_S = 0.2  # terminal
 LOG_EVERY_S, LOG_AT_MOST_EVERY_S = 10.0, 300.0  # job log: from the one to the other as the sweep gets older
 RUNNING_SHOWN = 8
+SETTINGS_SHOWN = 3  # of those in which trials of one name differ; with more the hash stands behind them
 BAR = 30  # characters at most, as the terminal's width allows
 
 
@@ -80,6 +81,7 @@ class Progress:
         """what has to become free before a trial can start, where none can"""
         self.began = clock()
         self._most_running = 1
+        self._names: dict[str, str] = {}  # of the trials made known
         self._drawn = 0  # lines on the terminal that the next drawing replaces
         self._shown_at = -float("inf") if self.live else self.began
         self._estimate: tuple[float, float] | None = None  # (seconds left, when that was estimated)
@@ -211,11 +213,35 @@ class Progress:
         return max(0.0, seconds - (self.clock() - when))
 
     def _name(self, trial: TrialProgress) -> str:
-        """The trial's name, or its id where a search has several of one name; all equally long."""
-        names = [known.config.name for known in self.trials.values()]
-        if len(set(names)) == len(names):
-            return trial.config.name.ljust(max(map(len, names)))
-        return trial.config.trial_id.ljust(max(map(len, self.trials)))
+        """The trial's name, and of several of one name what tells them apart; all equally long."""
+        if self._names.keys() != self.trials.keys():
+            self._names = _names([known.config for known in self.trials.values()])
+        return self._names[trial.config.trial_id].ljust(max(map(len, self._names.values())))
+
+
+def _names(configs: Iterable[TrialConfig]) -> dict[str, str]:
+    """Trial id → name, such as ``fixmatch-digits_LT_20-s1 lr=0.03``, with the settings that trials of it differ in."""
+    groups: dict[str, list[TrialConfig]] = collections.defaultdict(list)
+    for config in configs:
+        groups[config.name].append(config)
+    return {name: words for group in groups.values() for name, words in _told_apart(group).items()}
+
+
+def _told_apart(group: list[TrialConfig]) -> dict[str, str]:
+    """Trial id → name, of trials of one name."""
+    settings = {config.trial_id: config.to_dict() for config in group}
+    keys = dict.fromkeys(key for values in settings.values() for key in values)
+    differing = [key for key in keys if len({str(values.get(key)) for values in settings.values()}) > 1]
+    names = {}
+    for config in group:
+        words = [f"{key}={_short(settings[config.trial_id].get(key))}" for key in differing[:SETTINGS_SHOWN]]
+        whole = len(differing) <= SETTINGS_SHOWN and (differing or len(group) == 1)
+        names[config.trial_id] = " ".join([config.name, *words, *([] if whole else [config.hash])])
+    return names
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:

@@ -33,6 +33,7 @@ grid:
 resources: {cpus: 1, gpus: 0}
 concurrency: 1  # one process, which all trials use
 """
+LONGER = ["train_kimg=1", "algorithm=[fixmatch+crest+, cadr]", "crest.num_generation=4"]  # 128 steps
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +55,13 @@ def tiny(tmp_path):
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory):
-    """The records of a longer tiny sweep that nothing disturbs, without Ray."""
+    """The records of `LONGER`, which nothing disturbs, without Ray."""
     from cissl.tuning import sweep_file
     from tests.tuning.faults import undisturbed
 
     folder = tmp_path_factory.mktemp("calm")
     (folder / "tiny.yaml").write_text(TINY)
-    return undisturbed(sweep_file.load(folder / "tiny.yaml", ["train_kimg=1"]), folder)
+    return undisturbed(sweep_file.load(folder / "tiny.yaml", LONGER), folder)
 
 
 @pytest.fixture

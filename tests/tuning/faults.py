@@ -1,6 +1,6 @@
 """Disturb a sweep at random moments, run it again until it is complete, and compare its records with a calm run's.
 
-    python -m tests.tuning.faults --kills 100 [--seed 0] [--folder DIR]
+    python -m tests.tuning.faults --kills 100 [--seed 0] [--folder DIR] [--set 'algorithm=[fixmatch+crest, cadr]']
 
 Disturbances: SIGKILL of a trial's process; SIGKILL, SIGTERM and SIGINT of the driver; SIGKILL of Ray's node daemon.
 They are spread over the sweep's steps, not over time, so that machines of any speed meet all of them. Before the sweep
@@ -176,14 +176,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kimg", type=float, default=16, help="length of each trial; they must outlast the kills")
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for sweeps/run.py")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="faults"))
     file = folder / "tiny.yaml"
     file.write_text(TINY.replace("concurrency: 1", "concurrency: 2"))
-    words = [f"train_kimg={options.kimg}", "seed=[1, 2, 3]"]
+    words = ["seed=[1, 2, 3]", *options.set, f"train_kimg={options.kimg}"]
     sweep = sweep_file.load(file, words)
     calm = undisturbed(sweep, folder / "calm")
-    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder, "--set", words[0]]
+    command = [sys.executable, ROOT / "sweeps" / "run.py", file, "--storage-path", folder]
+    command += [part for word in words for part in ("--set", word)]
     disturbances = random.Random(options.seed).choices(list(WEIGHTS), list(WEIGHTS.values()), k=options.kills)
     disturber = Disturber(list(map(str, command)), sweep, folder / "tiny", disturbances, options.seed)
     began = time.monotonic()

@@ -58,3 +58,25 @@ def test_a_setting_that_no_method_of_the_sweep_has_is_refused(tiny, tmp_path):
         sweep_file.load(tiny, ["algorithm=[fixmatch, soft.py:SoftFixMach]", "grid.power=[1, 2]"])
     planned = sweep_file.load(tiny, ["algorithm=[fixmatch, soft.py:SoftFixMatch]", "power=3"]).trials
     assert ["power" in config.method for config in planned] == [False, True]
+
+
+@pytest.mark.parametrize("key, at", [("algorithm", "grid.algorithm=[sft.py:Soft]"), ("arch", "arch=sft.py:Net")])
+def test_a_missing_file_is_told_at_the_line_that_names_it(tiny, tmp_path, key, at):
+    (tmp_path / "soft.py").write_text(METHOD)
+    with pytest.raises(
+        UserError, match=f"--set {at}: .*sft.py: there is no such file; did you mean 'soft.py'".replace("[", "\\[")
+    ):
+        sweep_file.load(tiny, [at])
+    name, value = at.removeprefix("grid.").split("=")
+    text = tiny.read_text().replace(
+        "  algorithm: [fixmatch, cadr]\n", "" if key == "algorithm" else "  algorithm: [cadr]\n"
+    )
+    tiny.write_text(text.replace("grid:\n", f"grid:\n  {name}: {value if key == 'algorithm' else f'[{value}]'}\n"))
+    line = next(i for i, text in enumerate(tiny.read_text().splitlines(), 1) if "sft.py" in text)
+    with pytest.raises(UserError, match=f"tiny.yaml:{line}: .*sft.py: there is no such file"):
+        sweep_file.load(tiny)
+
+
+def test_a_setting_without_its_add_ons_name_is_answered_with_it(tiny):
+    with pytest.raises(UserError, match="fixmatch\\+prg, cadr have no setting 'nb'; did you mean 'prg.nb'?"):
+        sweep_file.load(tiny, ["algorithm=[fixmatch+prg, cadr]", "nb=3"])

@@ -172,7 +172,7 @@ def test_trials_of_a_search_that_share_a_name_are_told_apart(clock):
     progress = begin(stream, clock, trials)
     progress.start(trials[0].trial_id)
     progress.show(now=True)
-    assert trials[0].trial_id in stream.getvalue()
+    assert "  fixmatch-digits_LT_20-s1 lr=0.1  acc" in stream.getvalue()
 
 
 def test_durations():
@@ -183,3 +183,23 @@ def test_durations():
         "1:00:00",
         "27:46:40",
     ]
+
+
+def test_trials_of_one_name_are_told_apart_by_the_settings_in_which_they_differ(clock):
+    stream = io.StringIO()
+    trials = [trial(1, lr=0.03), trial(1, lr=0.1), trial(2)]
+    progress = begin(stream, clock, trials)
+    for config in trials:
+        progress.finish(config.trial_id, "complete")
+    names = [line[10:].partition("  acc")[0].strip() for line in stream.getvalue().splitlines()]
+    name = "fixmatch-digits_LT_20-s1"
+    assert names == [f"{name} lr=0.03", f"{name} lr=0.1", "fixmatch-digits_LT_20-s2"]
+
+
+def test_many_differing_settings_and_other_code_are_told_by_the_hash(clock):
+    many = [trial(1), trial(1, lr=0.1, wd=0.1, adepth=3, confidence=0.5)]
+    progress = begin(io.StringIO(), clock, many)
+    names = [progress._name(progress.trials[config.trial_id]).split() for config in many]
+    assert [name[1:] for name in names] == [
+        ["adepth=2", "lr=0.03", "wd=0.0005", many[0].hash], ["adepth=3", "lr=0.1", "wd=0.1", many[1].hash],
+    ]  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cissl.tuning import cli, sweep_file
-from tests.tuning.conftest import descendants
+from tests.tuning.conftest import LONGER, descendants
 from tests.tuning.faults import Disturber, command_line, records
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +184,7 @@ class Holder:
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_records(calm, tiny, tmp_path):
     """`tests.tuning.faults` by itself does this a hundred times and more."""
-    words = ["train_kimg=1", "concurrency=2"]
+    words = [*LONGER, "concurrency=2"]
     command = [sys.executable, ROOT / "sweeps" / "run.py", tiny, "--storage-path", tmp_path]
     command += [part for word in words for part in ("--set", word)]
     kinds = ["trial killed", "driver killed", "node killed"]
