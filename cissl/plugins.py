@@ -198,6 +198,14 @@ def place_of(error: BaseException) -> str | None:
     return place
 
 
+def place_now() -> str | None:
+    """``file:line`` of the innermost line of a user's own file that is being executed, or None."""
+    places, frame = _files(), sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename not in places:
+        frame = frame.f_back
+    return frame and f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 def place_of_field(owner: type, name: str) -> str | None:
     """``file:line`` where a class of a user's own file gives a field its type and value; None of any other."""
     source = getattr(sys.modules.get(owner.__module__), "__file__", None)

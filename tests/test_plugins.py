@@ -17,7 +17,7 @@ from cissl.config import TrialConfig
 from cissl.errors import ContractError, UserError
 from cissl.models.backbones import build
 from cissl.testing import __main__ as testing
-from cissl.testing import make_facts, make_method
+from cissl.testing import check_method, make_facts, make_method
 from cissl.testing.conformance import WORKERS, compare_workers, short_config
 from cissl.testing.workers import train_together
 
@@ -56,6 +56,40 @@ def test_the_pages_method_and_backbone_train_from_the_command_line(here, tmp_pat
     assert (folder / "code" / "soft.py").read_text() == (tmp_path / "soft.py").read_text()
     row = json.loads((folder / "history.jsonl").read_text().splitlines()[-1])
     assert 0 < row["measured"]["weight"] < 1 and row["measured"]["weight"] == pytest.approx(row["mask_ratio"])
+
+
+def test_what_makes_a_step_wait_is_told_at_its_line(here):
+    path = here("soft.py", METHOD.replace("weights.mean()", "weights.mean().item()"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if ".item()" in text)
+    (finding,) = check_method("soft.py:SoftFixMatch", only=("waiting",))
+    assert finding.problem.startswith(f"a step reads a value back from the device at {path}:{line} (as .item()")
+
+
+def test_an_error_is_told_once(here, capsys):
+    path = here("soft.py", METHOD.replace("classes, weights, probabilities", "classes, weights.mean(), probabilities"))
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "weights.mean()," in text)
+    assert testing.main(["soft.py:SoftFixMatch"]) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert "training" in first and f"{path}:{line}: ContractError: PseudoLabels.weights is" in first
+    assert second == "soft.py:SoftFixMatch: the other checks are for a method that trains"
+    here("soft.py", METHOD.replace("confidence, classes =", "step.number > 3 and 1 / 0\n        confidence, classes ="))
+    found = check_method("soft.py:SoftFixMatch", only=("state", "bf16"))
+    assert "ZeroDivisionError" in found[0].problem and found[1].problem == "the same as in 'state'"
+
+
+LATE = """
+    late: int = setting(100, "first step in which the power acts", other=2, acts_with={"soft": True})
+    soft: bool = setting(False, "whether it acts at all", acts_with={"late": 2})
+    power: float = setting(2.0, "exponent of the confidence", acts_with={"late": 2, "soft": True})
+"""
+
+
+def test_a_setting_is_tried_beside_what_it_acts_with(here):
+    line = next(line for line in METHOD.splitlines(keepends=True) if "power: float" in line)
+    acts = "self.settings.soft and step.number >= self.settings.late"
+    method = METHOD.replace(line, LATE).replace("**self.settings.power", f"**(self.settings.power if {acts} else 1)")
+    here("soft.py", method)
+    assert check_method("soft.py:SoftFixMatch", only=("settings",))[0].passed
 
 
 def test_help_shows_the_settings_of_ones_own_method(here, capsys):

@@ -4,6 +4,7 @@ python analysis/curves.py ~/ray_results/digits_lt --out figures
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -139,3 +140,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     return run(write_figures, parser(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ python analysis/report.py ~/ray_results/digits_lt --out report.html
 
 import argparse
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -330,3 +331,7 @@ def write_report(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     return run(write_report, parser(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

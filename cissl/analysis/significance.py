@@ -4,6 +4,7 @@ python analysis/statistics.py ~/ray_results/digits_lt --metric gmean --baseline 
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from cissl.analysis.cells import build
@@ -41,3 +42,7 @@ def write_statistics(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     return run(write_statistics, parser(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

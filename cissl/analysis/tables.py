@@ -7,6 +7,7 @@ python analysis/tables.py results_a results_b --metric gmean --format latex --ou
 import argparse
 import itertools
 import string
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -148,3 +149,7 @@ def write_tables(arguments: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     return run(write_tables, parser(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

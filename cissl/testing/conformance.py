@@ -278,7 +278,9 @@ def check_waiting(config: TrialConfig) -> str:
             trainer.learner.losses(trainer._step(batch, views))
         trainer.train_step()
     if readings.seen:
-        return f"a step reads values back from the device ({readings.seen[0]}); say why in `waits`, or avoid it"
+        operation, place = readings.seen[0]
+        at = f" at {place}" if place else ""
+        return f"a step reads a value back from the device{at} ({operation}); avoid it, or say why in `waits`"
     return ""
 
 
@@ -343,7 +345,7 @@ class _Readings(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.seen: list[str] = []
+        self.seen: list[tuple[str, str | None]] = []  # operation, and the user's line that asked for it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function.__name__.partition(".")[0]
@@ -351,7 +353,8 @@ class _Readings(TorchDispatchMode):
             isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1] or ()
         )
         if by_mask or any(name.startswith(waiting) or name == f"_linalg_{waiting}" for waiting in self.WAITING):
-            self.seen.append(f"{name} with a mask" if by_mask else name)
+            words = {"_local_scalar_dense": "as .item() and comparisons in `if` do"}.get(name, name)
+            self.seen.append((f"{name} with a mask" if by_mask else words, plugins.place_now()))
         return function(*args, **(kwargs or {}))
 
 

@@ -121,3 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a setting, an axis (a list) or another key (resources.cpus=2); may be repeated",
     )
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

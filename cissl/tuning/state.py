@@ -105,8 +105,9 @@ def describe_search(study: Study) -> str:
 
 
 def table_command(place: str, *, search: bool = False) -> str:
-    """How to see the results."""
-    return f"python analysis/tables.py {shlex.quote(place)}{' --search' if search else ''}"
+    """How to see the results: in the current folder's checkout by its script, elsewhere by the installed command."""
+    tables = "python analysis/tables.py" if Path("analysis/tables.py").is_file() else "cissl-tables"
+    return f"{tables} {shlex.quote(place)}{' --search' if search else ''}"
 
 
 def _reason(trial: Path, status: dict[str, Any]) -> tuple[str, Path]:
