@@ -11,14 +11,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
-from cissl import plugins
+from cissl import plugins, pretrained
 from cissl.algorithms.cards import Recipe, built_in, find
 from cissl.augment.triple import parse_triple
 from cissl.datasets.spec import DatasetSpec, parse_spec
 from cissl.errors import UserError, nearest
-from cissl.models.names import ARCHS
+from cissl.models.names import ARCHS, LIBRARIES
 from cissl.settings import checked, setting
 
 KIMG = 1024  # labeled images
@@ -54,7 +55,16 @@ class TrialConfig:
     algorithm: str = setting("fixmatch", "method, or a sum such as fixmatch+darp (python -m cissl.algorithms)")
     seed: int = setting(1, "seed of initialisation, batches and augmentation", at_least=0, at_most=2**63 - 1)
 
-    arch: str = setting("wrn", "backbone, or ours.py:Net", choices=ARCHS, or_plugin=True)
+    arch: str = setting(
+        "wrn",
+        "backbone, or ours.py:Net, or one of torchvision's or timm's, such as torchvision.resnet50",
+        choices=ARCHS,
+        or_plugin=True,
+        or_prefix=tuple(f"{library}." for library in LIBRARIES),
+    )
+    weights: str | None = setting(
+        None, "file of pretrained weights, for all but the last dense layer; by default none", added_later=True
+    )
     filters: int = setting(32, "width: channels of the first stage", at_least=1)
     repeat: int = setting(4, "residual blocks per stage", at_least=1)
     scales: int | None = setting(None, "stages; by default ceil(log2(side)) - 2", at_least=1)
@@ -72,6 +82,25 @@ class TrialConfig:
     batch: int = setting(64, "labeled images per step", symbol="B", at_least=1, at_most=2**20)
     lr: float = setting(0.03, "learning rate at the start", symbol="η", above=0)
     wd: float = setting(5e-4, "weight decay, on kernels only", at_least=0)
+    optimizer: str = setting(
+        "sgd",
+        "sgd with Nesterov momentum 0.9 and wd as L2, or adamw with decoupled wd",
+        choices=("sgd", "adamw"),
+        added_later=True,
+    )
+    lr_schedule: str = setting(
+        "fixmatch",
+        "how the learning rate falls: fixmatch, to a fifth along a part of a cosine; cosine, to 0; or constant",
+        choices=("fixmatch", "cosine", "constant"),
+        added_later=True,
+    )
+    warmup_kimg: float = setting(
+        0.0,
+        "length of the learning rate's linear rise at the start, in 1024 labeled images",
+        at_least=0,
+        at_most=MOST_KIMG,
+        added_later=True,
+    )
     ema_decay: float = setting(0.999, "decay of the weights' moving average, per step", at_least=0, at_most=1)
 
     train_kimg: float = setting(8192.0, "length of training, in 1024 labeled images", above=0, at_most=MOST_KIMG)
@@ -110,6 +139,10 @@ class TrialConfig:
         for part in recipe.parts:
             recipe.settings_of(part, self.method)  # a part may check more than each value's range
         parse_triple(self.augment, self.spec.name)
+        if self.weights is not None:
+            object.__setattr__(self, "weights", pretrained.register(self.weights, Path.cwd()))
+        if self.warmup_kimg > self.train_kimg:
+            raise UserError(f"warmup_kimg is {self.warmup_kimg:g}, longer than train_kimg", key="warmup_kimg")
         object.__setattr__(self, "code", {source.name: source.sha256 for source in plugins.sources(self.plugins)})
 
     def __getattr__(self, name: str) -> Any:

@@ -24,6 +24,7 @@ def setting(
     changes_result: bool = True,
     plain: bool = False,
     or_plugin: bool = False,
+    or_prefix: tuple[str, ...] = (),
     added_later: bool = False,
     other: Any = None,
     acts_with: Mapping[str, Any] | None = None,
@@ -39,6 +40,7 @@ def setting(
         changes_result: whether another value gives another result, so that it belongs to the trial's hash.
         plain: of an add-on's setting: its key is the name alone, without the add-on's name and a dot before it.
         or_plugin: beside the choices, code of a user's own such as ``ours.py:Net`` is allowed.
+        or_prefix: beside the choices, texts that begin with one of these are allowed.
         added_later: the setting is younger than trials that are to be found again: at its default it is left out of
             the hash.
         other: another value, with which a trial of a dozen steps comes out differently; for tests. By default they
@@ -56,6 +58,7 @@ def setting(
         changes_result=changes_result,
         plain=plain,
         or_plugin=or_plugin,
+        or_prefix=or_prefix,
         added_later=added_later,
         other=other,
         acts_with=acts_with or {},
@@ -146,7 +149,7 @@ def plain_type(field: dataclasses.Field) -> type | None:
 def _check_range(limits: Mapping[str, Any], value: Any, key: str) -> None:
     if value is None:
         return
-    plugin = limits["or_plugin"] and is_plugin(value)
+    plugin = limits["or_plugin"] and is_plugin(value) or limits["or_prefix"] and value.startswith(limits["or_prefix"])
     if limits["choices"] and not plugin and value not in limits["choices"]:
         raise UserError(f"unknown {key} '{value}'{nearest(value, limits['choices'])}", key=key)
     if limits["at_least"] is not None and value < limits["at_least"]:

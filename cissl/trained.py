@@ -234,7 +234,9 @@ def load(trial: str | Path, device: str | None = None) -> TrainedModel:
         )
     chosen = choose_device(device)
     saved = load_tensors(folder / PREDICTION) if (folder / PREDICTION).exists() else _without_file(config, folder)
-    network = make_network(config, classes=len(saved["class_names"]), side=saved["side"], channels=saved["channels"])
+    network = make_network(
+        config, classes=len(saved["class_names"]), side=saved["side"], channels=saved["channels"], pretrained=False
+    )
     network.add_heads(_heads(config, network))
     try:
         network.load_state_dict(load_tensors(folder / WEIGHTS))

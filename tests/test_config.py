@@ -59,6 +59,7 @@ def test_every_setting_that_changes_a_result_changes_the_hash():
     base = TrialConfig(algorithm="cadr")
     other = {
         "dataset": "cifar10.2@4000-5000", "algorithm": "cap+cai", "arch": "res18", "augment": "d.d.rac", "scales": 2,
+        "weights": f"net.pth@{64 * '0'}", "optimizer": "adamw", "lr_schedule": "cosine",
         "bn_decay": 0.9, "ema_decay": 0.9, "confidence": 0.5, "ath": 0.5, "adecay": 0.5,
         "cap_ema_momentum": 0.5, "precision": "bf16",
     }  # fmt: skip

@@ -6,7 +6,8 @@ from torch import nn
 from cissl import plugins
 from cissl.models.cnn13 import CNN13
 from cissl.models.layers import Classifier
-from cissl.models.names import check_sizes, default_scales
+from cissl.models.library import LibraryBackbone, build_library
+from cissl.models.names import check_sizes, default_scales, library_of
 from cissl.models.own_backbone import build_own
 from cissl.models.resnet18 import ResNet18
 from cissl.models.wide_resnet import WideResNet
@@ -30,7 +31,8 @@ def build(
     `model(x)` gives logits (N, classes), `model.embed(x)` the features (N, width) before them.
 
     Args:
-        arch: one of `ARCHS`, or a class of a user's own such as ``ours.py:Net``, see `build_own`.
+        arch: one of `ARCHS`; ``torchvision.`` or ``timm.`` and a name of theirs, see `build_library`; or a class of a
+            user's own such as ``ours.py:Net``, see `build_own`.
         classes: number of logits.
         side: pixels along one side of the (square) images.
         channels: of the images, 1 or 3.
@@ -42,11 +44,13 @@ def build(
         data: name of the data set, for messages.
 
     Raises:
-        UserError: for an unknown `arch`, a size below 1, or images too small for the network.
+        UserError: for an unknown `arch`, a missing library, a size below 1, or images too small for the network.
     """
     if plugins.is_plugin(arch):
         own = {"filters": filters, "repeat": repeat, "scales": scales, "bn_decay": bn_decay}
         return build_own(arch, side=side, channels=channels, classes=classes, seed=seed, sizes=own, data=data)
+    if library_of(arch):
+        return build_library(arch, side=side, channels=channels, classes=classes, bn_decay=bn_decay, seed=seed)
     check_sizes(arch, side=side, filters=filters, repeat=repeat, scales=scales)
     sizes = {"classes": classes, "channels": channels, "filters": filters, "bn_decay": bn_decay}
     if arch == "wrn":
@@ -58,8 +62,9 @@ def build(
 
 
 def decayed_kernels(model: nn.Module) -> list[nn.Parameter]:
-    """The kernels of convolutions and dense layers: what weight decay applies to, and nothing else."""
-    return [module.weight for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    """What weight decay applies to: the kernels of convolutions, of dense layers and of a library's attention."""
+    kernels = [module.weight for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    return kernels + (model.kernels if isinstance(model, LibraryBackbone) else [])
 
 
 def parameter_count(model: nn.Module) -> int:

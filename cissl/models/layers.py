@@ -178,6 +178,13 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(var * (count / (count - 1)), momentum)
 
 
+class JointBatchNormAct(JointBatchNorm):
+    """The same of timm's layer that is followed by its activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(x)))
+
+
 def _joint_moments(x: Tensor, ranks: _Ranks | _OneRank) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance (C,) of each channel over all ranks' equal shares, and how many values that are."""
     # The joint variance of equal shares is the mean of their variances plus the variance of their means
@@ -206,6 +213,8 @@ def synchronise(model: nn.Module, group: dist.ProcessGroup | None = None) -> Non
             module.ranks = ranks
         elif type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             module.__class__, module.ranks = JointBatchNorm, ranks
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and {"act", "drop"} <= module._modules.keys():
+            module.__class__, module.ranks = JointBatchNormAct, ranks
 
 
 @contextlib.contextmanager

@@ -1,14 +1,40 @@
 """Which backbones there are and which sizes they take; needs no torch."""
 
+import importlib.util
+
 from cissl.errors import UserError, nearest
 from cissl.plugins import is_plugin
 
 ARCHS: tuple[str, ...] = ("wrn", "res18", "cnn13")
+LIBRARIES = {"torchvision": "", "timm": 'pip install -c constraints.txt -e ".[timm]"'}
+"""Libraries whose networks are backbones, under names such as ``timm.vit_small_patch16_224`` → how to install them."""
 # Below these a pooling or an unpadded convolution would have no pixel left.
 _SMALLEST_SIDE = {"wrn": 1, "res18": 3, "cnn13": 12}
 
 
 LARGEST_NETWORK = 10**10  # weights; in training they take 120 GB
+
+
+def library_of(arch: str) -> str | None:
+    """The library that a backbone's name begins with; None for our own networks and a user's."""
+    library = arch.partition(".")[0]
+    return library if library in LIBRARIES and not is_plugin(arch) else None
+
+
+def is_known(arch: str) -> bool:
+    """Whether its sizes can be checked without building it."""
+    return arch in ARCHS
+
+
+def require_library(arch: str) -> None:
+    """See that the library of a backbone is installed.
+
+    Raises:
+        UserError: it is not; with the command that installs it.
+    """
+    library = library_of(arch)
+    if library and importlib.util.find_spec(library) is None:
+        raise UserError(f"arch '{arch}' needs {library}, which is not installed: {LIBRARIES[library]}", key="arch")
 
 
 def default_scales(side: int) -> int:
@@ -23,7 +49,7 @@ def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int 
         UserError: for an unknown `arch`, a size below 1, images too small for the network, or a network too large for
             any machine.
     """
-    if is_plugin(arch):
+    if is_plugin(arch) or library_of(arch):
         return  # seen when it is built
     if arch not in ARCHS:
         raise UserError(f"arch '{arch}' does not exist{nearest(arch, ARCHS)}", key="arch")

@@ -35,9 +35,9 @@ class OwnBackbone(Classifier):
                 "take the number from the argument 'classes'",
                 key="arch",
             )
-        path, self.dense = found[-1]
-        parent = network.get_submodule(path.rpartition(".")[0])
-        setattr(parent, path.rpartition(".")[2], nn.Identity())
+        self.last_layer, self.dense = found[-1]
+        parent, _, layer = self.last_layer.rpartition(".")
+        setattr(network.get_submodule(parent), layer, nn.Identity())
         self.network = network
 
     def embed(self, x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def build_own(
             with torch.no_grad():
                 whole = network.eval()(images)
             model = OwnBackbone(network, name, classes)
-            _try(model, name, images, whole)
+            require_last_layer(model, name, images, whole)
     except UserError:
         raise
     except Exception as error:
@@ -102,8 +102,12 @@ def _named(plugin: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _try(model: Classifier, name: str, images: Tensor, whole: Tensor) -> None:
-    """See that the network is what its last dense layer makes of the features: `whole` is its own output."""
+def require_last_layer(model: Classifier, name: str, images: Tensor, whole: Tensor) -> None:
+    """See that the network is what its last dense layer makes of the features: `whole` is its own output.
+
+    Raises:
+        UserError: it is not.
+    """
     logits, features, _ = model.eval().outputs(images.to(model.dense.weight.dtype))
     if features.ndim != 2:
         raise UserError(

@@ -14,7 +14,9 @@ from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models import backbones
 from cissl.models.layers import Classifier, frozen_averages, synchronise
-from cissl.training.distributed import average_gradients, share_first_workers, world_size
+from cissl.models.library import load_weights
+from cissl.pretrained import place
+from cissl.training.distributed import average_gradients, rank, share_first_workers, world_size
 from cissl.training.optim import make_ema_model, make_optimizer, update_ema
 from cissl.training.randomness import generator
 from cissl.training.step import Raw, TrainingStep
@@ -22,15 +24,21 @@ from cissl.training.step import Raw, TrainingStep
 CXX = ("g++", "clang++")
 
 
-def make_network(config: TrialConfig, *, classes: int, side: int, channels: int, seed: int | None = None) -> Classifier:
+def make_network(
+    config: TrialConfig, *, classes: int, side: int, channels: int, seed: int | None = None, pretrained: bool = True
+) -> Classifier:
     """The network that a trial's settings ask for, without heads; see `cissl.models.backbones.build`.
 
     Args:
         config: the trial's settings.
         classes, side, channels: see there.
         seed: of the initial weights; by default the trial's.
+        pretrained: whether the weights of a file are read, where the settings name one.
+
+    Raises:
+        UserError: there is no such network, or the file of weights is none of it.
     """
-    return backbones.build(
+    network = backbones.build(
         config.arch,
         classes=classes,
         side=side,
@@ -42,6 +50,9 @@ def make_network(config: TrialConfig, *, classes: int, side: int, channels: int,
         seed=config.seed if seed is None else seed,
         data=config.spec.name,
     )
+    if config.weights and pretrained:
+        load_weights(network, place(config.weights))
+    return network
 
 
 class Learner:
@@ -72,6 +83,7 @@ class Learner:
         self.ema_model = make_ema_model(model)
         self.optimizer = make_optimizer(model, config)
         self.state = self.method.state(facts)
+        self._drops = any("drop" in type(module).__name__.lower() for module in model.modules())
         self._outputs = _compiled(model) if config.compile else model.outputs
 
     def make_heads(self, stage: int = 0) -> dict[str, nn.Module]:
@@ -99,7 +111,8 @@ class Learner:
     def losses(self, step: TrainingStep) -> Losses:
         """The losses of a step over the global batch."""
         self.model.train()
-        losses = self.method.base.losses(step)
+        with self._noise(step.trial_step):
+            losses = self.method.base.losses(step)
         step.measured.update({**losses.measured, **step.measured})
         return dataclasses.replace(losses, measured=dict(step.measured))
 
@@ -186,6 +199,17 @@ class Learner:
         for averaged, raw in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
             averaged.copy_(raw)
 
+    @contextlib.contextmanager
+    def _noise(self, step: int) -> Iterator[None]:
+        """Within, dropout of a network that has it is a function of seed, step and worker, like every draw."""
+        if not self._drops:
+            yield
+            return
+        devices = [] if self.facts.device.type == "cpu" else [self.facts.device]
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(generator(self.config.seed, f"dropout {rank()}", step).integers(2**63)))
+            yield
+
     def _autocast(self) -> torch.autocast:
         return autocast(self.config, self.facts.device)
 
@@ -194,8 +218,8 @@ class Learner:
         return {
             "model": self.model.state_dict(),
             "ema": {name: value.detach() for name, value in self.ema_model.named_parameters()},
-            "momentum": {
-                name: self.optimizer.state[parameter]["momentum_buffer"]
+            "optimizer": {
+                name: dict(self.optimizer.state[parameter])
                 for name, parameter in self.model.named_parameters()
                 if parameter in self.optimizer.state
             },
@@ -208,10 +232,18 @@ class Learner:
         self.model.load_state_dict(state["model"])
         for name, parameter in self.ema_model.named_parameters():
             parameter.copy_(state["ema"][name])
+        saved = _optimizer_state(state)
         for name, parameter in self.model.named_parameters():
-            if name in state["momentum"]:
-                self.optimizer.state[parameter]["momentum_buffer"] = state["momentum"][name].to(parameter.device)
+            for key, value in saved.get(name, {}).items():
+                self.optimizer.state[parameter][key] = value.to(value.device if key == "step" else parameter.device)
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
+
+
+def _optimizer_state(saved: dict) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state of a checkpoint, by parameter; the first version had SGD's momentum alone."""
+    if "momentum" in saved:
+        return {name: {"momentum_buffer": value} for name, value in saved["momentum"].items()}
+    return saved["optimizer"]
 
 
 def _method_state(saved: dict, start: Mapping[str, Tensor]) -> dict[str, Tensor]:

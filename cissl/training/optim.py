@@ -13,18 +13,29 @@ MOMENTUM = 0.9
 
 
 def learning_rate(config: TrialConfig, step: int) -> float:
-    """η · cos(7π/16 · progress) at a step counted from 0; FixMatch, section 2.4."""
-    progress = min(1.0, step * config.batch / (config.train_kimg * KIMG))
-    return config.lr * math.cos(7 * math.pi / 16 * progress)
+    """η of a step counted from 0; by default η · cos(7π/16 · progress), FixMatch, section 2.4."""
+    return scheduled(config, step, min(1.0, step * config.batch / (config.train_kimg * KIMG)))
+
+
+def scheduled(config: TrialConfig, step: int, progress: float) -> float:
+    """η of a step that comes after `step` others since the schedule's beginning, at this share of its length."""
+    warmed = min(1.0, (step + 1) * config.batch / (config.warmup_kimg * KIMG)) if config.warmup_kimg else 1.0
+    if config.lr_schedule == "cosine":
+        return warmed * config.lr * (1 + math.cos(math.pi * progress)) / 2
+    if config.lr_schedule == "constant":
+        return warmed * config.lr
+    return warmed * config.lr * math.cos(7 * math.pi / 16 * progress)
 
 
 def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimizer:
-    """Nesterov SGD with L2 on convolution and dense kernels only."""
+    """Nesterov SGD with L2, or AdamW with decoupled decay, on kernels only."""
     kernels = decayed_kernels(model)
     decayed = {id(kernel) for kernel in kernels}
     others = [parameter for parameter in model.parameters() if id(parameter) not in decayed]
     groups = [{"params": kernels, "weight_decay": config.wd}, {"params": others, "weight_decay": 0.0}]
     together = kernels[0].device.type != "cpu"  # one call for all parameters
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, foreach=together)
     return torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True, foreach=together)
 
 

@@ -1,13 +1,12 @@
 """The stages of a training and the learning rate of each step."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 from cissl.algorithms.contract import Stage
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.training.optim import learning_rate
+from cissl.training.optim import learning_rate, scheduled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Schedule:
             return learning_rate(self._config, step)
         restarts = [i for i, stage in enumerate(self.stages) if stage.restart_schedule]
         start, end = self._span(restarts, self.at(step).stage)
-        return self._config.lr * math.cos(7 * math.pi / 16 * (step - start) / (end - start))
+        return scheduled(self._config, step - start, (step - start) / (end - start))
 
     def _span(self, beginnings: Sequence[int], stage: int) -> tuple[int, int]:
         """First step, and step after the last, of the stages around `stage` from one beginning to the next."""

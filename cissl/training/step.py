@@ -54,7 +54,7 @@ class TrainingStep(contract.Step):
         self.state, self.next = watch.State(learner.state), watch.next_state(learner.state)
         self.shared, self.measured = {}, watch.measured(learner.measured_shapes)
         self._learner, self._views = learner, views
-        self._trial_step = number if trial_step is None else trial_step
+        self.trial_step = number if trial_step is None else trial_step
 
     def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
         parts = [self._views[name] for name in views]
@@ -87,7 +87,7 @@ class TrainingStep(contract.Step):
 
     def random(self, purpose: str) -> StepDraws:
         facts = self.facts
-        return StepDraws(self._learner.config.seed, purpose, self._trial_step, dtype=facts.dtype, device=facts.device)
+        return StepDraws(self._learner.config.seed, purpose, self.trial_step, dtype=facts.dtype, device=facts.device)
 
 
 def _outputs(logits: Tensor, features: Tensor, heads: Mapping[str, Tensor]) -> Outputs:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cissl import plugins
+from cissl import plugins, pretrained
 from cissl.algorithms.cards import Recipe, find
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken, unknown_setting
 from cissl.errors import UserError, nearest
@@ -85,6 +85,8 @@ def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> T
             raise source.error(blamed(key, origin), error) from None
     try:
         others = not_taken(values)
+        if isinstance(values.get("weights"), str):
+            values = {**values, "weights": pretrained.register(values["weights"], source.folder)}
     except UserError as error:
         raise source.error(blamed(error.key, origin), error) from None
     settings = {key: value for key, value in values.items() if key not in (*SPLIT_KEYS, "dataset", *others)}

@@ -14,13 +14,13 @@ from cissl.datasets.dataset import EMBEDDED
 from cissl.datasets.store import data_directory, is_prepared
 from cissl.doubts import doubts
 from cissl.errors import UserError
-from cissl.models.names import check_sizes
+from cissl.models.names import check_sizes, is_known
 from cissl.training.records import data_hashes
 from cissl.tuning.grid import SPLIT_KEYS, given_keys
 from cissl.tuning.mistakes import Mistakes
 from cissl.tuning.sweep_file import Sweep
 
-STORED_COPIES = 3  # of the parameters in a checkpoint: weights, their moving average, momentum
+STORED_COPIES = {"sgd": 3, "adamw": 4}  # of the parameters in a checkpoint: weights, their average, the optimizer's
 VALUE = 4  # bytes of a parameter, and of an entry of a confusion matrix
 ROW, ROW_PER_CLASS = 1000, 60  # bytes that an evaluation adds to history and TensorBoard
 CLASSES_SHOWN = 10
@@ -93,12 +93,21 @@ def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
     """See that every trial's network exists.
 
     Raises:
-        UserError: a network that the images are too small for; with the line in the sweep file.
+        UserError: a network that there is not, that the images are too small for, or that the weights are not of; with
+            the line in the sweep file.
     """
     mistakes = Mistakes()
+    tried: set[tuple] = set()
     for config, _ in sweep.checked:
+        data = facts[config.dataset]
         try:
-            check_sizes(config.arch, side=facts[config.dataset].side, **_sizes(config))
+            check_sizes(config.arch, side=data.side, **_sizes(config))
+            kind = (config.arch, config.weights, data.classes, data.side, data.channels, *_sizes(config).values())
+            if kind not in tried and (config.weights or not is_known(config.arch)):
+                tried.add(kind)
+                from cissl.training.learner import make_network  # imports torch, for which a driver has little use
+
+                make_network(config, classes=data.classes, side=data.side, channels=data.channels)
         except UserError as error:
             mistakes.add(sweep.error(config, error))
     mistakes.tell()
@@ -217,7 +226,7 @@ def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
     """
     evaluations = -(-config.steps // config.report_steps)
     records = evaluations * (ROW + ROW_PER_CLASS * classes + VALUE * classes**2)
-    checkpoint = STORED_COPIES * VALUE * parameters
+    checkpoint = STORED_COPIES[config.optimizer] * VALUE * parameters
     complete = VALUE * parameters + records + config.keep_training_state * config.keep_ckpt * checkpoint
     return complete, (config.keep_ckpt + 1) * checkpoint + records
 

@@ -26,7 +26,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from cissl import plugins
+from cissl import plugins, pretrained
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training.atomic_files import write_text
@@ -137,6 +137,7 @@ def _tune(sweep: Sweep, source: TrialSource, results: SweepFolder, resources: Re
         gpus=resources.gpus,
         workers=resources.workers,
         sources=tuple(plugins.sources(name for config in sweep.trials for name in config.plugins)),
+        weights=pretrained.places({config.weights for config in sweep.trials if config.weights}),
     )
     run_trial = partial(train, job=job)
     run_trial.__name__ = sweep.name  # what the dashboard calls the processes, each of which runs many trials

@@ -5,13 +5,13 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from cissl import plugins
+from cissl import plugins, pretrained
 from cissl.config import TrialConfig
 from cissl.training.records import now, read_status
 from cissl.tuning.remote import trial_folder
@@ -44,6 +44,8 @@ class Job:
     workers: int
     sources: tuple[plugins.Source, ...] = ()
     """the user's own code that the trials run, which no other machine has"""
+    weights: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """where the files of pretrained weights are, which every machine must see, by their names"""
 
 
 def tune_config(config: TrialConfig) -> dict[str, str]:
@@ -75,6 +77,7 @@ def _received(settings: str, job: Job) -> TrialConfig:
     """A trial's settings in the process that trains it, which may not have seen the user's own code yet."""
     for source in job.sources:
         plugins.add_source(source)
+    pretrained.know(job.weights)
     return trial_config(settings)
 
 
