@@ -94,7 +94,7 @@ class TrialConfig:
         choices=("fixmatch", "cosine", "constant"),
         added_later=True,
     )
-    warmup_kimg: float = setting(
+    lr_warmup_kimg: float = setting(
         0.0,
         "length of the learning rate's linear rise at the start, in 1024 labeled images",
         at_least=0,
@@ -141,8 +141,8 @@ class TrialConfig:
         parse_triple(self.augment, self.spec.name)
         if self.weights is not None:
             object.__setattr__(self, "weights", pretrained.register(self.weights, Path.cwd()))
-        if self.warmup_kimg > self.train_kimg:
-            raise UserError(f"warmup_kimg is {self.warmup_kimg:g}, longer than train_kimg", key="warmup_kimg")
+        if self.lr_warmup_kimg > self.train_kimg:
+            raise UserError(f"lr_warmup_kimg is {self.lr_warmup_kimg:g}, longer than train_kimg", key="lr_warmup_kimg")
         object.__setattr__(self, "code", {source.name: source.sha256 for source in plugins.sources(self.plugins)})
 
     def __getattr__(self, name: str) -> Any:

@@ -219,9 +219,9 @@ class Learner:
             "model": self.model.state_dict(),
             "ema": {name: value.detach() for name, value in self.ema_model.named_parameters()},
             "optimizer": {
-                name: dict(self.optimizer.state[parameter])
+                f"{name}/{key}": value
                 for name, parameter in self.model.named_parameters()
-                if parameter in self.optimizer.state
+                for key, value in self.optimizer.state.get(parameter, {}).items()
             },
             "state": dict(self.state),
         }
@@ -232,17 +232,18 @@ class Learner:
         self.model.load_state_dict(state["model"])
         for name, parameter in self.ema_model.named_parameters():
             parameter.copy_(state["ema"][name])
-        saved = _optimizer_state(state)
-        for name, parameter in self.model.named_parameters():
-            for key, value in saved.get(name, {}).items():
-                self.optimizer.state[parameter][key] = value.to(value.device if key == "step" else parameter.device)
+        parameters = dict(self.model.named_parameters())
+        for path, value in _optimizer_state(state).items():
+            name, key = path.split("/")
+            device = value.device if key == "step" else parameters[name].device
+            self.optimizer.state[parameters[name]][key] = value.to(device)
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
 
 
-def _optimizer_state(saved: dict) -> dict[str, dict[str, Tensor]]:
-    """The optimizer's state of a checkpoint, by parameter; the first version had SGD's momentum alone."""
+def _optimizer_state(saved: dict) -> dict[str, Tensor]:
+    """The optimizer's state of a checkpoint, by parameter/key; the first version had SGD's momentum alone."""
     if "momentum" in saved:
-        return {name: {"momentum_buffer": value} for name, value in saved["momentum"].items()}
+        return {f"{name}/momentum_buffer": value for name, value in saved["momentum"].items()}
     return saved["optimizer"]
 
 

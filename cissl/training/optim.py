@@ -19,7 +19,7 @@ def learning_rate(config: TrialConfig, step: int) -> float:
 
 def scheduled(config: TrialConfig, step: int, progress: float) -> float:
     """η of a step that comes after `step` others since the schedule's beginning, at this share of its length."""
-    warmed = min(1.0, (step + 1) * config.batch / (config.warmup_kimg * KIMG)) if config.warmup_kimg else 1.0
+    warmed = min(1.0, (step + 1) * config.batch / (config.lr_warmup_kimg * KIMG)) if config.lr_warmup_kimg else 1.0
     if config.lr_schedule == "cosine":
         return warmed * config.lr * (1 + math.cos(math.pi * progress)) / 2
     if config.lr_schedule == "constant":

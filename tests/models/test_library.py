@@ -153,7 +153,7 @@ def test_a_trial_with_adamw_and_dropout_resumes_bit_for_bit():
         optimizer="adamw",
         lr=1e-3,
         lr_schedule="cosine",
-        warmup_kimg=3 * 8 / 1024,
+        lr_warmup_kimg=3 * 8 / 1024,
         arch="torchvision.mobilenet_v3_small",
     )
     data = datasets.load(settings.dataset)
@@ -174,7 +174,7 @@ def test_a_trial_with_adamw_and_dropout_resumes_bit_for_bit():
 def test_learning_rates():
     steps = short_trial.SETTINGS["train_kimg"] * 1024 / 8
     rates = {
-        name: [learning_rate(config(lr_schedule=name, warmup_kimg=2 * 8 / 1024), step) for step in (0, 1, steps / 2)]
+        name: [learning_rate(config(lr_schedule=name, lr_warmup_kimg=2 * 8 / 1024), step) for step in (0, 1, steps / 2)]
         for name in ("fixmatch", "cosine", "constant")
     }
     lr = config().lr
@@ -183,4 +183,4 @@ def test_learning_rates():
     assert learning_rate(config(lr_schedule="cosine"), steps) == pytest.approx(0)
     assert learning_rate(config(), steps) == pytest.approx(lr * 0.19509, rel=1e-4)
     with pytest.raises(UserError, match="longer than train_kimg"):
-        config(warmup_kimg=100)
+        config(lr_warmup_kimg=100)
