@@ -29,7 +29,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }
-EVERYWHERE = ("errors", "paths", "settings", "plugins", "__version__")
+EVERYWHERE = ("errors", "paths", "settings", "plugins", "pretrained", "__version__")
 
 
 def sources(folder):
