@@ -4,6 +4,7 @@ Shapes, types and version counters are looked at, and no values: a step's checks
 for the device.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from cissl import plugins
 from cissl.algorithms.contract import Losses, Method, Outputs, Part, PseudoLabels, Stage, Step, Stream
-from cissl.algorithms.shapes import require_dict, require_number, require_tensor, require_terms, told
+from cissl.algorithms.shapes import INT64, require_dict, require_number, require_tensor, require_terms, told
 from cissl.errors import ContractError, nearest
 
 
@@ -139,27 +140,28 @@ def _checked(part: Part, name: str) -> Callable[..., Any]:
         except AttributeError as error:
             if error.obj is not part.settings or part.settings is None:
                 raise
-            raise _missing_setting(part, error.name) from None
+            raise _missing_setting(part, error) from None
         return value
 
     return call
 
 
-def _missing_setting(part: Part, key: str) -> ContractError:
+def _missing_setting(part: Part, error: AttributeError) -> ContractError:
     settings = type(part.settings)
-    error = ContractError(
-        f"{settings.__name__} has no '{key}', which {type(part).__name__} uses; a method that extends another one has "
-        "the settings that this one uses, or lets its Settings extend that one's"
+    keys = [field.name for field in dataclasses.fields(settings)] if dataclasses.is_dataclass(settings) else []
+    told = ContractError(
+        f"{settings.__name__} has no '{error.name}', which {type(part).__name__} uses{nearest(error.name, keys)}; a "
+        "method that extends another one has the settings that this one uses, or lets its Settings extend that one's"
     )
-    error.place = plugins.place_of_field(settings, key)
-    return error
+    told.place = plugins.place_of(error) or plugins.place_of_field(settings, error.name)
+    return told
 
 
 def _state(name: str, arguments: tuple[Any, ...]) -> Mapping[str, Tensor]:
     """The state that a function is given."""
     if name in OF_A_STEP:
         return arguments[0].state
-    return arguments[1] if name in ("periodically", "between", "predict") else {}
+    return arguments[1] if name in WITH_STATE else {}
 
 
 def _versions(state: Mapping[str, Tensor]) -> list[int]:
@@ -246,6 +248,26 @@ def _changed(what: str, value: Any, survey: Any, state: Mapping[str, Tensor]) ->
         _check_entry(state, f"{what} '{name}', which", name, tensor)
 
 
+def _carried(what: str, value: Any, survey: Any, state: Mapping[str, Tensor]) -> None:
+    require_dict(what, value, Tensor)
+    for name in value.keys() - state.keys():
+        raise ContractError(f"{what} '{name}', and `state` does not declare it{nearest(name, state)}")
+
+
+def _extra_labeled(what: str, value: Any, *_: Any) -> None:
+    if value is None:
+        return
+    _require(what, value, tuple)
+    if len(value) != 2:
+        raise ContractError(f"{what} a tuple of {len(value)}; two are meant, positions and classes")
+    for tensor in value:
+        require_tensor(f"{what} a tuple with", tensor, (len(value[0]),), letters="(n,)", kinds=(INT64,))
+
+
+def _whole_number(what: str, value: Any, *_: Any) -> None:
+    _require(what, value, int)
+
+
 def _modules(what: str, value: Any, *_: Any) -> None:
     require_dict(what, value, nn.Module)
 
@@ -290,7 +312,11 @@ OTHERS: Mapping[str, Callable[..., None]] = {
     "state": _tensors,
     "stages": _stages,
     "periodically": _changed,
-    "between": _tensors,
+    "between": _carried,
+    "extra_labeled": _extra_labeled,
+    "period": _whole_number,
+    "uratio": _whole_number,
     "prepare": _tensors,
     "predict": _scores,
 }
+WITH_STATE = ("periodically", "between", "predict")  # of these, those that get the state as their second argument

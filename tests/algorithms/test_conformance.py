@@ -45,6 +45,13 @@ def test_a_pair_that_is_allowed_trains(name):
     assert rows and all(math.isfinite(row["loss"]) for row in rows)
 
 
+@pytest.mark.parametrize("name", ["fixmatch+crest+abc", "flexmatch+cap"])
+def test_a_sum_resumes_bit_for_bit(name):
+    """At the first step, between CReST's two generations, and at the last step."""
+    (finding,) = check_method(name, only=("resumption",))
+    assert finding.problem == ""
+
+
 def test_pairs_that_mean_nothing_are_refused_with_both_names_and_the_reason():
     refused = [pair for pair in itertools.product(BASES, ADD_ONS) if refusal(with_base(pair[1], pair[0]))]
     assert refused and len(refused) + len(allowed_pairs()) == len(BASES) * len(ADD_ONS)

@@ -15,13 +15,18 @@ from cissl.training.trainer import Trainer
 HEAD = """
 import torch
 from torch import nn
-from cissl.algorithms.contract import AddOn, Losses, PseudoLabels
+from cissl.algorithms.contract import AddOn, Losses, PseudoLabels, Stage
 from cissl.algorithms.fixmatch.method import FixMatch
 
 """
 STATE = """
     def state(self, facts):
         return super().state(facts) | {"seen": facts.full((facts.classes,), 0.0)}
+
+"""
+STAGES = """
+    def stages(self, facts):
+        return Stage(1 / 6), Stage(5 / 6)
 
 """
 CHOOSE = """
@@ -152,6 +157,32 @@ WRONG = {
         return {"seen": state["seen"].fill_(2.0)}
         """,
         "Mine.periodically changes the state 'seen' in place",
+    ),
+    "a setting that is misspelt": (
+        f"""{CHOOSE}        step.measured["power"] = self.settings.confidense  # here
+        return super().choose(step, probabilities)
+        """,
+        "Settings has no 'confidense', which Mine uses; did you mean 'confidence'?",
+    ),
+    "a period in images": (
+        "    def period(self, facts):  # here\n        return 1.5",
+        "Mine.period returns float 1.5; int is meant",
+    ),
+    "labels of another length": (
+        f"{STAGES}"
+        """
+    def extra_labeled(self, state):  # here
+        return torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+        """,
+        "Mine.extra_labeled returns a tuple with a tensor of shape (2,), int64; a tensor of shape (n,) = (3,) of int64",
+    ),
+    "a state between stages that is not declared": (
+        f"{STAGES}"
+        """
+    def between(self, survey, state):  # here
+        return {"class_prio": state["class_prior"]}
+        """,
+        "Mine.between returns 'class_prio', and `state` does not declare it; did you mean 'class_prior'?",
     ),
     "a text measured": (
         f"""{CHOOSE}        step.measured["most"] = "high"  # here
