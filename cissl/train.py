@@ -81,7 +81,13 @@ def _train(options: argparse.Namespace) -> None:
         _say(f"{config.trial_id}: {progress}, records in {folder}")
 
     last = run_trial(
-        config, folder, data_dir=data_dir, device=options.device, on_start=announce, progress=not options.quiet
+        config,
+        folder,
+        data_dir=data_dir,
+        device=options.device,
+        on_start=announce,
+        progress=not options.quiet,
+        loggers=[name.strip() for name in options.loggers.split(",") if name.strip()],
     )
     scores = f"accuracy {_figure(last, 'accuracy')}, geometric mean {_figure(last, 'gmean')}"
     _say(f"step {last['step']}: {scores}; means over the last evaluations in {folder / 'stats'}")
@@ -161,6 +167,7 @@ def make_parser(recipe: Recipe) -> argparse.ArgumentParser:
     parser.add_argument("--train_dir", default="./experiments", help="folder of trials' folders [./experiments]")
     parser.add_argument("--data_dir", help="where prepared data sets are [$ML_DATA]")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, … [a GPU where there is one]")
+    parser.add_argument("--loggers", default="tensorboard", help="tensorboard, wandb and mlflow [tensorboard]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

@@ -10,7 +10,8 @@
     checkpoints/      to go on from, see `checkpoint`; removed when the trial is complete
     weights.pt        the averaged network of a complete trial
     prediction.pt     what predictions need beside it, see `Trainer.prediction`
-    tensorboard/      events
+    tensorboard/      events; wandb/ likewise, where that logger is asked for
+    loggers.json      ids of the trial's runs in other loggers
 
 History and confusion matrices are added to, so that an evaluation costs the same however many came before it. All other
 files are replaced as a whole. What is written during training does not wait for the disk; a checkpoint does, and it

@@ -5,13 +5,12 @@ import dataclasses
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from cissl import datasets, plugins
@@ -32,6 +31,7 @@ from cissl.training.checkpoint import (
 )
 from cissl.training.device import choose_device, prepare_process
 from cissl.training.distributed import rank, sum_over_workers, world_size
+from cissl.training.loggers import DEFAULT, Loggers, check_loggers
 from cissl.training.provenance import provenance
 from cissl.training.trainer import Trainer, TrialDiverged
 
@@ -50,6 +50,7 @@ def run_trial(
     on_start: Callable[[int], None] = lambda step: None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = False,
+    loggers: Sequence[str] = DEFAULT,
 ) -> dict[str, Any]:
     """Train one trial, resuming from its newest intact checkpoint; a complete trial is not trained again.
 
@@ -67,6 +68,7 @@ def run_trial(
         on_start: called once with the step that the trial goes on from: 0 at its beginning, its length if complete.
         on_evaluation: called with each new history row (plus ``steps``, the trial's length) once it is on the disk.
         progress: show a progress bar.
+        loggers: where the curves are shown beside the records, see `cissl.training.loggers`.
 
     Returns:
         The last history row.
@@ -85,21 +87,26 @@ def run_trial(
         on_start(config.steps)
         return _last_row(config, folder, dataset)
 
-    run = _Run(config, folder, sweep, chosen, dataset)
+    run = _Run(config, folder, sweep, chosen, dataset, check_loggers(loggers))
     on_start(run.trainer.step)
     try:
-        return run.train(on_evaluation, progress)
+        last = run.train(on_evaluation, progress)
+        run.close("complete")
+        return last
     except TrialDiverged as error:
         run.record("diverged", str(error))
+        run.close("diverged")
         raise
     except Exception as error:
         with contextlib.suppress(OSError):  # of a full disk the error itself shall be heard
             place = plugins.place_of(error)
             lines = [f"{place}: {type(error).__name__}: {error}"] if place else []
             run.record("failed", "\n".join([traceback.format_exc().rstrip(), *lines]))
+        run.close("failed")
         raise
     except BaseException:  # an interruption, not an error
         run.record("stopped")
+        run.close("stopped")
         raise
 
 
@@ -107,7 +114,13 @@ class _Run:
     """A trial's trainer together with its folder and clock."""
 
     def __init__(
-        self, config: TrialConfig, folder: Path, sweep: str | None, device: torch.device, dataset: datasets.Dataset
+        self,
+        config: TrialConfig,
+        folder: Path,
+        sweep: str | None,
+        device: torch.device,
+        dataset: datasets.Dataset,
+        loggers: Sequence[str],
     ):
         self.config, self.folder = config, folder
         self.checkpoints = folder / "checkpoints"
@@ -129,6 +142,7 @@ class _Run:
             facts = {**_data_facts(dataset), "parameters": parameter_count(self.trainer.learner.model)}
             write_json(folder / "provenance.json", {**facts, **provenance()})
             self.record("running")
+        self._loggers = Loggers(loggers if self.writes else (), config, folder, sweep, self.trainer.step)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
         """See that this trial can go on from a checkpoint."""
@@ -169,22 +183,18 @@ class _Run:
             unit="step",
             disable=not (progress and self.writes),
         )
-        # Events after the checkpoint belong to the interrupted run; the board drops them.
-        events = SummaryWriter(self.folder / "tensorboard", purge_step=trainer.step + 1) if self.writes else None
         last = None
         with bar:
             for row in trainer.run():
                 bar.update()
                 if row:
                     last = {**row, "seconds": round(self.seconds, 3)}
-                    self._record_evaluation(last, events)
+                    self._record_evaluation(last)
                     bar.set_postfix_str(f"accuracy {row['accuracy']:.2f} gmean {row['gmean']:.2f}")
                 if trainer.step % self.config.save_steps == 0 or trainer.step == steps:
                     self._save()
                 if row and on_evaluation and self.writes:
                     on_evaluation({**last, "steps": steps})
-        if events:
-            events.close()
         self._finish()
         return last or records.read_history(self.folder)[-1]
 
@@ -206,14 +216,16 @@ class _Run:
                 damaged=damaged,
             )
 
-    def _record_evaluation(self, row: dict[str, Any], events: SummaryWriter | None) -> None:
+    def close(self, state: str) -> None:
+        """End what goes on beside the training."""
+        self._loggers.close(state)
+
+    def _record_evaluation(self, row: dict[str, Any]) -> None:
         if not self.writes:
             return
         self.history.add(row, self.trainer.confusion)
         self.record("running")
-        for name, value in {**{name: row[name] for name in CURVES}, **_numbers(row)}.items():
-            events.add_scalar(name, value, row["step"])
-        events.flush()
+        self._loggers.log({**{name: row[name] for name in CURVES}, **_numbers(row)}, row["step"])
 
     def _save(self) -> None:
         if self.writes:

@@ -136,6 +136,7 @@ def _tune(sweep: Sweep, source: TrialSource, results: SweepFolder, resources: Re
         cpus=resources.cpus,
         gpus=resources.gpus,
         workers=resources.workers,
+        loggers=sweep.loggers,
         sources=tuple(plugins.sources(name for config in sweep.trials for name in config.plugins)),
         weights=pretrained.places({config.weights for config in sweep.trials if config.weights}),
     )

@@ -23,6 +23,7 @@ search:                               # instead of a grid, or around it: every c
   asha: {grace_kimg: 4, reduction_factor: 3}   # optional: weak trials end early (learning rates follow the full length)
 resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
 concurrency: 2                        # trials at a time; default: as many as fit
+loggers: [tensorboard, wandb, mlflow] # where curves are shown beside the records; default: [tensorboard]
 data_dir: /shared/data                # prepared data sets; default: $ML_DATA, else ~/.cache/cissl
 
 Words without quotes mean what a person reads (see `scalars`): 5e-4 is a number; 010, 1:30, yes and tags are refused.
@@ -39,13 +40,14 @@ from typing import Any
 
 from cissl.config import KIMG, TrialConfig, core_fields
 from cissl.errors import UserError, nearest
+from cissl.training.loggers import DEFAULT, INSTALL, check_loggers
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
 from cissl.tuning.grid import SPLIT_KEYS, Origin, blamed, expand, known_keys, read_axes, require_setting
 from cissl.tuning.halving import rungs
 from cissl.tuning.mistakes import Mistakes
 
-TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir")
+TOP_KEYS = ("name", "settings", "grid", "search", "resources", "concurrency", "data_dir", "loggers")
 RESOURCES = ("cpus", "gpus", "workers")
 SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed", "asha")
 ASHA_KEYS = ("grace_kimg", "reduction_factor")
@@ -118,6 +120,8 @@ class Sweep:
     source: Document
     resources: Resources
     concurrency: int | None
+    loggers: tuple[str, ...]
+    """where trials show their curves, see `cissl.training.loggers`"""
     data_dir: str | None
     """prepared data sets; None: as `cissl.datasets.load` decides"""
     search: Search | None
@@ -193,6 +197,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         name=mistakes.attempt(_name, source, path),
         resources=mistakes.attempt(_resources, source),
         concurrency=mistakes.attempt(_concurrency, source),
+        loggers=mistakes.attempt(_loggers, source),
         data_dir=mistakes.attempt(_data_dir, source),
     )
     planned, checked = mistakes.attempt(_trials, source, search) or ([], [])
@@ -294,6 +299,16 @@ def _name(source: Document, path: Path) -> str:
 
 def _concurrency(source: Document) -> int | None:
     return _number(source, ("concurrency",), None, whole=True, at_least=1)
+
+
+def _loggers(source: Document) -> tuple[str, ...]:
+    names = source.values.get("loggers", list(DEFAULT))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise source.error(("loggers",), f"loggers is a list of {', '.join(INSTALL)}")
+    try:
+        return check_loggers(names)
+    except UserError as error:
+        raise source.error(("loggers",), error) from None
 
 
 def _data_dir(source: Document) -> str | None:

@@ -42,6 +42,8 @@ class Job:
     gpus: float
     """of each worker"""
     workers: int
+    loggers: tuple[str, ...] = ("tensorboard",)
+    """where trials show their curves"""
     sources: tuple[plugins.Source, ...] = ()
     """the user's own code that the trials run, which no other machine has"""
     weights: Mapping[str, Path] = dataclasses.field(default_factory=dict)
@@ -96,7 +98,15 @@ def _train_here(
             report(row)
 
         try:
-            run_trial(trial, folder, data_dir=job.data_dir, sweep=job.sweep, device=device, on_evaluation=on_evaluation)
+            run_trial(
+                trial,
+                folder,
+                data_dir=job.data_dir,
+                sweep=job.sweep,
+                device=device,
+                on_evaluation=on_evaluation,
+                loggers=job.loggers,
+            )
         except Exception:
             if (read_status(folder) or {}).get("state") != "diverged":
                 raise

@@ -1,0 +1,91 @@
+"""Loggers for real: MLflow with a store in SQLite, Weights & Biases offline; no server is asked."""
+
+import json
+import logging
+
+import pytest
+
+from cissl.config import TrialConfig
+from cissl.errors import UserError
+from cissl.training import loggers, records
+from cissl.training.loggers import MLflow, check_loggers
+from cissl.training.trial import run_trial
+from cissl.tuning import sweep_file
+from tests.training import short_trial
+
+BATCH = short_trial.SETTINGS["batch"] / 1024
+CONFIG = TrialConfig(
+    **short_trial.settings(algorithm="fixmatch", train_kimg=6 * BATCH, report_kimg=BATCH, save_kimg=2 * BATCH)
+)
+
+
+def interrupted_and_resumed(folder, names):
+    """A trial that is interrupted after an evaluation which no checkpoint has, and then goes on."""
+
+    def stop(row):
+        if row["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(CONFIG, folder, device="cpu", sweep="night", on_evaluation=stop, loggers=names)
+    return run_trial(CONFIG, folder, device="cpu", sweep="night", loggers=names)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(loggers, "STOPPED_PATIENCE_S", 60.0)  # a busy machine
+
+
+@pytest.mark.slow
+def test_mlflow_has_settings_and_every_evaluation_once_in_one_run(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    last = interrupted_and_resumed(tmp_path / "trial", ["mlflow"])
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("night")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.info.run_name == CONFIG.name
+    assert run.data.params["lr"] == str(CONFIG.lr) and run.data.params["trial_id"] == CONFIG.trial_id
+    assert {*map(str, CONFIG.to_dict())} <= run.data.params.keys()
+    accuracy = client.get_metric_history(run.info.run_id, "accuracy")
+    rows = records.read_history(tmp_path / "trial")
+    assert [(metric.step, metric.value) for metric in accuracy] == [(row["step"], row["accuracy"]) for row in rows]
+    assert run.data.metrics["loss"] == pytest.approx(last["loss"]) and len(run.data.metrics) >= 8
+
+
+@pytest.mark.slow
+def test_wandb_offline_goes_on_as_the_same_run(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    interrupted_and_resumed(tmp_path / "trial", ["wandb"])
+    run = json.loads((tmp_path / "trial" / "loggers.json").read_text())["wandb"]
+    folders = sorted((tmp_path / "trial" / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2 and all(folder.name.endswith(run) for folder in folders)
+    assert all((folder / f"run-{run}.wandb").stat().st_size > 0 for folder in folders)
+
+
+def test_a_logger_that_fails_costs_no_trial(tmp_path, monkeypatch, caplog):
+    pytest.importorskip("mlflow")
+
+    def refuse(self, values, step):
+        raise ConnectionError("the server has gone")
+
+    monkeypatch.setattr(MLflow, "log", refuse)
+    with caplog.at_level(logging.WARNING):
+        last = run_trial(CONFIG, tmp_path / "trial", device="cpu", loggers=["mlflow", "tensorboard"])
+    assert last["step"] == CONFIG.steps and records.read_status(tmp_path / "trial")["state"] == "complete"
+    assert "the logger mlflow has ended: ConnectionError: the server has gone" in caplog.text
+    assert list((tmp_path / "trial" / "tensorboard").glob("events*"))
+
+
+def test_mistakes_are_told_at_their_line(tmp_path, monkeypatch):
+    path = tmp_path / "s.yaml"
+    path.write_text("settings: {dataset: digits, labeled_size: 100}\nloggers: [tensorboard, wandbb]\n")
+    with pytest.raises(UserError, match=r"s.yaml:2: .*there is no logger 'wandbb'; did you mean 'wandb'"):
+        sweep_file.load(path)
+    path.write_text("settings: {dataset: digits, labeled_size: 100}\nloggers: []\n")
+    assert sweep_file.load(path).loggers == ()
+    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs mlflow, which is not installed: pip install .*\[mlflow\]"):
+        check_loggers(["mlflow"])
