@@ -38,8 +38,13 @@ def require_folder(name: str, folder: Path) -> None:
         folder: the folder.
 
     Raises:
-        UserError: a file is in its place, or it has no name that a folder can have.
+        UserError: a file is in its place, or it has no name that a folder can have, or one that is not UTF-8, which
+            TensorBoard and the records cannot write.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{ascii(str(folder))}: this name is not UTF-8; choose another {name}") from None
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
     except OSError as error:

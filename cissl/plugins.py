@@ -147,7 +147,7 @@ def entry_points(group: str) -> Mapping[str, str]:
 def _installed(module: str) -> ModuleType:
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, TypeError) as error:  # TypeError: a name of dots, as in a relative import
         raise UserError(
             f"cannot import {module}: {error}; install its package, or name a file as file.py:Name"
         ) from None

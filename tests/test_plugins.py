@@ -306,6 +306,43 @@ def test_a_backbone_that_does_not_fit_is_refused(here, text, message):
     assert message in str(error.value) and error.value.key == "arch"
 
 
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (METHOD.replace("@dataclasses.dataclass(frozen=True, kw_only=True)\n", ""), "Settings is no dataclass"),
+        (
+            METHOD.replace('setting(2.0, "exponent of the confidence", symbol="α", at_least=0)', "2.0"),
+            "power is no setting",
+        ),
+        (
+            METHOD.replace('    title = "Soft', '    slots = "select"\n    title = "Soft'),
+            "slots must be a tuple of texts",
+        ),
+        (METHOD.replace('    title = "Soft', '    slots = ("selekt",)\n    title = "Soft'), "did you mean 'select'?"),
+        (METHOD.replace('    title = "Soft', '    short = ["wu"]\n    title = "Soft'), "short must be a dict"),
+    ],
+)
+def test_what_a_method_says_of_itself_in_another_form_is_refused(here, text, message):
+    here("soft.py", text)
+    with pytest.raises(UserError, match=r"soft\.py:(SoftFixMatch|\d+): ") as error:
+        find("soft.py:SoftFixMatch")
+    assert message in str(error.value)
+
+
+def test_an_add_on_that_needs_another_of_ones_own_says_which(here):
+    here(
+        "ours.py", "from cissl.algorithms.contract import AddOn\n\nclass Ours(AddOn):\n    needs = ('ours.py:Other',)\n"
+    )
+    with pytest.raises(UserError, match=r"Ours needs ours.py:Other: write ours.py:Other\+ours.py:Ours"):
+        find("fixmatch+ours.py:Ours")
+
+
+def test_a_module_name_that_cannot_be_is_refused():
+    for name in (".:Ours", "..x:Ours", "no such:Ours"):
+        with pytest.raises(UserError, match="cannot import"):
+            plugins.load(name)
+
+
 def test_a_backbones_weights_are_a_function_of_the_seed(here):
     here("net.py", BACKBONE)
     torch.manual_seed(123)

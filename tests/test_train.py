@@ -97,6 +97,7 @@ def test_mistakes_end_with_status_2_and_one_line(flags, message, capsys, tmp_pat
         ("x" * 300, "File name too long"),
         ("loop/below", "Too many levels of symbolic links"),
         ("", "--train-dir '': this is no path"),
+        ("caf\udce9", "this name is not UTF-8; choose another --train-dir"),
         ("s3://bucket/trials", "has to be a folder of this machine"),
         ("~nosuchuser/trials", "no such user"),
     ],

@@ -15,9 +15,7 @@ WIDTH = 100
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 2 for a name that means nothing."""
     accept_any_text()
-    parser = argparse.ArgumentParser(prog="python -m cissl.algorithms", description=__doc__)
-    parser.add_argument("name", nargs="?", help="a method or a sum, such as fixmatch+darp, or ours.py:Ours")
-    name = parser.parse_args(arguments).name
+    name = _parser().parse_args(arguments).name
     try:
         print(describe(name) if name else overview())
     except UserError as error:
@@ -26,6 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return reader_has_gone()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cissl.algorithms", description=__doc__)
+    parser.add_argument("name", nargs="?", help="a method or a sum, such as fixmatch+darp, or ours.py:Ours")
+    return parser
 
 
 def overview() -> str:

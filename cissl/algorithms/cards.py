@@ -17,6 +17,7 @@ stages      trains in several stages, and may change the labeled set between the
 import dataclasses
 import functools
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -208,7 +209,7 @@ def card_of(plugin: Any, name: str) -> Card:
         name: ``ours.py:Ours``, its name in configs.
 
     Raises:
-        UserError: the class is no method.
+        UserError: the class is no method, or what it says of itself is of another form.
     """
     kind = getattr(plugin, "kind", None)
     if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
@@ -223,12 +224,12 @@ def card_of(plugin: Any, name: str) -> Card:
         kind=kind,
         title=str(vars(plugin).get("title", plugin.__name__)),
         settings=settings,
-        slots=_slots(plugin, parent) if kind == BASE else (),
+        slots=_slots(plugin, name, parent) if kind == BASE else (),
         fills=_overridden(plugin) if kind == ADD_ON else (),
-        needs=tuple(getattr(plugin, "needs", ())),
-        reads=tuple(getattr(plugin, "reads", ())),
+        needs=_words(plugin, name, "needs"),
+        reads=_words(plugin, name, "reads"),
         unlabeled=parent.unlabeled if parent else True,
-        short=dict(getattr(plugin, "short", {})),
+        short=_short(plugin, name),
         **texts,
     )
 
@@ -241,7 +242,8 @@ def _check_settings(settings: Any, name: str) -> None:
     """
     if settings is None:
         return
-    if not isinstance(settings, type) or not dataclasses.is_dataclass(settings):
+    undecorated = isinstance(settings, type) and "__dataclass_fields__" not in vars(settings)
+    if not dataclasses.is_dataclass(settings) or (undecorated and vars(settings).get("__annotations__")):
         raise UserError(
             f"{name}: Settings is no dataclass; put @dataclasses.dataclass(frozen=True, kw_only=True) above it"
         )
@@ -261,18 +263,38 @@ def _default_of(field: dataclasses.Field) -> str:
     return "default" if field.default is dataclasses.MISSING else repr(field.default)
 
 
-def _slots(plugin: Any, parent: Card | None) -> tuple[str, ...]:
+def _words(plugin: Any, name: str, key: str) -> tuple[str, ...]:
+    """One of the class's lists of words."""
+    found = getattr(plugin, key, ())
+    if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
+        raise UserError(f"{name}: {key} must be a tuple of texts, as in {key} = ('…',), not {found!r}")
+    return tuple(found)
+
+
+def _short(plugin: Any, name: str) -> dict[str, Any]:
+    found = getattr(plugin, "short", {})
+    if not isinstance(found, Mapping):
+        raise UserError(f"{name}: short must be a dict of settings, not {found!r}")
+    return dict(found)
+
+
+def _slots(plugin: Any, name: str, parent: Card | None) -> tuple[str, ...]:
     """Where add-ons may act on a base of a user's own: nowhere that it would not notice them.
 
     The class may say so in ``slots``. Else, where it has losses of its own, these are the places that they ask for;
     and one that chooses its pseudo-labels by itself leaves no place for another choice.
     """
     if hasattr(plugin, "slots"):
-        return tuple(plugin.slots)
+        slots = _words(plugin, name, "slots")
+        for slot in slots:
+            if slot not in SLOTS:
+                raise UserError(f"{name}: slots: there is no slot '{slot}'{nearest(slot, SLOTS)}")
+        return slots
     ours = [cls for cls in plugin.__mro__ if not cls.__module__.startswith("cissl.algorithms")]
     own = {name for cls in ours for name in vars(cls)}
     if "losses" in own or parent is None:
-        asked = set(plugin.losses.__code__.co_names)
+        losses = inspect.unwrap(plugin.losses)  # it may be decorated
+        asked = set(losses.__code__.co_names) if inspect.isfunction(losses) else set()
         functions = {"labeled": "labeled_terms", "unlabeled": "unlabeled_terms", "guess": "guess", "select": "select"}
         found = {slot for slot, function in functions.items() if function in asked} | {"predict", "stages"}
     else:
@@ -380,4 +402,5 @@ def _missing(card: Card, needed: str) -> str:
             "CADR needs CAP: its term corrects CAP's propensity weights, so without them there is nothing to correct; "
             "use 'cadr' (CAP + CAI + CADR) or 'cap+cadr'"
         )
-    return f"{card.title} needs {built_in()[needed].title}: write {needed}+{card.name}"
+    title = built_in()[needed].title if needed in built_in() else needed
+    return f"{card.title} needs {title}: write {needed}+{card.name}"

@@ -18,11 +18,7 @@ TOGETHER = 12  # methods whose trials on several workers one pair of processes t
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, 1 where a method fails a check, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(prog="python -m cissl.testing", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a method, a sum, or ours.py:Ours")
-    parser.add_argument("--all-pairs", action="store_true", help="every base of the package with every add-on; an hour")
-    parser.add_argument("--only", nargs="+", default=[], choices=list(CHECKS), metavar="CHECK", help=", ".join(CHECKS))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the short trials")
+    parser = _parser()
     options = parser.parse_args(arguments)
     names = [*options.names, *(allowed_pairs() if options.all_pairs else ())]
     if not names:
@@ -37,6 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     if len(names) > 1:
         print(f"{len(names) - len(failed)} of {len(names)} methods hold to all checks", flush=True)
     return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cissl.testing", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a method, a sum, or ours.py:Ours")
+    parser.add_argument("--all-pairs", action="store_true", help="every base of the package with every add-on; an hour")
+    parser.add_argument("--only", nargs="+", default=[], choices=list(CHECKS), metavar="CHECK", help=", ".join(CHECKS))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the short trials")
+    return parser
 
 
 def _failed(names: Sequence[str], checks: Sequence[str], settings: dict[str, Any]) -> set[str]:

@@ -5,6 +5,7 @@ averaged weights alone remain.
 """
 
 import contextlib
+import errno
 import logging
 import zipfile
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from cissl.training.atomic_files import atomic_write
 logger = logging.getLogger(__name__)
 
 WEIGHTS, PREDICTION = "weights.pt", "prediction.pt"
+NOT_THE_FILES_FAULT = (errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -52,7 +54,7 @@ def load_newest_checkpoint(
 
     Raises:
         UserError: by `check`.
-        MemoryError, PermissionError, torch.OutOfMemoryError: which say nothing about the file.
+        MemoryError, torch.OutOfMemoryError, OSError: which say nothing about what the file holds.
     """
     for path in reversed(checkpoints(folder)):
         try:
@@ -60,9 +62,11 @@ def load_newest_checkpoint(
             state = torch.load(path, map_location=map_location, weights_only=True)
             check(path, state)
             return state
-        except (UserError, MemoryError, PermissionError, torch.OutOfMemoryError):
+        except (UserError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a damaged file raises, an older one may still be good
+            if isinstance(error, OSError) and error.errno in NOT_THE_FILES_FAULT:
+                raise
             logger.warning("checkpoint %s is passed over, it cannot be used: %s", path, error)
             with contextlib.suppress(OSError):  # another worker of the trial was faster
                 path.rename(path.with_suffix(".damaged"))

@@ -234,15 +234,19 @@ class History:
 
         Raises:
             ValueError: they do not.
-            OSError: they cannot be read.
+            UserError: they are there and cannot be read, which says nothing about what they hold.
         """
         if not mark.rows:
             return
-        with open(self._rows, "rb") as file:
-            if zlib.crc32(file.read(mark.size)) != mark.crc:
+        try:
+            if zlib.crc32(self._rows.read_bytes()[: mark.size]) != mark.crc:
                 raise ValueError(f"{self._rows} does not hold the {mark.rows} evaluations made until then")
-        if _crc_of_matrices(self._matrices(mark.rows)) != mark.confusion_crc:
-            raise ValueError(f"{self._confusions} does not hold the {mark.rows} evaluations made until then")
+            if _crc_of_matrices(self._matrices(mark.rows)) != mark.confusion_crc:
+                raise ValueError(f"{self._confusions} does not hold the {mark.rows} evaluations made until then")
+        except FileNotFoundError as error:
+            raise ValueError(f"{error.filename} is not there") from None
+        except OSError as error:
+            raise _unreadable(Path(error.filename or self._rows), error.strerror or error) from None
 
     def begin(self, mark: Mark) -> None:
         """Go back to a mark that has been checked, and make ready to add to it."""
@@ -344,22 +348,28 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     A last line without its end, which a process had no time to write, is left out.
 
     Raises:
-        UserError: another line is damaged.
+        UserError: the file cannot be read, or another line is damaged.
     """
     path = folder / ROWS
     try:
         *lines, unfinished = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise _unreadable(path, error.strerror or error) from None
     rows = [_parsed(line) for line in lines]
     for number, row in enumerate(rows, start=1):
         if row is None:
-            raise UserError(
-                f"{path}, line {number}: damaged, it is not a JSON object; put the file back from a copy, or move "
-                f"{folder} away to train this trial again"
-            )
+            raise _unreadable(path, "damaged, it is not a JSON object", line=number)
     last = _parsed(unfinished)
     return rows if last is None else [*rows, last]
+
+
+def _unreadable(path: Path, reason: object, line: int | None = None) -> UserError:
+    place = f"{path}, line {line}" if line else path
+    return UserError(
+        f"{place}: {reason}; put the file back from a copy, or move {path.parent} away to train this trial again"
+    )
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         UserError: the file is damaged. To begin with an empty one instead would lose the candidates for good.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
@@ -86,6 +86,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         ):
             raise _damaged(path, f"candidate {number} has no number, params or state")
     return rows
+
+
+def _refuse(constant: str) -> None:
+    """NaN and infinities are no JSON, and could not be written back."""
+    raise ValueError(f"it has the value {constant}")
 
 
 def _damaged(path: Path, reason: object) -> UserError:

@@ -126,6 +126,16 @@ def test_a_history_that_is_not_the_checkpoints_is_noticed(tmp_path, name, damage
         history.check(mark)
 
 
+@pytest.mark.parametrize("name", ["history.jsonl", "confusion.npy"])
+def test_a_history_that_cannot_be_read_is_not_called_another_one(tmp_path, name):
+    history = begun(tmp_path, [1, 2, 3])
+    mark = history.mark()
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name}: Is a directory; put the file back from a copy, or move"):
+        history.check(mark)
+
+
 def test_two_processes_cannot_add_to_one_history(tmp_path):
     first = begun(tmp_path, [1, 2])
     second = begun(tmp_path, [3], first.mark())
@@ -143,6 +153,12 @@ def test_a_damaged_line_is_named(tmp_path):
         path.write_bytes(b"\n".join([lines[0], damaged, *lines[2:]]))
         with pytest.raises(UserError, match=r"history\.jsonl, line 2: damaged"):
             read_history(tmp_path)
+
+
+def test_a_history_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "history.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"history\.jsonl: Is a directory; put the file back from a copy, or move"):
+        read_history(tmp_path)
 
 
 def test_a_last_line_without_its_newline_counts_if_it_is_whole(tmp_path):

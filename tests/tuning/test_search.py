@@ -155,6 +155,7 @@ def test_a_candidate_is_found_again_however_its_value_was_spelled(sweep, tmp_pat
         b'[{"params": {}}]',
         b'[{"number": 0, "params": [], "state": "open"}]',
         b"\xff",
+        b'[{"number": 0, "params": {}, "state": "open", "value": NaN}]',
     ],
 )
 def test_a_damaged_file_of_candidates_is_refused_and_kept(sweep, tmp_path, content):
