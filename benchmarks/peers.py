@@ -13,7 +13,7 @@ paused, a DataLoader may have worked ahead. All of them together need 20 GB of m
 semilearn moves every batch to a GPU. On a machine without one those calls are made to do nothing; nothing else of it
 is changed. Its CIFAR loader downloads, so its own data set class and transforms are given the random images directly.
 Its step is that of its training loop, hooks and all, past warm-ups; evaluation, logging and checkpoints fall in none.
-Ours are steps at 0.7 of the training. The methods of one name are not always the same: semilearn's MixMatch and its
+Ours are steps at 0.9 of the training. The methods of one name are not always the same: semilearn's MixMatch and its
 like see as many unlabeled images as `uratio` says, ours as many as their authors.
 
 `--cpu-time` counts the CPU seconds of each process; semilearn then augments in its own process, not in a DataLoader's.
@@ -63,7 +63,7 @@ PEERS: dict[str, dict[str, Any]] = {
     "fixmatch+crest": {"imb_algorithm": "crest", "crest_pro_dist_align": False},
     "fixmatch+crest+": {"imb_algorithm": "crest"},
     "fixmatch+darp": {"imb_algorithm": "darp", "darp_warmup_epochs": 0},
-    "fixmatch+daso": {"imb_algorithm": "daso", "daso_num_pretrain_iter": 0},
+    "fixmatch+daso": {"imb_algorithm": "daso", "daso_num_pretrain_iter": 1},
     "fixmatch+saw": {"imb_algorithm": "saw"},
     "fixmatch+tras": {"imb_algorithm": "tras", "tras_warmup_epochs": 0},
     "debiaspl": {"imb_algorithm": "debiaspl"},
@@ -227,7 +227,7 @@ def step_of_cissl(options: argparse.Namespace) -> Callable[[], None]:
 
     options.device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = {"batch": options.batch, "algorithm": options.algorithm, **OURS[options.ours]}
-    return protocol_trainer(prepare(options), images=options.images, at=0.7, **settings).train_step
+    return protocol_trainer(prepare(options), images=options.images, at=0.9, **settings).train_step
 
 
 def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
@@ -257,7 +257,7 @@ def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
             hard_label=True,
             use_cat=True,
             amp=False,
-            gpu=0,
+            gpu=0 if torch.cuda.is_available() else "cpu",
             rank=0,
             distributed=False,
             world_size=1,
@@ -273,8 +273,9 @@ def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
     if torch.cuda.is_available():
         algorithm.model.cuda()
         algorithm.ema_model.cuda()
-    algorithm.rho_init = 1.0  # what Dash finds in its warm-up
-    algorithm.epoch = 0
+    algorithm.epoch = 1
+    # What Dash and CoSSL find in their warm-ups, and CReST+ sets in its first generation.
+    algorithm.rho_init, algorithm.mixup_prob, algorithm.cur_dist_align_t = 1.0, [0.0] * 10, 0.5
     algorithm.model.train()
     algorithm.call_hook("before_run")
     algorithm.call_hook("before_train_epoch")

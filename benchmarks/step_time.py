@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
     made.add_argument("--calls", action="store_true", help="count device calls and bytes sent instead, without a GPU")
     made.add_argument("--evaluation", action="store_true", help="measure an evaluation of 10 000 images as well")
     several = made.add_argument_group("of several methods")
-    several.add_argument("--at", type=float, default=0.7, help="share of the training that is over [%(default)s]")
+    several.add_argument("--at", type=float, default=0.9, help="share of the training that is over [%(default)s]")
     several.add_argument("--batch", type=int, default=64, help="labeled images of a step [%(default)s]")
     several.add_argument("--filters", type=int, default=32, help="of the network [%(default)s]")
     several.add_argument("--images", type=int, default=50_000, help="of the data set [%(default)s]")
