@@ -19,6 +19,7 @@ At = tuple[str | int, ...]
 SHOWN = 60  # characters of a value that an error message repeats
 MOST_VALUES = 100_000
 MERGE = "<<"
+BASE = "base"
 FLAG = "--set "  # how the place of a value begins that does not come from the file
 
 
@@ -33,6 +34,8 @@ class Document:
     """the file's own: what other files' names in it are relative to"""
     written: str = ""
     """the file's text"""
+    based: bool = False
+    """whether a part of the values comes from another file"""
 
     def place(self, path: At) -> str:
         """Where the value at `path` was written, or else the innermost thing around it."""
@@ -68,10 +71,10 @@ class Document:
     def text(self) -> str:
         """The file as it was written; with values that were put into it, as YAML that reads back the same."""
         changes = [" ".join(place.split()) for place in dict.fromkeys(self.places.values()) if place.startswith(FLAG)]
-        if not changes:
+        if not changes and not self.based:
             return self.written
         values = yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True, width=120)
-        return f"# {self.places[()]} with {' '.join(changes)}\n\n{values}"
+        return f"# {' with '.join([self.places[()], *([' '.join(changes)] if changes else [])])}\n\n{values}"
 
     def error(self, path: At, message: object) -> UserError:
         """The mistake at `path`, with its file, line, key and value."""
@@ -87,12 +90,48 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """The file's values.
+    """The file's values, on top of those of the file that it names as its `base`.
 
     Raises:
-        UserError: it cannot be read, is not YAML, is not a mapping, gives a key twice, or has a word that YAML reads in
-            a way of its own.
+        UserError: it or its base cannot be read, is not YAML, is not a mapping, gives a key twice, or has a word that
+            YAML reads in a way of its own.
     """
+    return _read(path, ())
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Document:
+    source = _read_alone(path)
+    base = source.values.pop(BASE, None)
+    if base is None:
+        return source
+    if not isinstance(base, str):
+        raise UserError(f"{source.place((BASE,))}: {BASE} is the path of another sweep file")
+    below = (path.parent / Path(base).expanduser()).resolve()
+    if below in (*above, path.resolve()):
+        raise UserError(f"{source.place((BASE,))}: {BASE}: {base} is based on this file itself")
+    return _on(_read(below, (*above, path.resolve())), source)
+
+
+def _on(base: Document, source: Document) -> Document:
+    """A file's values on top of its base's; a setting that it gives takes the base's place, in settings or grid."""
+    values, places = dict(base.values), {at: place for at, place in base.places.items() if at}
+    values.pop("name", None)  # two sweeps of one name would share a folder
+    given = {name for group in ("settings", "grid") for name in source.values.get(group) or ()}
+    for key, value in source.values.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            values[key] = {**values[key], **value}
+            replaced = [(key, name) for name in value]
+        else:
+            values[key], replaced = value, [(key,)]
+        places = {at: place for at, place in places.items() if at[:2] not in replaced and at[:1] not in replaced}
+    for group in ("settings", "grid"):
+        if isinstance(values.get(group), dict):
+            own = source.values.get(group) or {}
+            values[group] = {name: value for name, value in values[group].items() if name in own or name not in given}
+    return Document(values, {**places, **source.places}, source.folder, source.written, based=True)
+
+
+def _read_alone(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -202,19 +241,38 @@ class _Values:
         return None
 
     def _mapping(self, node: yaml.MappingNode, at: At) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+        values = self._merged(node, at)
+        own: set[str] = set()
         for key_node, child in node.value:
-            key = self._key(key_node)
+            key = None if _merges(key_node) else self._key(key_node)
             if key is None:
                 continue
-            if key in values:
+            if key in own:
                 first = self.places[(*at, key)].rpartition(":")[2]
                 self._mistakes.add(
                     UserError(f"{self.where(key_node)}: {key}: given twice, first in line {first}", key=key)
                 )
                 continue
+            own.add(key)
+            for inside in [path for path in self.places if path[: len(at) + 1] == (*at, key)]:
+                del self.places[inside]  # of what was merged under this key
             values[key] = self._value(child, (*at, key))
             self.places[(*at, key)] = self.where(key_node)  # a block's own mark is its first line below the key
+        return values
+
+    def _merged(self, node: yaml.MappingNode, at: At) -> dict[str, Any]:
+        """The keys that ``<<: *name`` brings in; where several mappings have one, the first one's."""
+        values: dict[str, Any] = {}
+        for key_node, child in node.value:
+            if not _merges(key_node):
+                continue
+            children = child.value if isinstance(child, yaml.SequenceNode) else [child]
+            for mapping in reversed(children):
+                if isinstance(mapping, yaml.MappingNode):
+                    values |= self._mapping(mapping, at)
+                else:
+                    message = f"{self.where(key_node)}: {MERGE}: what is merged is a mapping, such as *name"
+                    self._mistakes.add(UserError(message))
         return values
 
     def _key(self, node: yaml.Node) -> str | None:
@@ -226,9 +284,7 @@ class _Values:
                     key = scalars.read(node.value)
                 except ValueError:
                     key = None
-        if key == MERGE and node.tag == WORD:
-            self._mistakes.add(UserError(f"{self.where(node)}: {MERGE}: nothing is merged here; write the keys out"))
-        elif not isinstance(key, str) or node.tag not in (WORD, TEXT):
+        if not isinstance(key, str) or node.tag not in (WORD, TEXT):
             self._mistakes.add(UserError(f"{self.where(node)}: {_shown(shown)}: a key must be plain text"))
         else:
             return key
@@ -238,6 +294,10 @@ class _Values:
         key = next((step for step in reversed(at) if isinstance(step, str)), None)
         shown = f"'{key}: {_shown(node.value)}': " if key and isinstance(node.value, str) else f"{key}: " if key else ""
         self._mistakes.add(UserError(f"{self.where(node)}: {shown}{message}", key=key))
+
+
+def _merges(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.value == MERGE and node.tag == WORD
 
 
 def _line(node: yaml.Node) -> int:

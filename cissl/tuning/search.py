@@ -48,8 +48,8 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
     if dimension.kind == "choice":
         return optuna.distributions.CategoricalDistribution(dimension.values)
     low, high = dimension.values
-    if dimension.kind == "int":
-        return optuna.distributions.IntDistribution(low, high, step=dimension.step)
+    if dimension.kind in ("int", "logint"):
+        return optuna.distributions.IntDistribution(low, high, step=dimension.step, log=dimension.kind == "logint")
     return optuna.distributions.FloatDistribution(low, high, log=dimension.kind == "loguniform")
 
 
@@ -59,7 +59,7 @@ def _lies_in(dimension: Dimension, value: Any) -> bool:
     low, high = dimension.values
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         return False
-    return dimension.kind != "int" or (value - low) % dimension.step == 0
+    return dimension.kind not in ("int", "logint") or (value - low) % dimension.step == 0
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

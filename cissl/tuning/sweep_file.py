@@ -1,5 +1,7 @@
 """A sweep as a person writes it: a YAML file → the trials, and how to run them. Knows nothing of Ray.
 
+base: other.yaml                      # optional: what this file does not say, but for the name; a setting or axis that
+                                      # it gives takes the place of the base's. YAML's <<: *name is understood too
 name: cifar10_lt                      # default: the file's name
 settings:                             # what all trials share: any setting of a trial (python -m cissl.train --help)
   dataset: cifar10                    # the split is made of this and four more keys:
@@ -12,14 +14,14 @@ settings:                             # what all trials share: any setting of a 
 grid:                                 # every combination; settings joined by commas move together
   algorithm: [fixmatch, cadr]
   imbalance_ratio, labeled_size: [[20, 20], [50, 50]]
-  seed: [1, 2, 3]
+  seed: [1, 2, 3]                     # or 1..3, of any setting that is a whole number
 search:                               # instead of a grid, or around it: every candidate runs the whole grid
   space: {lr: {loguniform: [0.01, 0.1]}, confidence: {choice: [0.9, 0.95]}, batch: {int: [8, 64, 8]}}
   metric: valid_accuracy              #   and is judged by its trials' mean (or valid_gmean)
   trials: 20                          #   candidates
   sampler: tpe                        #   or random
   seed: 0
-                                      #   int: [lowest, highest], or [lowest, highest, step]
+                                      #   int: [lowest, highest], or [lowest, highest, step]; logint: [lowest, highest]
   asha: {grace_kimg: 4, reduction_factor: 3}   # optional: weak trials end early (learning rates follow the full length)
 resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
 concurrency: 2                        # trials at a time; default: as many as fit
@@ -53,7 +55,11 @@ SEARCH_KEYS = ("space", "metric", "trials", "sampler", "seed", "asha")
 ASHA_KEYS = ("grace_kimg", "reduction_factor")
 METRICS = ("valid_accuracy", "valid_gmean")
 SAMPLERS = ("tpe", "random")
-RANGES = ("uniform", "loguniform", "int", "choice")
+RANGES = ("uniform", "loguniform", "int", "logint", "choice")
+WHOLE_RANGES = ("int", "logint")
+WHOLE_AXES = (*(key for key, field in core_fields().items() if field.type is int), *SPLIT_KEYS)
+AXIS_RANGE = re.compile(r"(\d+)\s*\.\.\s*(\d+)", re.ASCII)
+LONGEST_RANGE = 10_000
 CONTINUOUS = ("uniform", "loguniform")
 FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
 SMOKE_STEPS = 3
@@ -188,10 +194,12 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """
     source = document.read(path)
     mistakes = Mistakes()
+    _expand_ranges(source)
     for override in overrides:
         mistakes.attempt(_override, source, override)
     mistakes.attempt(_require_known, source, (), TOP_KEYS)
     mistakes.tell()
+    _expand_ranges(source)
     search = mistakes.attempt(_search, source)
     settings = dict(
         name=mistakes.attempt(_name, source, path),
@@ -264,7 +272,7 @@ def _check_space(sweep: Sweep) -> None:
         if dimension.kind in CONTINUOUS and isinstance(_taken(sweep, key), int):
             message = f"{key} is a whole number, and {dimension.kind} gives fractions; write int: [{low:g}, {high:g}]"
             mistakes.add(sweep.source.error(at, message))
-        if key == "batch" and dimension.kind == "int" and dimension.step % sweep.resources.workers:
+        if key == "batch" and dimension.kind in WHOLE_RANGES and dimension.step % sweep.resources.workers:
             mistakes.add(sweep.source.error(at, _batches_to_share(dimension, sweep.resources.workers)))
     mistakes.tell()
 
@@ -432,7 +440,7 @@ def _range(source: Document, at: At, kind: str, values: Any) -> Dimension:
     low, high = values[:2]
     if not low < high:
         raise source.error(at, "the first bound must be below the second")
-    if kind == "loguniform" and low <= 0:
+    if kind in ("loguniform", "logint") and low <= 0:
         raise source.error(at, "a logarithmic range needs bounds above 0")
     if kind in CONTINUOUS:
         return Dimension(kind, (float(low), float(high)))
@@ -517,6 +525,29 @@ def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
     mistakes.tell()
 
 
+def _expand_ranges(source: Document) -> None:
+    """Write ``1..5`` out, as an axis or among an axis's values, where the setting is a whole number."""
+    grid = source.values.get("grid")
+    for key in grid if isinstance(grid, dict) else ():
+        if key in WHOLE_AXES:
+            rows = grid[key] if isinstance(grid[key], list) else [grid[key]]
+            if any(_is_range(row) for row in rows):
+                grid[key] = [value for row in rows for value in _range_of(source, ("grid", key), row)]
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, str) and AXIS_RANGE.fullmatch(value) is not None
+
+
+def _range_of(source: Document, at: At, row: Any) -> Sequence[Any]:
+    if not _is_range(row):
+        return [row]
+    low, high = (int(number) for number in AXIS_RANGE.fullmatch(row).groups())
+    if not low < high or high - low >= LONGEST_RANGE:
+        raise source.error(at, f"{row} is no range; write the lower number first, and at most {LONGEST_RANGE} numbers")
+    return range(low, high + 1)
+
+
 def _override(source: Document, text: str) -> None:
     """Apply one ``--set``: to the grid where the key is an axis, else to the settings; dots lead to other blocks."""
     place = f"--set {text}"
@@ -531,7 +562,7 @@ def _override(source: Document, text: str) -> None:
     axis = next((axis for axis in read_axes(source) if key in axis.keys), None)
     if axis is not None and len(axis.keys) > 1:
         raise UserError(f"{place}: {key} moves together with others; write --set 'grid.{axis.at[1]}=[[…], …]'")
-    if axis is not None or isinstance(value, list):
+    if axis is not None or isinstance(value, list) or (key in WHOLE_AXES and _is_range(value)):
         values = value if isinstance(value, list) else [value]
         source.remove(("settings", key))
         source.put(("grid", key), values, place)

@@ -8,7 +8,7 @@ import pytest
 from cissl import datasets
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.tuning import cli, scalars, sweep_file
+from cissl.tuning import cli, scalars, search, sweep_file
 
 GOOD = """\
 settings:
@@ -318,7 +318,7 @@ MISTAKES = {
         "settings:\n  lr: !!int fast",
         "study.yaml:2: 'lr: fast': the tag !!int has no meaning here; leave it out",
     ),
-    "merge key": ("settings: &a {lr: 0.1}\ngrid:\n  <<: *a", "study.yaml:3: <<: nothing is merged here"),
+    "merge key": ("settings: &a 0.1\ngrid:\n  <<: *a", "study.yaml:3: <<: what is merged is a mapping"),
     "octal": ("settings:\n  seed: 010", "study.yaml:2: 'seed: 010': 010 is a number that begins with 0"),
     "base 60": ("grid:\n  lr: [1:30]", "study.yaml:2: 'lr: 1:30': 1:30 is a number to the base 60"),
     "hexadecimal": ("settings:\n  seed: 0x1F", "study.yaml:2: 'seed: 0x1F': 0x1F is a number that is not decimal"),
@@ -500,3 +500,71 @@ def test_a_file_that_is_not_there_suggests_those_that_are(tmp_path, capsys):
     assert "digit.yaml: there is no such file; " in (err := capsys.readouterr().err) and "has digits.yaml" in err
     assert cli.main([str(tmp_path)]) == 2
     assert "cannot be read: Is a directory" in capsys.readouterr().err
+
+
+# Shorter files
+
+
+def written(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_merged_keys_give_way_to_those_that_stand_there(tmp_path):
+    path = written(
+        tmp_path,
+        "s.yaml",
+        "settings:\n  <<: [{lr: 0.1, batch: 32}, {lr: 0.2, seed: 7}]\n"
+        "  dataset: digits\n  labeled_size: 100\n  batch: 16\n",
+    )
+    (config,) = sweep_file.load(path).trials
+    assert (config.lr, config.seed, config.batch) == (0.1, 7, 16)
+    path = written(tmp_path, "t.yaml", "settings:\n  <<: &a {lr: 0}\n  dataset: digits\n  labeled_size: 100\n")
+    with pytest.raises(UserError, match=r"t.yaml:2: 'lr: 0'"):
+        sweep_file.load(path)
+
+
+def test_a_base_says_what_a_file_does_not(tmp_path):
+    written(
+        tmp_path,
+        "base.yaml",
+        "name: b\nsettings: {dataset: digits, labeled_size: 100, lr: 0.1, batch: 32}\n"
+        "grid: {seed: [1, 2], algorithm: [fixmatch, cadr]}\nconcurrency: 3\n",
+    )
+    path = written(tmp_path, "own.yaml", "base: base.yaml\nsettings: {batch: 16, seed: 5}\ngrid: {lr: [0.2, 0.3]}\n")
+    sweep = sweep_file.load(path)
+    assert (sweep.name, sweep.concurrency) == ("own", 3)
+    assert [(t.algorithm, t.lr, t.seed, t.batch) for t in sweep.trials] == [
+        ("fixmatch", 0.2, 5, 16), ("fixmatch", 0.3, 5, 16), ("cadr", 0.2, 5, 16), ("cadr", 0.3, 5, 16),
+    ]  # fmt: skip
+    kept = written(tmp_path, "kept.yaml", sweep.source.text())  # stands by itself
+    assert [t.trial_id for t in sweep_file.load(kept).trials] == [t.trial_id for t in sweep.trials]
+    written(tmp_path, "base.yaml", "base: own.yaml")
+    with pytest.raises(UserError, match="own.yaml is based on this file itself"):
+        sweep_file.load(path)
+    written(tmp_path, "base.yaml", "settings:\n  dataset: digits\n  labeled_size: 100\n  uratio: -1\n")
+    with pytest.raises(UserError, match=r"base.yaml:4: 'uratio: -1'"):
+        sweep_file.load(path)
+
+
+def test_ranges_of_whole_numbers_are_written_out(tmp_path):
+    path = written(
+        tmp_path, "s.yaml", "settings: {dataset: digits, labeled_size: 100}\ngrid: {seed: 1..3, batch: [8, 16..18]}\n"
+    )
+    trials = sweep_file.load(path).trials
+    assert [(t.seed, t.batch) for t in trials[:5]] == [(1, 8), (1, 16), (1, 17), (1, 18), (2, 8)]
+    assert len(trials) == 12
+    assert [t.seed for t in sweep_file.load(path, ["seed=4..5", "batch=8"]).trials] == [4, 5]
+    with pytest.raises(UserError, match=r"s.yaml:2: .*3\.\.1 is no range; write the lower number first"):
+        sweep_file.load(written(tmp_path, "s.yaml", "settings: {dataset: digits}\ngrid: {seed: 3..1}\n"))
+
+
+def test_whole_numbers_may_be_searched_on_a_logarithmic_scale(tmp_path):
+    text = "settings: {dataset: digits, labeled_size: 100, valid_size: 100}\n"
+    text += "search: {space: {batch: {logint: [%s, 64]}}}\n"
+    sweep = sweep_file.load(written(tmp_path, "s.yaml", text % 4))
+    distribution = search._distribution(sweep.search.space["batch"])
+    assert (distribution.low, distribution.high, distribution.log) == (4, 64, True)
+    with pytest.raises(UserError, match="a logarithmic range needs bounds above 0"):
+        sweep_file.load(written(tmp_path, "s.yaml", text % 0))
