@@ -198,7 +198,7 @@ class Suggestions(NotSaved, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         ours = self._handed[trial_id]
-        early = not error and self.results.status(ours).get("state") not in state.NOT_REPEATED
+        early = not error and self.results.status(ours).get("state") not in (*state.NOT_REPEATED, "failed")
         self.study.ended(ours, early=early)
         self.results.publish()
 

@@ -19,6 +19,14 @@ from cissl.tuning.remote import trial_folder
 REPORTED = ("step", "seconds", "accuracy", "gmean", "valid_accuracy", "valid_gmean")
 POLL_S = 0.2
 
+MISTAKES = (
+    TypeError,
+    NameError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+)  # in a user's code; they would come again
+
 RAY_TRAIN = {  # a trial of several workers starts in half the time
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -65,7 +73,8 @@ def train(config: dict[str, str], job: Job) -> None:
     """Run one trial to its end, or go on with it; its evaluations are reported to Tune.
 
     An exception makes Tune try again in a fresh process, which goes on from the last checkpoint. A trial that
-    diverged would only diverge again, so it just ends; its record says what happened.
+    diverged would only diverge again, and a mistake in the user's own code be made again, so that it just ends; its
+    record says what happened.
     """
     trial = _received(config["trial"], job)
     print(f"{now()}  {trial.trial_id}", flush=True)  # into this process's log, which Ray's dashboard shows
@@ -107,8 +116,9 @@ def _train_here(
                 on_evaluation=on_evaluation,
                 loggers=job.loggers,
             )
-        except Exception:
-            if (read_status(folder) or {}).get("state") != "diverged":
+        except Exception as error:
+            again = not isinstance(error, MISTAKES) or plugins.place_of(error) is None
+            if again and (read_status(folder) or {}).get("state") != "diverged":
                 raise
         finally:
             if job.gpus:

@@ -46,6 +46,8 @@ def test_a_mistake_in_it_costs_its_trial_and_not_the_sweep(sweep, tmp_path):
     states = {path.name.partition("-")[0]: read_status(path) for path in folders(tmp_path)}
     assert states["fixmatch"]["state"] == "complete" and states["SoftFixMatch"]["state"] == "failed"
     assert f"soft.py:{line}" in out and "nothing" in out
+    (failed,) = (path for path in folders(tmp_path) if path.name.startswith("SoftFixMatch"))
+    assert len(list((failed / "tensorboard").iterdir())) == 1  # tried once: the mistake would only be made again
 
 
 def test_a_setting_that_no_method_of_the_sweep_has_is_refused(tiny, tmp_path):
