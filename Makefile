@@ -9,13 +9,18 @@ BIN := $(VENV)/bin
 NUMERIC := tests/algorithms tests/augment tests/models tests/training
 KERNELS ?= ATEN_CPU_CAPABILITY=avx2 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=SSE41
 THREADS ?= 1 2
+
+RAY_OLDEST ?= 2.52.1
+RAY_VENV ?= .venv-ray
+RAY_TESTS := tests/tuning/test_sweep.py tests/tuning/test_trainable.py tests/tuning/test_cluster.py tests/tuning/test_machines.py
 MARKERS ?=
 
-.PHONY: help quickstart test test-kernels lint docs clean
+.PHONY: help quickstart test test-ray test-kernels lint docs clean
 
 help:
 	@echo "make quickstart   install, run the sweep over the embedded digits, show its table"
 	@echo "make test         install, run all tests"
+	@echo "make test-ray     run the tests of sweeps with the oldest Ray, $(RAY_OLDEST), in an environment of its own"
 	@echo "make test-kernels run the tests of numbers with the kernels of other processors; an hour on 2 cores"
 	@echo "make lint         check style"
 	@echo "make docs         build the documentation into docs/_build"
@@ -35,6 +40,17 @@ test-kernels: $(VENV)/.installed-dev
 	    $(BIN)/python -m pytest -q -n $$((2 / threads)) --dist worksteal -m "$(MARKERS)" $(NUMERIC) \
 	    || failed="$$failed $$kernel OMP_NUM_THREADS=$$threads;"; \
 	done; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+# With the oldest Ray that is supported, in an environment of its own: sweeps, trials of several workers, clusters.
+$(RAY_VENV)/.installed: setup.cfg constraints.txt Makefile
+	$(PYTHON) -m venv $(RAY_VENV)
+	sed -e '/^ray==/d' constraints.txt > $(RAY_VENV)/constraints.txt
+	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(RAY_VENV)/constraints.txt \
+	  "ray[default,train,tune]==$(RAY_OLDEST)" -e ".[dev]"
+	touch $@
+
+test-ray: $(RAY_VENV)/.installed
+	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest $(RAY_TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

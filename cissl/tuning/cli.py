@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for note in plan.notes(sweep, facts):
             print(note, flush=True)
         storage = _storage(options.storage_path)
+        if options.address is not None:
+            os.environ["RAY_ADDRESS"] = options.address
         from cissl.tuning.sweep import run  # Ray is imported only where it is used
 
         data = {dataset: found.hashes for dataset, found in facts.items()}
@@ -107,6 +109,11 @@ def _parser() -> argparse.ArgumentParser:
         default="~/ray_results",
         metavar="P",
         help="where the results of all sweeps live: a folder or s3://… (default ~/ray_results)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        help="of the Ray cluster to join, HOST:PORT or auto, in place of RAY_ADDRESS; local: a Ray of its own",
     )
     parser.add_argument(
         "--data-dir",

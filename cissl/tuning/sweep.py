@@ -275,14 +275,15 @@ class Watcher(NotSaved, tune.Callback):
 
 
 class Interruptible:
-    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt; a second one ends the process at once.
+    """Makes Ctrl-C, SIGTERM and SIGUSR1 raise KeyboardInterrupt; a second one ends the process at once.
 
-    SIGTERM is what a cluster's scheduler and ``ray job stop`` send. Left to itself Tune ends in good order on SIGINT
+    SIGTERM is what a cluster's scheduler and ``ray job stop`` send, SIGUSR1 what Slurm is often told to send some time
+    before its limit. Left to itself Tune ends in good order on SIGINT
     alone, and spends seconds on saving a state that nothing here reads. To be entered after `ray.init`, which installs
     a handler of its own.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def __enter__(self) -> None:
         self._before = {}

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -159,3 +160,15 @@ def test_nothing_but_loopback_listens_and_no_token_file_is_left(address, tmp_pat
     lines = set(process.stdout.splitlines())
     assert process.returncode == 0, process.stderr
     assert lines - {"listens ::ffff:127.0.0.1", "listens ::1"} == {"listens 127.0.0.1", "token False"}
+
+
+def test_the_address_of_a_cluster_may_be_an_option(tmp_path):
+    """It takes the place of RAY_ADDRESS; nobody answers at port 1."""
+    path = tmp_path / "s.yaml"
+    path.write_text("settings: {dataset: digits, labeled_size: 100}\n")
+    words = [path, "--address", "127.0.0.1:1", "--storage-path", tmp_path / "results"]
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    command = [sys.executable, Path(__file__).parents[2] / "sweeps" / "run.py", *words]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert process.returncode == 2, process.stderr
+    assert "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there" in process.stderr

@@ -195,7 +195,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_records(calm,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])  # faults.py sends SIGINT
 def test_an_interruption_ends_with_code_3_and_the_same_command_continues(number, sweep, tiny, tmp_path, calm):
     words = ["--storage-path", tmp_path / "results", "--set", "train_kimg=1", "--set", "algorithm=[cadr]"]
     process = subprocess.Popen(
