@@ -5,6 +5,7 @@ python analysis/tables.py results_a results_b --metric gmean --format latex --ou
 """
 
 import argparse
+import dataclasses
 import itertools
 import string
 import sys
@@ -125,6 +126,9 @@ def parser() -> argparse.ArgumentParser:
         help="add the published figures, with the difference (ours minus theirs)",
     )
     add_bold_argument(made)
+    made.add_argument("--together", action="store_true", help="one table with all metrics side by side")
+    made.add_argument("--caption", metavar="TEXT", help="in place of the table's own; what it notes follows")
+    made.add_argument("--label", metavar="NAME", help="latex: in place of tab:…; with several tables, its beginning")
     made.add_argument("--search", action="store_true", help="instead, the candidates of hyper-parameter searches")
     made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")
@@ -136,14 +140,64 @@ def write_tables(arguments: argparse.Namespace) -> int:
     form_ = form(arguments, SUFFIXES)
     if arguments.standalone and form_ != "latex":
         raise UserError(f"--standalone makes a LaTeX document; it does not go with {form_}")
+    if arguments.together and (arguments.search or arguments.published):
+        raise UserError("--together joins the tables of metrics; it does not go with --search or --published")
     records = load(arguments.results)
     if arguments.search:
         tables = search_tables(records)
     else:
         choices = (arguments.select, arguments.rows, arguments.columns, arguments.published, arguments.bold)
         tables = [table(records, metric, *choices) for metric in arguments.metric or METRICS]
+    if arguments.together:
+        tables = [joined(tables)]
+    tables = [_named(made, arguments, len(tables)) for made in tables]
     text = write(tables, form_, arguments.standalone)
     return finish(text, arguments.out, records)
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """One table with the columns of several side by side; they have the same rows, as those of several metrics do."""
+    first, *others = tables
+    marks = {text: mark for mark, text in first.footnotes}
+    fresh = (mark for mark in _marks() if mark not in set(marks.values()))
+    headings = [
+        (f"{made.title}: {data}" if data else made.title, setting) for made in tables for data, setting in made.headings
+    ]
+    rows: list[list[Line]] = [list(section) for section in first.sections]
+    for made in others:
+        texts = dict(made.footnotes)
+        for text in texts.values():
+            if text not in marks:
+                marks[text] = next(fresh)
+        for section, more in zip(rows, made.sections, strict=True):
+            by_label = {line.label: line for line in more}
+            for number, line in enumerate(section):
+                entries = [_remarked(entry, texts, marks) for entry in by_label[line.label].entries]
+                section[number] = dataclasses.replace(line, entries=[*line.entries, *entries])
+    return dataclasses.replace(
+        first,
+        title="",
+        headings=headings,
+        sections=rows,
+        notes=list(dict.fromkeys(note for made in tables for note in made.notes)),
+        footnotes=[(mark, text) for text, mark in marks.items()],
+        label="tab:results",
+        columns=[column for made in tables for column in made.columns],
+    )
+
+
+def _remarked(entry: Entry, texts: dict[str, str], marks: dict[str, str]) -> Entry:
+    """The entry with the marks that its footnotes have in the joined table."""
+    named = [marks[texts[mark]] for mark in entry.marks.split(",") if mark]
+    return dataclasses.replace(entry, marks=",".join(named))
+
+
+def _named(made: Table, arguments: argparse.Namespace, number: int) -> Table:
+    """The table with the caption and label that were asked for."""
+    changes = {} if arguments.caption is None else {"caption": arguments.caption}
+    if arguments.label is not None:
+        changes["label"] = arguments.label if number == 1 else f"{arguments.label}-{formats.slug(made.title)}"
+    return dataclasses.replace(made, **changes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from cissl.analysis.cells import build
 from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.split_parts import split_parts
-from cissl.analysis.tables import _marks, main, table, write
+from cissl.analysis.tables import _marks, joined, main, table, write
 from cissl.errors import UserError
 from tests.analysis.synthetic_records import write_sweep, write_trial
 
@@ -536,3 +536,30 @@ def test_a_method_s_setting_that_somebody_chose_is_told(tmp_path):
     write_trial(tmp_path, algorithm="uda", confidence=0.7)
     notes = " ".join(table(load([tmp_path]), "accuracy").notes)
     assert "confidence is not the same everywhere: 0.7 (UDA on Digits); 0.95 (FixMatch on Digits)" in notes
+
+
+def test_one_table_has_both_metrics_side_by_side(tmp_path):
+    sweep(tmp_path / "s", seeds=(1, 2))
+    write_trial(
+        tmp_path / "s", dataset="digits_LT_10.3@40-100", algorithm="cadr", seed=3, state="failed", error="no memory"
+    )
+    records = load([tmp_path])
+    accuracy, gmean = (table(records, metric) for metric in ("accuracy", "gmean"))
+    both = joined([accuracy, gmean])
+    assert len(both.headings) == 4 and both.headings[2][0].startswith("Geometric mean")
+    for line, left, right in zip(both.sections[0], accuracy.sections[0], gmean.sections[0], strict=True):
+        assert [entry.mean for entry in line.entries] == [entry.mean for entry in (*left.entries, *right.entries)]
+    assert both.footnotes == accuracy.footnotes and len(both.footnotes) == 1  # one note, though two cells have it
+    cadr = next(line for line in both.sections[0] if line.label == "+ CADR" or "CADR" in line.label)
+    assert [entry.marks for entry in cadr.entries] == ["a", "", "a", ""]
+    out = tmp_path / "t.tex"
+    assert main([str(tmp_path), "--together", "--caption", "Ours", "--label", "tab:main", "--out", str(out)]) == 0
+    text = out.read_text()
+    assert text.count(r"\begin{table}") == 1 and r"\label{tab:main}" in text and r"\caption{Ours" in text
+
+
+def test_several_tables_get_labels_of_their_own(tmp_path):
+    sweep(tmp_path / "s", seeds=(1,))
+    out = tmp_path / "t.tex"
+    assert main([str(tmp_path), "--label", "tab:main", "--out", str(out)]) == 0
+    assert r"\label{tab:main-accuracy}" in out.read_text() and r"\label{tab:main-geometric-mean}" in out.read_text()
