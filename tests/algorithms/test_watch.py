@@ -255,6 +255,15 @@ def test_what_is_wrong_is_told_at_the_line_that_does_it(here, header, algorithm,
     assert plugins.place_of(error.value) == f"{path}:{line}"
 
 
+def test_what_is_wrong_in_an_installed_module_is_told_at_its_line_too(tmp_path, monkeypatch):
+    (tmp_path / "mylab.py").write_text(f"{HEAD}class Mine(FixMatch):\n{WRONG['a scalar weight'][0]}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    line = (tmp_path / "mylab.py").read_text().splitlines().index(WRONG["a scalar weight"][0].splitlines()[-1]) + 1
+    with pytest.raises(ContractError) as error:
+        trainer("mylab:Mine")
+    assert plugins.place_of(error.value) == f"{tmp_path / 'mylab.py'}:{line}"
+
+
 def test_numbers_may_be_measured(here):
     body = """
     def choose(self, step, probabilities):
