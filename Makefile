@@ -22,7 +22,7 @@ help:
 	@echo "make test         install, run all tests"
 	@echo "make test-ray     run the tests of sweeps with the oldest Ray, $(RAY_OLDEST), in an environment of its own"
 	@echo "make test-kernels run the tests of numbers with the kernels of other processors; an hour on 2 cores"
-	@echo "make lint         check style"
+	@echo "make lint         check style and types"
 	@echo "make docs         build the documentation into docs/_build"
 
 quickstart: $(VENV)/.installed
@@ -55,6 +55,7 @@ test-ray: $(RAY_VENV)/.installed
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Pages that the code writes first; then Sphinx, for which every warning and every dead link is an error.
 docs: $(VENV)/.installed-dev

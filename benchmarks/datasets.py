@@ -135,7 +135,7 @@ def write_blank(data_dir: Path, name: str, count: int, side: int) -> None:
     (data_dir / name).mkdir(parents=True)
     writing.write(
         data_dir / name,
-        store.Images(
+        store.SourceImages(
             class_names=[str(k) for k in range(10)],
             train_images=stream,
             train_labels=np.arange(count) % 10,

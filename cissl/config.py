@@ -183,8 +183,8 @@ class TrialConfig:
     @cached_property
     def hash(self) -> str:
         """8 hex digits of the SHA-256 of every setting that changes a result, and of the user's own code."""
-        values = {key: value for key, value in self.to_dict().items() if self._is_hashed(key, value)} | self.code
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        values = {key: value for key, value in self.to_dict().items() if self._is_hashed(key, value)}
+        text = json.dumps({**values, **self.code}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -236,12 +236,12 @@ def _unpickled(values: dict[str, Any], sources: Iterable[plugins.Source]) -> Tri
 
 
 @functools.cache
-def core_fields() -> Mapping[str, dataclasses.Field]:
+def core_fields() -> Mapping[str, dataclasses.Field[Any]]:
     """Key → field of the settings that every trial has, whatever its algorithm."""
     return {field.name: field for field in dataclasses.fields(TrialConfig) if field.name != "method"}
 
 
-def known_settings(algorithms: Iterable[str] = ()) -> dict[str, dataclasses.Field]:
+def known_settings(algorithms: Iterable[str] = ()) -> dict[str, dataclasses.Field[Any]]:
     """Key → field of the core settings, of those of all built-in methods, and of those of these algorithms."""
     fields = dict(core_fields())
     for card in built_in().values():

@@ -14,7 +14,7 @@ import linecache
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from cissl.errors import ContractError, UserError, nearest
@@ -200,7 +200,8 @@ def place_of(error: BaseException) -> str | None:
 
 def place_now() -> str | None:
     """``file:line`` of the innermost line of a user's own file that is being executed, or None."""
-    places, frame = _files(), sys._getframe(1)
+    places = _files()
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename not in places:
         frame = frame.f_back
     return frame and f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -66,7 +66,7 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def checked(field: dataclasses.Field, value: Any, key: str | None = None) -> Any:
+def checked(field: dataclasses.Field[Any], value: Any, key: str | None = None) -> Any:
     """`value` as the field's type and within its bounds.
 
     A float may be given as an int, or as text such as '5e-4', which YAML reads so.
@@ -116,10 +116,11 @@ def class_shares(text: str, key: str, *, word: str, zero: bool = False) -> list[
     return numbers
 
 
-def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
+def _typed(field: dataclasses.Field[Any], value: Any, key: str) -> Any:
     if value is None and field.default is None:
         return None
     wanted = plain_type(field)
+    assert wanted is not None, f"{key}: no setting has this type"
     if wanted is float and not isinstance(value, bool):
         try:
             number = float(value)
@@ -131,16 +132,18 @@ def _typed(field: dataclasses.Field, value: Any, key: str) -> Any:
         return int(value)
     elif isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
         return value
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    raise UserError(f"{key} must be {words[wanted]}, not {value!r}", key=key)
+    raise UserError(f"{key} must be {_WORDS[wanted]}, not {value!r}", key=key)
 
 
-def is_setting(field: dataclasses.Field) -> bool:
+_WORDS: dict[type, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+
+
+def is_setting(field: dataclasses.Field[Any]) -> bool:
     """Whether a field was made by `setting`."""
     return "changes_result" in field.metadata
 
 
-def plain_type(field: dataclasses.Field) -> type | None:
+def plain_type(field: dataclasses.Field[Any]) -> type | None:
     """``float`` for the annotations ``float`` and ``float | None``, and so on; None for types that no setting has."""
     name = field.type.__name__ if isinstance(field.type, type) else str(field.type).partition("|")[0].strip()
     return {"float": float, "int": int, "bool": bool, "str": str}.get(name)

@@ -56,21 +56,21 @@ class Dataset:
     @property
     def side(self) -> int:
         """Height and width of an image in pixels."""
-        return self.images.shape[1]
+        return int(self.images.shape[1])
 
     @property
     def channels(self) -> int:
-        return self.images.shape[3]
+        return int(self.images.shape[3])
 
     @property
     def labeled_counts(self) -> list[int]:
         """Labeled images of each class."""
-        return splits.class_counts(self.labels[self.labeled], self.classes).tolist()
+        return list(map(int, splits.class_counts(self.labels[self.labeled], self.classes)))
 
     @property
     def unlabeled_counts(self) -> list[int]:
         """Unlabeled images of each class; those whose class is unknown are not counted."""
-        return splits.class_counts(self.labels[self.unlabeled], self.classes).tolist()
+        return list(map(int, splits.class_counts(self.labels[self.unlabeled], self.classes)))
 
     @cached_property
     def valid_labeled(self) -> int:

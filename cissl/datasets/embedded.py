@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cissl.datasets.store import Images, content_hash, npy_sha256
+from cissl.datasets.store import Images, Seen, content_hash, npy_sha256
 
 TEST_PERCENT = 30
 
@@ -29,9 +29,16 @@ def digits() -> Images:
         "test_images": images[is_test],
         "test_labels": labels[is_test],
     }
-    seen = {"class_names": [str(digit) for digit in range(10)], "mirror": False, "shift": 1}
+    seen = Seen(class_names=[str(digit) for digit in range(10)], mirror=False, shift=1)
     sha256_of = {name: npy_sha256(array) for name, array in arrays.items()}
-    return Images(**seen, **arrays, content_hash=content_hash(sha256_of=sha256_of, **seen))
+    return Images(
+        **seen,
+        train_images=arrays["train_images"],
+        train_labels=arrays["train_labels"],
+        test_images=arrays["test_images"],
+        test_labels=arrays["test_labels"],
+        content_hash=content_hash(sha256_of=sha256_of, **seen),
+    )
 
 
 @functools.cache
@@ -40,8 +47,9 @@ def _scans() -> np.ndarray:
 
     Read from scikit-learn's file as it lies there: to import the library takes each process seconds.
     """
-    file = Path(find_spec("sklearn").origin).parent / "datasets" / "data" / "digits.csv.gz"
-    with gzip.open(file, "rt") as lines:
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is a requirement of this package"
+    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as lines:
         return np.loadtxt(lines, delimiter=",", dtype=np.int64)
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,10 @@ from cissl.datasets.dataset import Dataset
 from cissl.datasets.progress_bar import tracked
 from cissl.datasets.store import Images
 from cissl.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PARTS = ("labeled", "unlabeled", "validation", "test")
 BARS = "#555555"  # one thing is drawn, which needs no colour
@@ -89,7 +95,7 @@ def plot(data: Dataset, path: Path) -> None:
     figure_class = _matplotlib_figure()
     rows = min(data.classes, SHEET_ROWS)
     figure = figure_class(figsize=(12, 5 + 0.6 * rows), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[5, 0.6 * rows])
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[5, 0.6 * rows])[:, 0]
     above.suptitle(f"{data.spec}   split {data.split_hash}")
     _draw_distributions(data, above.subplots(1, len(PARTS)))
     _draw_sheet(data, below.subplots(), rows)
@@ -120,13 +126,13 @@ def _counts_table(data: Dataset) -> str:
     return _table([["class", *PARTS], *rows, totals])
 
 
-def _table(rows: list[list]) -> str:
+def _table(rows: Sequence[Sequence[object]]) -> str:
     """Columns of equal width, the first to the left and the others to the right."""
     first = max(len(str(row[0])) for row in rows)
     return "\n".join(f"{row[0]!s:<{first}}" + "".join(f"{cell!s:>12}" for cell in row[1:]) for row in rows)
 
 
-def _matplotlib_figure() -> type:
+def _matplotlib_figure() -> "type[Figure]":
     """The one place that imports matplotlib; its figures need no display."""
     try:
         from matplotlib.figure import Figure
@@ -135,20 +141,20 @@ def _matplotlib_figure() -> type:
     return Figure
 
 
-def _draw_distributions(data: Dataset, axes) -> None:
+def _draw_distributions(data: Dataset, axes: "Sequence[Axes]") -> None:
     for axis, (part, counts) in zip(axes, part_counts(data).items(), strict=True):
         known, unknown = counts[:-1], counts[-1]
         axis.bar(np.arange(data.classes), known, width=0.8 if data.classes <= SHEET_ROWS else 1.0, color=BARS)
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(f"{part}: {counts.sum()}" + (f" ({unknown} of unknown class)" if unknown else ""), fontsize=10)
         axis.set_xlabel("class")
-        axis.yaxis.get_major_locator().set_params(integer=True)
+        axis.locator_params(axis="y", integer=True)
         if data.classes <= SHEET_ROWS:
             axis.set_xticks(np.arange(data.classes), data.class_names, rotation=90, fontsize=7)
     axes[0].set_ylabel("images")
 
 
-def _draw_sheet(data: Dataset, axis, rows: int) -> None:
+def _draw_sheet(data: Dataset, axis: "Axes", rows: int) -> None:
     """The first labeled images of the first classes, a class in each row."""
     side, pitch = data.side, data.side + max(1, data.side // 16)
     sheet = np.full((rows * pitch, SHEET_COLUMNS * pitch, data.channels), 255, dtype=np.uint8)

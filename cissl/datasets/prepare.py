@@ -16,7 +16,7 @@ from cissl.datasets.sources import READERS, archives, npz, own_folder
 from cissl.datasets.sources.image_files import SMALLEST_SIDE, Reading
 from cissl.datasets.sources.source_files import require_every_class
 from cissl.datasets.spec import NAME
-from cissl.datasets.store import Images
+from cissl.datasets.store import SourceImages
 from cissl.errors import UserError, nearest
 
 LONGEST_NAME = 64  # letters; the names of trials and their folders begin with it
@@ -92,7 +92,7 @@ def import_images(
                 _write(workplace, _weak(images, mirror, shift), title=name, source=path)
 
 
-def require_sound(images: Images) -> None:
+def require_sound(images: SourceImages) -> None:
     """Check what every data set must satisfy.
 
     Raises:
@@ -114,7 +114,7 @@ def require_sound(images: Images) -> None:
     _require_labels("training", images.train_labels, shape[0], -1, classes)
     _require_labels("test", images.test_labels, test_shape[0], 0, classes)
     for what, labels in (("training image", images.train_labels), ("test image", images.test_labels)):
-        require_every_class(what, splits.class_counts(labels, classes), images.class_names)
+        require_every_class(what, splits.class_counts(labels, classes).tolist(), images.class_names)
     if images.folds is not None:
         _require_labels("fold", np.append(images.train_labels, -1)[images.folds.ravel()], images.folds.size, 0, classes)
 
@@ -157,7 +157,7 @@ def _require_free_name(name: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[Images]:
+def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[SourceImages]:
     """The images of an ``.npz`` file, a folder, or an archive of a folder; they may be read until the block ends."""
     if path.suffix.lower() == ".npz" and not path.is_dir():
         if reading is not None:
@@ -169,7 +169,7 @@ def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[Im
             yield replace(images, remarks=(*remarks, *images.remarks))
 
 
-def _weak(images: Images, mirror: bool, shift: int | None) -> Images:
+def _weak(images: SourceImages, mirror: bool, shift: int | None) -> SourceImages:
     """The images with their weak augmentation."""
     side = images.train_images.shape[1]
     shift = side // 8 if shift is None else shift
@@ -178,7 +178,7 @@ def _weak(images: Images, mirror: bool, shift: int | None) -> Images:
     return replace(images, mirror=mirror, shift=shift)
 
 
-def _read_official(name: str, folder: Path) -> Images:
+def _read_official(name: str, folder: Path) -> SourceImages:
     try:
         return READERS[name](folder)
     except (UserError, OSError):
@@ -191,12 +191,12 @@ def _read_official(name: str, folder: Path) -> Images:
         ) from error
 
 
-def _write(workplace: Path, images: Images, *, title: str, source: Path) -> None:
+def _write(workplace: Path, images: SourceImages, *, title: str, source: Path) -> None:
     require_sound(images)
     writing.write(workplace / "prepared", images, {"title": title, "source": source.name})
 
 
-def _require_official(images: Images, known: KnownDataset, folder: Path) -> None:
+def _require_official(images: SourceImages, known: KnownDataset, folder: Path) -> None:
     """Refuse a source with another number of classes or images, or with a file of another checksum."""
     for path in folder.iterdir():
         if path.suffix == ".mat" and path.name in OFFICIAL_MD5:

@@ -45,10 +45,13 @@ The protocols of the literature, on CIFAR-10:
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cissl.errors import UserError
 
+Number = TypeVar("Number", int, float)
 NAME = r"[a-z][a-z0-9_-]*"  # lower case, so that no name ends in what reads as a suffix
 WHOLE = r"\d{1,18}"  # no data set is larger, and Python refuses to read numbers of thousands of digits
 NUMBER = rf"{WHOLE}(?:\.\d{{1,40}})?"
@@ -97,7 +100,7 @@ class DatasetSpec:
     valid: int
     """Number of validation images."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for what, ratio in (("", self.imbalance_ratio), ("unlabeled ", self.unlabeled_ratio)):
             _require(
                 ratio is None or ratio >= 1,
@@ -194,7 +197,7 @@ def parse_spec(text: str) -> DatasetSpec:
         raise UserError(f"'{text}': {error}", key="dataset") from None
 
 
-def _optional(convert: type, text: str | None):
+def _optional(convert: Callable[[str], Number], text: str | None) -> Number | None:
     return None if text is None else convert(text)
 
 

@@ -19,11 +19,15 @@ from functools import partial
 from itertools import cycle
 
 import numpy as np
+import numpy.typing as npt
 
 from cissl.errors import UserError
 
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
-def long_tailed_shares(classes: int, imbalance_ratio: float, *, shape: str = "LT") -> np.ndarray:
+
+def long_tailed_shares(classes: int, imbalance_ratio: float, *, shape: str = "LT") -> Floats:
     """t_k = γ^(-k/(C-1)), shape (C,), in the order of a shape: see `arranged`.
 
     The powers are taken as the reference takes them: its splits hang on the last bit of a share.
@@ -45,19 +49,21 @@ def arranged(sizes: np.ndarray, shape: str) -> np.ndarray:
     ]
 
 
-def matched_shares(labels: np.ndarray) -> np.ndarray:
+def matched_shares(labels: np.ndarray) -> Floats:
     """The class proportions of ``labels`` themselves, unknown ones left out: all 1 for a balanced set."""
     counts = class_counts(labels)
-    return counts / counts.max()
+    shares: Floats = counts / counts.max()
+    return shares
 
 
-def random_shares(classes: int, seed: int) -> np.ndarray:
+def random_shares(classes: int, seed: int) -> Floats:
     """Uniform random numbers, scaled to a maximum of 1 (``rand`` in the reference)."""
-    shares = np.random.RandomState(seed).uniform(size=classes)
-    return shares / shares.max()
+    drawn = np.random.RandomState(seed).uniform(size=classes)
+    shares: Floats = drawn / drawn.max()
+    return shares
 
 
-def class_counts(labels: np.ndarray, classes: int = 0) -> np.ndarray:
+def class_counts(labels: np.ndarray, classes: int = 0) -> Ints:
     """Images per class, int64 (C,); unknown labels are not counted."""
     return np.bincount(labels[labels >= 0], minlength=classes)
 
@@ -203,12 +209,12 @@ def long_tailed_total(size: int, shares: np.ndarray) -> int:
     return int(np.ceil(size * shares).sum())
 
 
-def long_tailed_counts(size: int, shares: np.ndarray) -> np.ndarray:
+def long_tailed_counts(size: int, shares: np.ndarray) -> Ints:
     """Images per class, int64 (C,), of a long-tailed draw whose largest class has ``size``."""
     return greedy_counts(shares, long_tailed_total(size, shares))
 
 
-def truncated_counts(classes: int, imbalance_ratio: float, largest: int, *, shape: str) -> np.ndarray:
+def truncated_counts(classes: int, imbalance_ratio: float, largest: int, *, shape: str) -> Ints:
     """Images per class, int64 (C,): ⌊M1 · γ^(-k/(C-1))⌋, the last ⌊M1/γ⌋, arranged in a shape (Du et al., ICML 2024).
 
     The powers are taken as in the authors' program.
@@ -218,7 +224,7 @@ def truncated_counts(classes: int, imbalance_ratio: float, largest: int, *, shap
     return arranged(np.array([*counts, int(largest / imbalance_ratio)]), shape)
 
 
-def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:
+def greedy_classes(shares: np.ndarray, total: int) -> Ints:
     """The classes of the first ``total`` draws of the greedy rule, int64 (total,)."""
     counts = np.zeros(len(shares))
     ahead = shares.copy()  # t_k - n_k / max(max n, 1), kept up to date
@@ -235,12 +241,12 @@ def greedy_classes(shares: np.ndarray, total: int) -> np.ndarray:
     return turns
 
 
-def greedy_counts(shares: np.ndarray, total: int) -> np.ndarray:
+def greedy_counts(shares: np.ndarray, total: int) -> Ints:
     """How many of the first ``total`` draws each class gets, int64 (C,)."""
     return np.bincount(greedy_classes(shares, total), minlength=len(shares))
 
 
-def bounded_counts(classes: int, total: int, largest: int) -> np.ndarray:
+def bounded_counts(classes: int, total: int, largest: int) -> Ints:
     """PRG's labels per class, int64 (C,): ``total`` of them, ``largest`` (N1) in the first class.
 
     Duan et al. (ICCV 2023, their program) take N_k = max(1, floor(N1 · γ^(-k/C))) with the integer γ whose sum
@@ -266,11 +272,12 @@ def bounded_counts(classes: int, total: int, largest: int) -> np.ndarray:
     candidates = ratios[max(first_below - 1, 0) : first_below + 1]
     counts = counts_for(min(candidates, key=lambda ratio: abs(sum(counts_for(ratio)) - total)))
     step = 1 if sum(counts) < total else -1
-    for k in cycle(range(1, classes)):
-        if sum(counts) == total:
-            return np.array(counts)
+    others = cycle(range(1, classes))
+    while sum(counts) != total:
+        k = next(others)
         if 1 <= counts[k] + step <= largest:
             counts[k] += step
+    return np.array(counts)
 
 
 def positions_by_class(labels: np.ndarray) -> list[np.ndarray]:

@@ -19,10 +19,10 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypedDict, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from cissl.errors import UserError
 
 META = "meta.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "folds")
-_NEEDED = {
+_NEEDED: dict[str, Callable[[Any], bool]] = {
     "class_names": lambda names: isinstance(names, list) and all(isinstance(name, str) for name in names),
     "mirror": lambda mirror: isinstance(mirror, bool),
     "shift": lambda shift: isinstance(shift, int),
@@ -39,6 +39,35 @@ _NEEDED = {
     ),
 }
 """Key of ``meta.json`` → whether its value is one that the rest can use."""
+
+
+class FileFacts(TypedDict):
+    """What ``meta.json`` says of one array's file."""
+
+    sha256: str
+    shape: list[int]
+    dtype: str
+
+
+class Seen(TypedDict):
+    """What training and figures see of a data set beside its arrays."""
+
+    class_names: list[str]
+    mirror: bool
+    shift: int
+
+
+class _AlwaysInMeta(Seen):
+    files: dict[str, FileFacts]
+
+
+class Meta(_AlwaysInMeta, total=False):
+    """``meta.json``; all of the optional part is for people."""
+
+    remarks: list[str]
+    title: str
+    source: str
+    reading: dict[str, object]
 
 
 class UnfitImages(UserError):
@@ -79,8 +108,8 @@ class ImageStream:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
-    """A whole data set, before a split is chosen."""
+class SourceImages:
+    """A whole data set as a reader finds it, before it is written."""
 
     class_names: list[str]
     mirror: bool = False
@@ -88,21 +117,29 @@ class Images:
     shift: int = 0
     """Weak augmentation shifts by up to this many pixels."""
     train_images: np.ndarray | ImageStream
-    """uint8 (N, H, W, C); a stream only until it is written"""
+    """uint8 (N, H, W, C)"""
     train_labels: np.ndarray
     """int64 (N,), -1 where the class is unknown"""
     test_images: np.ndarray | ImageStream
-    """uint8 (M, H, W, C); a stream only until it is written"""
+    """uint8 (M, H, W, C)"""
     test_labels: np.ndarray
     """int64 (M,)"""
     folds: np.ndarray | None = None
     """int64 (folds, size): labeled splits that the data set itself defines"""
-    content_hash: str | None = None
-    """See `content_hash`; None before the images are written"""
     remarks: tuple[str, ...] = ()
     """What a person should know of how they were read, such as what was left out"""
     reading: Mapping[str, object] = field(default_factory=dict)
     """How image files became arrays, as arguments of `image_files.Reading`; empty where they were arrays already"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(SourceImages):
+    """A whole data set that training can read, before a split is chosen."""
+
+    train_images: np.ndarray
+    test_images: np.ndarray
+    content_hash: str
+    """See `content_hash`"""
 
 
 def data_directory(data_dir: Path | str | None = None) -> Path:
@@ -126,19 +163,19 @@ def prepared_names(data_dir: Path) -> list[str]:
     return sorted(meta.parent.name for meta in data_dir.glob(f"[!.]*/{META}"))
 
 
-def read_meta(name: str, data_dir: Path) -> dict:
+def read_meta(name: str, data_dir: Path) -> Meta:
     """What ``meta.json`` says of a prepared data set.
 
     Raises:
         UserError: it cannot be read, or lacks a part.
     """
     try:
-        meta = json.loads((data_dir / name / META).read_text(encoding="utf-8"))
+        meta: Any = json.loads((data_dir / name / META).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(name, data_dir, error) from error
     if missing := [key for key, holds in _NEEDED.items() if not isinstance(meta, dict) or not holds(meta.get(key))]:
         raise _damaged(name, data_dir, f"{META} has no sound {', '.join(missing)}")
-    return meta
+    return cast(Meta, meta)  # which has just been looked at
 
 
 def open_images(name: str, data_dir: Path) -> Images:
@@ -158,14 +195,18 @@ def open_images(name: str, data_dir: Path) -> Images:
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(name, data_dir, error) from error
     for array, found in arrays.items():
-        wanted = described.get(array, {})
-        if [*found.shape] != wanted.get("shape") or found.dtype.name != wanted.get("dtype"):
+        wanted = described.get(array)
+        if wanted is None or [*found.shape] != wanted.get("shape") or found.dtype.name != wanted.get("dtype"):
             raise _damaged(name, data_dir, f"{array}.npy is not the array that {META} describes")
-    seen = {setting: meta[setting] for setting in ("class_names", "mirror", "shift")}
+    seen = Seen(class_names=meta["class_names"], mirror=meta["mirror"], shift=meta["shift"])
     sha256_of = {array: described[array]["sha256"] for array in arrays}
     return Images(
         **seen,
-        **arrays,
+        train_images=arrays["train_images"],
+        train_labels=arrays["train_labels"],
+        test_images=arrays["test_images"],
+        test_labels=arrays["test_labels"],
+        folds=arrays.get("folds"),
         content_hash=content_hash(sha256_of=sha256_of, **seen),
         remarks=tuple(meta.get("remarks", ())),
         reading=meta.get("reading", {}),

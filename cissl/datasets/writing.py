@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from cissl.datasets.progress_bar import progress
-from cissl.datasets.store import ARRAYS, META, Images, ImageStream, UnfitImages, read_meta
+from cissl.datasets.store import ARRAYS, META, FileFacts, ImageStream, SourceImages, UnfitImages, read_meta
 from cissl.errors import UserError
 
 CHUNK_BYTES = 4 * 2**20
@@ -74,7 +74,7 @@ def new_dataset(name: str, data_dir: Path) -> Iterator[Path]:
         shutil.rmtree(workplace, ignore_errors=True)
 
 
-def write(folder: Path, images: Images, described: Mapping[str, object]) -> None:
+def write(folder: Path, images: SourceImages, described: Mapping[str, object]) -> None:
     """Write the arrays and, last of all, ``meta.json`` with what ``described`` says and every array's SHA-256.
 
     Raises:
@@ -139,7 +139,7 @@ def verify(name: str, data_dir: Path) -> list[str]:
     return list(files)
 
 
-def _write_npy(path: Path, array: np.ndarray | ImageStream) -> dict:
+def _write_npy(path: Path, array: np.ndarray | ImageStream) -> FileFacts:
     """Write one array, hashing each chunk while the next one is made; its SHA-256, shape and dtype."""
     digest = hashlib.sha256()
     with open(path, "wb") as file, ThreadPoolExecutor(1) as hasher, progress(path.stem, array.shape[0]) as bar:

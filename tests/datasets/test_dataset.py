@@ -14,7 +14,7 @@ from cissl.errors import UserError
 def tiny(classes=3, per_class=20, side=8, unknown=0, folds=None):
     labels = np.concatenate([np.tile(np.arange(classes), per_class), np.full(unknown, -1)])
     images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), dtype=np.uint8)
-    return store.Images(
+    return store.SourceImages(
         class_names=[f"class {k}" for k in range(classes)],
         mirror=True,
         shift=4,

@@ -139,7 +139,7 @@ def like_cifar(tmp_path_factory):
         (data_dir / name).mkdir()
         writing.write(
             data_dir / name,
-            store.Images(
+            store.SourceImages(
                 class_names=[str(k) for k in range(classes)],
                 train_images=images,
                 train_labels=labels,

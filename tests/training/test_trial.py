@@ -256,7 +256,7 @@ def own_data(data_dir, *, seed=0, classes=3, images=60):
     labels, test_labels = np.arange(images) % classes, np.arange(15) % classes
     shutil.rmtree(data_dir / "own", ignore_errors=True)
     (data_dir / "own").mkdir()
-    made = store.Images(
+    made = store.SourceImages(
         class_names=["a", "b", "c"],
         train_images=generator.integers(0, 256, (images, 8, 8, 1), dtype=np.uint8),
         train_labels=labels,

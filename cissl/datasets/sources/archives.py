@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -51,7 +53,7 @@ def opened(source: Path, workplace: Path, md5: str | None = None) -> Iterator[tu
         try:
             remarks = extract(source, folder)
         finally:
-            if checksum:  # a wrong checksum explains a damaged archive better than the decompressor does
+            if md5 and checksum:  # a wrong checksum explains a damaged archive better than the decompressor does
                 require_checksum(source, checksum.result(), md5)
     try:
         yield folder, tuple(remarks)
@@ -108,7 +110,7 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load_pickle(path: Path):
+def load_pickle(path: Path) -> Any:
     """Unpickle plain values and NumPy arrays, and nothing else: a pickle can otherwise run any program.
 
     Raises:
@@ -129,11 +131,11 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Finds the functions that NumPy's own pickles call, whichever version of NumPy wrote them."""
 
     NUMPY = {
-        function.__name__: function
-        for function in (np.empty(0).__reduce__()[0], np.empty(1).__reduce_ex__(5)[0], np.float64(0).__reduce__()[0])
+        getattr(reduced[0], "__name__", ""): reduced[0]
+        for reduced in (np.empty(0).__reduce__(), np.empty(1).__reduce_ex__(5), np.float64(0).__reduce__())
     }
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if module.startswith(("numpy.core.", "numpy._core.")) and name in self.NUMPY:
@@ -152,10 +154,17 @@ def _extract_tar(archive: Path, folder: Path) -> list[str]:
             if member.isdir():
                 unpacking.make_folder(name)
             elif member.isreg():
-                unpacking.write(name, lambda member=member: tar.extractfile(member))
+                unpacking.write(name, partial(_file_of, tar, member))
             else:
                 unpacking.refuse(name, "is neither a file nor a folder")
     return unpacking.remarks()
+
+
+def _file_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """The contents of a member that is a file."""
+    file = tar.extractfile(member)
+    assert file is not None, f"{member.name} is a file"
+    return file
 
 
 def _extract_zip(archive: Path, folder: Path) -> list[str]:
@@ -170,7 +179,7 @@ def _extract_zip(archive: Path, folder: Path) -> list[str]:
             elif member.flag_bits & 1:
                 unpacking.refuse(name, "is encrypted: unpack the archive with its password and give the folder")
             else:
-                unpacking.write(name, lambda member=member: unzipped.open(member))
+                unpacking.write(name, partial(unzipped.open, member))
     return unpacking.remarks()
 
 
@@ -200,7 +209,7 @@ class _Unpacking:
         self.bar = progress(f"extract {self.archive.name}", None, unit="B")
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.close()
 
     def with_slashes(self, name: str) -> str:
@@ -215,7 +224,7 @@ class _Unpacking:
     def make_folder(self, name: str) -> None:
         self._inside(name).mkdir(parents=True, exist_ok=True)
 
-    def write(self, name: str, opened: Callable) -> None:
+    def write(self, name: str, opened: Callable[[], IO[bytes]]) -> None:
         target = self._inside(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.repeated += target.exists()

@@ -20,7 +20,7 @@ from cissl.datasets.sources.source_files import (
     require,
     whole_records,
 )
-from cissl.datasets.store import Images, ImageStream
+from cissl.datasets.store import ImageStream, SourceImages
 
 SIDE = 32
 ROW = 3 * SIDE**2
@@ -60,22 +60,22 @@ CIFAR100 = Layout(
 )
 
 
-def read_cifar10(folder: Path) -> Images:
+def read_cifar10(folder: Path) -> SourceImages:
     return _read(CIFAR10, folder)
 
 
-def read_cifar100(folder: Path) -> Images:
+def read_cifar100(folder: Path) -> SourceImages:
     """With the 100 fine classes."""
     return _read(CIFAR100, folder)
 
 
-def _read(layout: Layout, folder: Path) -> Images:
+def _read(layout: Layout, folder: Path) -> SourceImages:
     root = require(folder, *(layout.train[0] + suffix for suffix in EDITIONS))
     suffix = next(suffix for suffix in EDITIONS if (root / (layout.train[0] + suffix)).is_file())
     read_batch, read_names = EDITIONS[suffix]
     batches = [read_batch(layout, existing(root / (batch + suffix))) for batch in (*layout.train, layout.test)]
     rows, labels = zip(*batches, strict=True)
-    return Images(
+    return SourceImages(
         class_names=read_names(layout, root),
         train_images=_stream(rows[:-1]),
         train_labels=np.concatenate(labels[:-1]),

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps
@@ -15,6 +16,7 @@ from cissl.datasets.progress_bar import tracked
 from cissl.datasets.store import ImageStream, UnfitImages
 from cissl.errors import UserError, nearest
 
+Result = TypeVar("Result")
 GRAY_MODES = {"1", "L", "LA", "La"}
 DEEP_MODES = {"F", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 SMALLEST_SIDE = 8  # pixels
@@ -43,7 +45,7 @@ class Reading:
     """How an image that is no square becomes one: ``stretch`` both sides to the same length, ``crop`` the middle, or
     ``pad`` with the background."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.fit not in FITS:
             raise UserError(f"unknown fit '{self.fit}'{nearest(self.fit, FITS)}", key="fit")
         try:
@@ -69,7 +71,7 @@ class Look:
     """What about it a person should know, as the end of a sentence about images"""
 
 
-def repeated_labels(images_by_class: Sequence[Sequence]) -> np.ndarray:
+def repeated_labels(images_by_class: Sequence[Sequence[object]]) -> np.ndarray:
     """Labels int64 of images that follow each other class by class."""
     return np.repeat(np.arange(len(images_by_class)), [len(images) for images in images_by_class])
 
@@ -81,9 +83,10 @@ def common_shape(paths: Sequence[Path], reading: Reading) -> tuple[int, int, lis
         UnfitImages: images cannot be read, or have more than 8 bits without ``white``; all are named.
         UserError: they are no squares of one size, and ``side`` is None.
     """
-    looks = [_look(path, reading) for path in tracked(paths, "look at files")]
-    if any(isinstance(look, UnfitImages) for look in looks):
-        raise _all_unfit(paths, looks, reading)
+    tried = [_look(path, reading) for path in tracked(paths, "look at files")]
+    looks = [look for look in tried if not isinstance(look, UnfitImages)]
+    if len(looks) < len(tried):
+        raise _all_unfit(paths, tried, reading)
     sizes = defaultdict(list)
     for path, look in zip(paths, looks, strict=True):
         sizes[look.size].append(path)
@@ -111,7 +114,7 @@ def image_stream(
     count = max(1, min(CHUNK, CHUNK_BYTES // max(1, side * side * channels)))
 
     def decode(item: Path | np.ndarray) -> np.ndarray | UnfitImages:
-        return item if isinstance(item, np.ndarray) else _tried(decode_image, item, side, channels, reading)
+        return item if isinstance(item, np.ndarray) else _tried(lambda: decode_image(item, side, channels, reading))
 
     def chunks() -> Iterator[np.ndarray]:
         unfit, blank = [], np.zeros((side, side, channels), dtype=np.uint8)
@@ -146,10 +149,10 @@ def decode_images(paths: Sequence[Path], side: int, channels: int, reading: Read
         UnfitImages: all that cannot be decoded.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release Python's lock
-        images = list(pool.map(lambda path: _tried(decode_image, path, side, channels, reading), paths))
+        images = list(pool.map(lambda path: _tried(lambda: decode_image(path, side, channels, reading)), paths))
     if unfit := _unfit_among(images):
         raise UnfitImages.joined(unfit)
-    return images
+    return [image for image in images if not isinstance(image, UnfitImages)]
 
 
 def in_shape(image: Image.Image, side: int, channels: int, reading: Reading, path: Path = Path("image")) -> np.ndarray:
@@ -175,23 +178,23 @@ def _square(image: Image.Image, side: int, reading: Reading) -> Image.Image:
         return ImageOps.fit(image, size, method)
     if reading.fit == "pad":
         background = Image.new("RGB", (1, 1), ImageColor.getrgb(reading.background)[:3]).convert(image.mode)
-        return ImageOps.pad(image, size, method, color=background.getpixel((0, 0)))
+        return ImageOps.pad(image, size, method, color=cast(int | tuple[int, ...], background.getpixel((0, 0))))
     return image.resize(size, method)
 
 
 def _look(path: Path, reading: Reading) -> Look | UnfitImages:
-    return _tried(_header, path, reading)
+    return _tried(lambda: _header(path, reading))
 
 
 def _header(path: Path, reading: Reading) -> Look:
     with _opened(path) as image:
-        deep = image.mode in DEEP_MODES
+        deep, tile = image.mode in DEEP_MODES, str(getattr(image, "tile", ""))
         if deep and reading.white is None:
             raise _too_deep(path, image)
         oddities = {
             "have transparent parts, which were put on the background colour": image.has_transparency_data,
             "have several frames, of which the first was taken": getattr(image, "is_animated", False),
-            "have 16 bits per channel, of which the upper 8 were taken": not deep and ";16" in str(image.tile),
+            "have 16 bits per channel, of which the upper 8 were taken": not deep and ";16" in tile,
         }
         return Look(
             size=image.size,
@@ -222,18 +225,19 @@ def _all_unfit(paths: Sequence[Path], looks: Sequence[Look | UnfitImages], readi
     """Those whose header is unfit and, of the others, those that cannot be decoded."""
     sound = [path for path, look in zip(paths, looks, strict=True) if isinstance(look, Look)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(lambda path: _tried(decode_image, path, 8, 3, reading), tracked(sound, "look for others"))
+        watched = tracked(sound, "look for others")
+        decoded = pool.map(lambda path: _tried(lambda: decode_image(path, 8, 3, reading)), watched)
         return UnfitImages.joined(_unfit_among([*looks, *decoded]))
 
 
-def _unfit_among(results: Sequence) -> list[UnfitImages]:
+def _unfit_among(results: Sequence[object]) -> list[UnfitImages]:
     return [result for result in results if isinstance(result, UnfitImages)]
 
 
-def _tried(function: Callable, *arguments):
+def _tried(read: Callable[[], Result]) -> Result | UnfitImages:
     """What the function returns, or the images that it refuses."""
     try:
-        return function(*arguments)
+        return read()
     except UnfitImages as unfit:
         return unfit
 

@@ -10,9 +10,10 @@ source, the first 500 are for training and the last 100 for testing. Classes are
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from cissl.datasets.sources.archives import load_pickle
 from cissl.datasets.sources.folders import LeftOut, class_folders, images_in, innermost
 from cissl.datasets.sources.image_files import image_stream, repeated_labels
 from cissl.datasets.sources.source_files import existing, field, find, holding, images_of_shape, require_every_class
-from cissl.datasets.store import Images, ImageStream
+from cissl.datasets.store import ImageStream, SourceImages
 from cissl.errors import UserError
 
+Item = TypeVar("Item")
 SIDE = 84
 SPLITS = ("train", "val", "test")
 CACHES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLITS)
@@ -34,12 +36,12 @@ Classes = Mapping[str, Sequence[Path | np.ndarray]]
 """Class name → its images: files, or arrays (84, 84, 3)."""
 
 
-def read_miniimagenet(folder: Path) -> Images:
+def read_miniimagenet(folder: Path) -> SourceImages:
     left_out = LeftOut(folder)
     classes = _read_classes(folder, left_out)
     names = sorted(classes)
     train, test = zip(*(_divided(classes[name]) for name in names), strict=True)
-    return Images(
+    return SourceImages(
         class_names=names,
         train_images=_stream(train),
         train_labels=repeated_labels(train),
@@ -99,7 +101,7 @@ def _read_folders(folder: Path, left_out: LeftOut) -> Classes:
     return classes
 
 
-def _joined(parts) -> Classes:
+def _joined(parts: Iterable[Classes]) -> Classes:
     """The classes of several files; few-shot splits share none."""
     classes: dict[str, Sequence[Path | np.ndarray]] = {}
     for part in parts:
@@ -111,7 +113,7 @@ def _joined(parts) -> Classes:
     return classes
 
 
-def _divided(images: Sequence) -> tuple[Sequence, Sequence]:
+def _divided(images: Sequence[Item]) -> tuple[Sequence[Item], Sequence[Item]]:
     first_test = len(images) - len(images) // TEST_PART
     return images[:first_test], images[first_test:]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.folders import class_name
-from cissl.datasets.store import Images
+from cissl.datasets.store import SourceImages
 from cissl.errors import UserError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels", "unlabeled_images", "class_names")
@@ -19,7 +19,7 @@ OPTIONAL = {"unlabeled_images", "class_names"}
 MOST_CLASSES = 2**20
 
 
-def read_npz(path: Path) -> Images:
+def read_npz(path: Path) -> SourceImages:
     """The arrays of a file; nothing in it is unpickled.
 
     Raises:
@@ -37,7 +37,7 @@ def read_npz(path: Path) -> Images:
     if len(train) != len(labels):  # before the unlabeled images hide it
         raise UserError(f"{path} has {len(train)} train_images, but {len(labels)} train_labels", key="path")
     unlabeled = images.get("unlabeled_images", train[:0])
-    return Images(
+    return SourceImages(
         class_names=_class_names(arrays, labels, path),
         train_images=np.concatenate([train, unlabeled]) if len(unlabeled) else train,
         train_labels=np.concatenate([labels, np.full(len(unlabeled), -1)]),

@@ -14,7 +14,7 @@ import numpy as np
 from cissl.datasets.sources.folders import LeftOut, class_folders, folders_in, images_in, innermost
 from cissl.datasets.sources.image_files import Reading, common_shape, image_stream, repeated_labels
 from cissl.datasets.sources.source_files import holding, require_every_class
-from cissl.datasets.store import Images
+from cissl.datasets.store import SourceImages
 from cissl.errors import UserError
 
 VALIDATION = ("val", "valid", "validation")
@@ -22,7 +22,7 @@ PARTS = {"train", "test", "unlabeled", *VALIDATION}
 EXPECTED = "wanted are train/<class>/ and test/<class>/ with images, and optionally unlabeled/"
 
 
-def read_folder(folder: Path, reading: Reading | None = None) -> Images:
+def read_folder(folder: Path, reading: Reading | None = None) -> SourceImages:
     """Classes are the folders of ``train`` in alphabetical order; images are in the order of their names.
 
     Raises:
@@ -39,7 +39,7 @@ def read_folder(folder: Path, reading: Reading | None = None) -> Images:
         require_every_class(what, [len(images) for images in by_class.values()], list(train))
     train_files, test_files = [*sum(train.values(), []), *unlabeled], sum(test.values(), [])
     side, channels, about_images = common_shape([*train_files, *test_files], reading)
-    return Images(
+    return SourceImages(
         class_names=list(train),
         train_images=image_stream(train_files, side, channels, reading),
         train_labels=np.concatenate([repeated_labels(list(train.values())), np.full(len(unlabeled), -1)]),

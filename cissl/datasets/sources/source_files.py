@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def existing(path: Path) -> Path:
     return path
 
 
-def field(fields: dict, name: str, path: Path):
+def field(fields: Any, name: str, path: Path) -> Any:
     """A field of a pickle or MATLAB file.
 
     Raises:
@@ -85,7 +86,7 @@ def field(fields: dict, name: str, path: Path):
     return fields[name]
 
 
-def images_of_shape(array, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
+def images_of_shape(array: Any, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
     """The array itself, or the file's data set of one.
 
     Args:
@@ -105,10 +106,10 @@ def images_of_shape(array, shape: tuple[int | None, ...], path: Path) -> np.ndar
             f"uint8 of shape {shape}",
             key="from",
         )
-    return array
+    return cast(np.ndarray, array)  # HDF5's data sets are read by slices like arrays
 
 
-def load_matlab(path: Path) -> dict:
+def load_matlab(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB file.
 
     Raises:
@@ -117,7 +118,7 @@ def load_matlab(path: Path) -> dict:
     from scipy.io import loadmat  # slow to import, and rarely needed
 
     try:
-        return loadmat(path)
+        return cast(dict[str, Any], loadmat(path))
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file can raise anything

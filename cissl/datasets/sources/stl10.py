@@ -8,6 +8,7 @@ plane by plane and each plane column by column, and count classes from 1.
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,19 +22,19 @@ from cissl.datasets.sources.source_files import (
     require,
     whole_records,
 )
-from cissl.datasets.store import Images, ImageStream
+from cissl.datasets.store import ImageStream, SourceImages
 from cissl.errors import UserError
 
 SIDE = 96
 ROW = 3 * SIDE**2
 
 
-def read_stl10(folder: Path) -> Images:
+def read_stl10(folder: Path) -> SourceImages:
     root = require(folder, "train_X.bin", "train.mat")
     return _read_binary(root) if (root / "train_X.bin").is_file() else _read_matlab(root)
 
 
-def _read_binary(root: Path) -> Images:
+def _read_binary(root: Path) -> SourceImages:
     return _images(
         class_names=existing(root / "class_names.txt").read_text().split(),
         train=_binary_stream(root / "train_X.bin"),
@@ -45,7 +46,7 @@ def _read_binary(root: Path) -> Images:
     )
 
 
-def _read_matlab(root: Path) -> Images:
+def _read_matlab(root: Path) -> SourceImages:
     train_path, test_path = root / "train.mat", existing(root / "test.mat")
     train, test = load_matlab(train_path), load_matlab(test_path)
     folds = field(train, "fold_indices", train_path).ravel()
@@ -69,10 +70,10 @@ def _images(
     test: ImageStream,
     test_labels: np.ndarray,
     folds: np.ndarray,
-) -> Images:
+) -> SourceImages:
     together = ImageStream((train.shape[0] + unlabeled.shape[0], SIDE, SIDE, 3), chain(train.chunks, unlabeled.chunks))
     labels = np.concatenate([train_labels, np.full(unlabeled.shape[0], -1)])
-    return Images(
+    return SourceImages(
         class_names=class_names,
         train_images=together,
         train_labels=labels,
@@ -97,11 +98,11 @@ def _binary_labels(path: Path) -> np.ndarray:
     return np.fromfile(existing(path), dtype=np.uint8).astype(np.int64) - 1
 
 
-def _matlab_labels(file: dict, path: Path) -> np.ndarray:
-    return field(file, "y", path).ravel().astype(np.int64) - 1
+def _matlab_labels(file: dict[str, Any], path: Path) -> np.ndarray:
+    return np.asarray(field(file, "y", path), dtype=np.int64).ravel() - 1
 
 
-def _matlab_stream(file: dict, path: Path) -> ImageStream:
+def _matlab_stream(file: dict[str, Any], path: Path) -> ImageStream:
     rows = images_of_shape(field(file, "X", path), (None, ROW), path)
     chunks = (_upright(rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK))
     return ImageStream((len(rows), SIDE, SIDE, 3), chunks)

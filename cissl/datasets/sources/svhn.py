@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from cissl.datasets.sources.source_files import existing, field, images_of_shape, load_matlab, require
-from cissl.datasets.store import Images
+from cissl.datasets.store import SourceImages
 
 SIDE = 32
 
 
-def read_svhn(folder: Path) -> Images:
+def read_svhn(folder: Path) -> SourceImages:
     """Training and test images; the 531 131 ``extra`` ones belong to no split of the literature at hand."""
     root = require(folder, "train_32x32.mat")
     train, train_labels = _read_part(root / "train_32x32.mat")
     test, test_labels = _read_part(existing(root / "test_32x32.mat"))
-    return Images(
+    return SourceImages(
         class_names=[str(digit) for digit in range(10)],
         train_images=train,
         train_labels=train_labels,
