@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +233,23 @@ def test_damaged_confusion_matrices_are_named(tmp_path, content):
     (path / "confusion.npy").write_bytes(content)
     with pytest.raises(ValueError, match="confusion.npy"):
         load([tmp_path]).trials[0].confusion()
+
+
+def test_the_notebook_runs_on_any_sweep_of_its_kind(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for algorithm in ("cadr", "fixmatch"):
+        for ratio in (10, 20):
+            for seed in (1, 2):
+                write_trial(
+                    tmp_path / "ray_results" / "digits_lt",
+                    algorithm=algorithm,
+                    seed=seed,
+                    dataset=f"digits_LT_{ratio}.{seed}@21-100",
+                )
+    notebook = json.loads((Path(__file__).parents[2] / "docs" / "how_to" / "results.ipynb").read_text())
+    names = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert len(names["trials"]) == 8 and len(names["difference"]) == 4 and set(names["recalls"]) == {"cadr", "fixmatch"}
