@@ -6,18 +6,19 @@ those of a column of a two-column paper (3.4 inches), with type of 7 to 8 points
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
+from cissl.algorithms.cards import DEFAULT_BASE
 from cissl.analysis.curves import Series
 from cissl.analysis.methods import styles as method_styles
 from cissl.analysis.results import THRESHOLDS, Trial
@@ -25,6 +26,8 @@ from cissl.analysis.search_tables import SearchResults, TriedCandidate
 from cissl.analysis.words import SYMBOLS
 
 COLUMN_WIDTH = 3.4  # inches
+MANY = 8  # methods that share axes; more are drawn in groups
+GROUPS_BESIDE = 3
 VARIANT_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 VARIANT_MARKERS = "os^Dv"
 BEST, OTHERS = "#D55E00", "#0072B2"  # candidates of a search
@@ -407,11 +410,57 @@ def _compose(
     panels = [panel for panel in panels if not panel.empty]
     if not panels:
         raise NotOnRecord("there is no figure on record yet")
+    groups = _groups(series)
+    columns = min(len(groups), GROUPS_BESIDE)
+    rows = -(-len(groups) // columns)
+    named = sum(panel.over == "classes" and panel is _last_of_its_run(panels, panel) for panel in panels)
+    height = 0.6 + 1.7 * len(panels) + (classes.height() * named if classes else 0) + (len(groups) > 1)
+    figure = Figure(figsize=(COLUMN_WIDTH * columns, height * rows), layout="constrained")
+    figure.suptitle("\n".join(_fill(line, columns) for line in (title, note) if line), fontsize=8)
+    parts = figure.subfigures(rows, columns, squeeze=False).flat if len(groups) > 1 else [figure]
+    first: dict[str, Axes] = {}
+    for part, group in zip(parts, groups, strict=False):
+        _draw(part, _part_of(panels, group), group, classes, first)
+    return figure
+
+
+def _groups(series: Series) -> list[Series]:
+    """The methods that share axes: many lines in one panel cannot be told apart.
+
+    FixMatch is in every group, as what the others are compared with.
+    """
+    if len(series) <= MANY:
+        return [series]
+    common = {name: trials for name, trials in series.items() if _algorithm(trials) == DEFAULT_BASE}
+    others = [name for name in series if name not in common]
+    count = -(-len(others) // (MANY - 1))
+    size = -(-len(others) // count)
+    parts = [others[start : start + size] for start in range(0, len(others), size)]
+    return [{name: series[name] for name in series if name in common or name in part} for part in parts]
+
+
+def _part_of(panels: Sequence[Panel], group: Series) -> list[Panel]:
+    """The panels with the values of these methods alone, without what is then empty."""
+    parts = [replace(panel, values={n: v for n, v in panel.values.items() if n in group}) for panel in panels]
+    return [panel for panel in parts if not panel.empty]
+
+
+def _draw(
+    figure: Figure | SubFigure,
+    panels: Sequence[Panel],
+    series: Series,
+    classes: Classes | None,
+    first: dict[str, Axes],
+) -> None:
+    """Panels one above the other and a legend below them.
+
+    Args:
+        first: by a panel's label and title the axes that were drawn first, whose scale the later ones share.
+    """
+    if not panels:
+        return
     named = [panel.over == "classes" and panel is _last_of_its_run(panels, panel) for panel in panels]
-    height = 0.6 + 1.7 * len(panels) + sum(classes.height() for name in named if name)
-    figure = Figure(figsize=(COLUMN_WIDTH, height), layout="constrained")
     axes = list(figure.subplots(len(panels), 1, squeeze=False).flat)
-    figure.suptitle("\n".join(_fill(line) for line in (title, note) if line), fontsize=8)
     styles = _styles(series)
     timed = [axis for axis, panel in zip(axes, panels, strict=True) if panel.over == "steps"]
     for axis, panel, name in zip(axes, panels, named, strict=True):
@@ -424,10 +473,14 @@ def _compose(
         axis.set_ylabel(panel.label)
         axis.set_title(panel.title, loc="left")
         axis.set_ylim(*panel.limits)
+        before = first.setdefault(f"{panel.label} {panel.title}", axis)
+        if before is not axis:
+            lows, highs = zip(before.get_ylim(), axis.get_ylim(), strict=True)
+            axis.sharey(before)
+            axis.set_ylim(min(lows), max(highs))
     if timed:
         timed[-1].set_xlabel("step")
     _legend(figure, panels, styles)
-    return figure
 
 
 def _last_of_its_run(panels: Sequence[Panel], panel: Panel) -> Panel:
@@ -437,7 +490,7 @@ def _last_of_its_run(panels: Sequence[Panel], panel: Panel) -> Panel:
     return panels[following - 1]
 
 
-def _legend(figure: Figure, panels: Sequence[Panel], styles: dict[str, dict]) -> None:
+def _legend(figure: Figure | SubFigure, panels: Sequence[Panel], styles: dict[str, dict]) -> None:
     handles = []
     if any(panel.truth is not None for panel in panels):
         handles.append(Line2D([], [], color=matplotlib.rcParams["text.color"], lw=1, label="truth"))
@@ -448,7 +501,7 @@ def _legend(figure: Figure, panels: Sequence[Panel], styles: dict[str, dict]) ->
         label = textwrap.fill(name, LINE - 10)
         handles.append(Line2D([], [], color=style["color"], linestyle=linestyle, marker=marker, ms=3, label=label))
     longest = max(len(handle.get_label()) for handle in handles)
-    columns = 3 if longest <= 16 else 2 if longest <= 28 else 1  # what fits a column's width
+    columns = 3 if longest < 16 else 2 if longest <= 28 else 1  # what fits a column's width
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.0, handlelength=2.8)
 
 
@@ -505,8 +558,9 @@ def _over_two_lines(name: str) -> str:
     return f"{textwrap.shorten(words, 22, placeholder='…')}\n({count}"
 
 
-def _fill(text: str) -> str:
-    return textwrap.fill(text, LINE)
+def _fill(text: str, columns: int = 1) -> str:
+    """Broken into lines that fit so many columns' width."""
+    return textwrap.fill(text, LINE * columns)
 
 
 def _drawable(name: str) -> str:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from cissl.algorithms.cards import BASE, built_in
 from cissl.analysis import curves
 from cissl.analysis.cells import build
 from cissl.analysis.curves import series_by_setting
-from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, NotOnRecord, draw
+from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, MANY, NotOnRecord, draw
 from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
 from cissl.analysis.results import MEASURED, VECTORS, load
 from cissl.analysis.selection import SELECTIONS
@@ -51,6 +52,29 @@ def test_a_hundred_classes_one_seed_and_many_variants_still_draw(tmp_path, kind)
     ((heading, series),) = series_of(tmp_path).items()
     assert len(series) == 6
     draw(kind, series, heading).savefig(tmp_path / "figure.pdf")
+
+
+def test_many_methods_are_drawn_in_groups_with_fixmatch_in_each_and_one_scale(tmp_path):
+    algorithms = [name for name, card in built_in().items() if card.kind == BASE][:20]
+    sweep(tmp_path, sorted({*algorithms, "fixmatch"}), seeds=(1,), rows=4)
+    (series,) = series_of(tmp_path).values()
+    figure = draw("training", series, "title")
+    groups = [[text.get_text() for text in part.legends[0].get_texts()] for part in figure.subfigs if part.legends]
+    assert all(len(group) <= MANY and "FixMatch (n = 1)" in group for group in groups) and len(groups) > 1
+    assert sorted({name for group in groups for name in group}) == sorted(series)
+    for panel in range(2):
+        assert len({part.axes[panel].get_ylim() for part in figure.subfigs if part.axes}) == 1
+    lines = sum(len(part.axes[0].lines) for part in figure.subfigs if part.axes)
+    assert lines == len(series) + len(groups) - 1
+    figure.savefig(tmp_path / "figure.png")
+    assert not _overlapping(figure)
+
+
+def _overlapping(figure):
+    """Legends that run into each other or over the figure's edge."""
+    boxes = [part.legends[0].get_window_extent() for part in figure.subfigs if part.legends]
+    pairs = [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b)]
+    return pairs or [box for box in boxes if box.x0 < -2 or box.x1 > figure.bbox.x1 + 2]
 
 
 def test_band_is_mean_and_sample_std(tmp_path):
