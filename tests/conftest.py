@@ -1,10 +1,14 @@
 """What tests of several parts of the package need."""
 
+import os
 import textwrap
 
 import pytest
 
 from cissl import plugins
+
+# Ray's workers give way to all other processes, and on a machine that is busy a test of them would never end.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture

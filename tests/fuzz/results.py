@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -149,6 +150,7 @@ def _files(root: Path) -> tuple[Path, ...]:
 @cache
 def _ray() -> None:
     """Ray for all sweeps of this process."""
+    os.environ["RAY_worker_niceness"] = "0"  # its workers give way to all other processes, and would never end
     stack = contextlib.ExitStack()
     stack.enter_context(cluster.connected(cluster.Node(cpus=1, gpus=0)))
     atexit.register(stack.close)
