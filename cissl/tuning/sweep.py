@@ -314,7 +314,11 @@ def _progress(sweep: Sweep, source: TrialSource, folder: Path, resources: Resour
 
 def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
     status = read_status(folder / config.trial_id) or {}
-    history = read_history(folder / config.trial_id)
+    try:
+        history = read_history(folder / config.trial_id)
+    except UserError as error:  # the display alone reads it here: one trial's damage stops no other trial
+        progress.say(f"note: {error}")
+        history = []
     progress.add(
         config,
         step=status.get("step", 0),

@@ -392,7 +392,7 @@ def test_pickles_cannot_run_programs(tmp_path, data_dir, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = written(Cifar(), "python", tmp_path / "source")
     (source / "data_batch_2").write_bytes(pickle.dumps({"data": Harm(), "labels": []}))
-    with pytest.raises(UserError, match="a pickle asks for .*mkdir"):
+    with pytest.raises(UserError, match="data_batch_2: a pickle asks for .*mkdir"):
         prepare.prepare("cifar10", data_dir, source=source, unofficial=True)
     assert not (tmp_path / "harm").exists()
     assert_nothing_left(data_dir, "cifar10")

@@ -107,7 +107,7 @@ def sweep_files(folder: Path, r: random.Random) -> Case:
     if r.random() < 0.3:
         key = r.choice(["lr", "grid.seed", "name", "x", "search.trials", "resources.cpus", "dataset", "search.space"])
         override = ["--set", f"{key}={r.choice(WORDS)}"]
-        names.append("--set")
+        names += ["--set", *key.split(".")]
     arguments = [str(path), "--dry-run", "--storage-path", str(folder / "out"), *override]
     return Case(call=lambda: cli.main(arguments), kept=(path,), culprits=(*names, *map(ascii, names)))
 
@@ -158,7 +158,9 @@ def command_lines(folder: Path, r: random.Random) -> Case:
         elif value:
             words = [*words[:-1], *value] if r.random() < 0.5 else [*words, *value]
     flags = [word for word in words if word.startswith("--")]
-    culprits = {part for change in changes + flags for part in (change, change.lstrip("-"), ascii(change)[1:-1])}
+    culprits = {
+        part for change in changes + flags for part in (change, change.lstrip("-"), ascii(change)[1:-1], f"'{change}'")
+    }
     return Case(
         call=lambda: main(words),
         kept=kept,

@@ -143,7 +143,7 @@ def _imported(source: Path, folder: Path, r: random.Random, culprits: list[str])
         return code
 
     kept = [*_files(data), *(_files(source) if source.is_dir() else [source])]
-    culprits = [str(source), *culprits, *words, *(word.lstrip("-") for word in words[:1]), name]
+    culprits = [str(source), *culprits, *words, *(word.lstrip("-") for word in words[:1]), name, f"'{name}'"]
     return Case(
         call=call,
         kept=tuple(kept),

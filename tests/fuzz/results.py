@@ -151,8 +151,10 @@ def _files(root: Path) -> tuple[Path, ...]:
 def _ray() -> None:
     """Ray for all sweeps of this process."""
     os.environ["RAY_worker_niceness"] = "0"  # its workers give way to all other processes, and would never end
-    stack = contextlib.ExitStack()
+    stack, current = contextlib.ExitStack(), Path.cwd()
+    os.chdir(_kept_folder())  # the processes that it starts stay there longer than one case
     stack.enter_context(cluster.connected(cluster.Node(cpus=1, gpus=0)))
+    os.chdir(current)
     atexit.register(stack.close)
 
 

@@ -290,3 +290,17 @@ def test_early_stopping_gives_candidates_up_for_good(sweep, tmp_path):
     assert (status["state"], status["step"]) == ("stopped", 32)
     code, out = sweep(*search)
     assert code == 0 and "2 complete, 2 pruned, 0 failed, 0 open" in out
+
+
+def test_a_damaged_line_in_one_trials_history_does_not_stop_the_others(sweep, tmp_path):
+    sweep("algorithm=fixmatch")
+    folder = tmp_path / "results" / "tiny"
+    (path,) = folder.glob("*/history.jsonl")
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], b'{"step": 4, "accur', *lines[2:]]))
+    status = json.loads((path.parent / "status.json").read_text())
+    (path.parent / "status.json").write_text(json.dumps({**status, "state": "stopped"}))
+    code, out = sweep()
+    assert code == 0 and states(folder) == ["complete", "complete"]
+    assert f"note: {path}, line 2: damaged" in out
+    assert [row["step"] for row in map(json.loads, path.read_text().splitlines())] == [2, 4, 6, 7]

@@ -119,8 +119,10 @@ def load_pickle(path: Path) -> Any:
     try:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
-    except (UserError, OSError):
+    except OSError:
         raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}", key="from") from None
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(
             f"{path} is damaged or no pickle ({type(error).__name__}: {error}); fetch it again", key="from"
