@@ -432,7 +432,7 @@ def test_unfit_folders_are_refused_by_name(change, message, source, data_dir):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--background", "grey-ish"], "'grey-ish' is no colour"),
+        (["--background", "grey-ish"], "background 'grey-ish' is no colour"),
         (["--white", "nan"], "white, nan, is not a number above 0"),
         (["--white", "-1"], "white, -1.0, is not"),
         (["--side", "0"], "side, 0, is below 8 pixels"),

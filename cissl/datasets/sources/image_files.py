@@ -52,7 +52,8 @@ class Reading:
             ImageColor.getrgb(self.background)
         except ValueError:
             raise UserError(
-                f"'{self.background}' is no colour; write a name such as white or gray, or #rrggbb", key="background"
+                f"background '{self.background}' is no colour; write a name such as white or gray, or #rrggbb",
+                key="background",
             ) from None
         if self.side is not None and self.side < SMALLEST_SIDE:
             raise UserError(f"the side, {self.side}, is below {SMALLEST_SIDE} pixels", key="side")
