@@ -79,8 +79,9 @@ def test_predictions_are_adjusted_by_the_prior_of_training():
     assert scores[0].tolist() == pytest.approx([0.1 - np.log(0.8), -np.log(0.2)])
 
 
-def test_a_class_without_labels_leaves_losses_and_gradients_finite():
-    method = make_method("boat")
+@pytest.mark.parametrize("tau3", [0.0, 2.0])
+def test_a_class_without_labels_leaves_losses_and_gradients_finite(tau3):
+    method = make_method("boat", tau3=tau3)
     facts = make_facts(classes=3, labeled_counts=[2, 1, 0], dtype=torch.float64)
     leaves = {view: torch.randn(rows, 3, dtype=torch.float64, requires_grad=True) for view, rows in VIEWS.items()}
     outputs = {view: Outputs(leaf, heads={"balanced": leaf}) for view, leaf in leaves.items()}

@@ -6,6 +6,7 @@ losses are float64 too; q̂ and q_bal running class priors of head a and of head
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -67,7 +68,9 @@ class BOAT(TwoHeads):
             step.next[name] = m * step.state[name] + (1 - m) * logits.softmax(1).mean(0)
 
     def plain_adjustment(self, step: Step, pi: Tensor) -> Tensor:
-        """τ₃ (log π − log q_bal), (C,); −∞ for a class that no label has."""
+        """τ₃ (log π − log q_bal), (C,); −∞ for a class that no label has, unless τ₃ is 0."""
+        if self.settings.tau3 == 0:
+            return torch.zeros_like(pi)
         return self.settings.tau3 * (pi.log() - step.next["balanced_prior"].log())
 
     def plain_labels(self, weak_a: Tensor) -> PseudoLabels:
