@@ -210,7 +210,10 @@ def own_files(folder: Path, r: random.Random) -> Case:
         ]
     )
     return Case(
-        call=lambda: main(words), writes=(folder / "out",), codes=(0, 1, 2), culprits=(file, name or ":", "ours.py")
+        call=lambda: main(words),
+        writes=(folder / "out",),
+        codes=(0, 1, 2),
+        culprits=(file, name or ":", "ours.py", *[f"'{part}'" for part in name.split("+")[1:]]),
     )
 
 
