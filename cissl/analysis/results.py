@@ -93,7 +93,7 @@ class Trial:
         """
         try:
             matrices = np.load(io.BytesIO(self.read("confusion.npy")))
-        except (OSError, ValueError, EOFError, SyntaxError) as error:
+        except Exception as error:  # a damaged head can raise anything, such as tokenize.TokenError
             raise ValueError(f"{self.folder}: confusion.npy cannot be read ({one_line(str(error))})") from None
         classes = self.provenance.get("classes", matrices.shape[-1] if matrices.ndim else 0)
         if matrices.shape[1:] != (classes, classes) or matrices.dtype.kind not in "iuf":

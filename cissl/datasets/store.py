@@ -192,7 +192,7 @@ def open_images(name: str, data_dir: Path) -> Images:
             for array in ARRAYS
             if array != "folds" or "folds" in described
         }
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged head of an array can raise anything, such as tokenize.TokenError
         raise _damaged(name, data_dir, error) from error
     for array, found in arrays.items():
         wanted = described.get(array)
