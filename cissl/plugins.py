@@ -151,6 +151,8 @@ def _installed(module: str) -> ModuleType:
         raise UserError(
             f"cannot import {module}: {error}; install its package, or name a file as file.py:Name"
         ) from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"cannot import {module}: {type(error).__name__}: {error}") from error
     if not module.startswith("cissl.") and found.__file__:
         _installed_files.add(found.__file__)
     return found
@@ -176,7 +178,7 @@ def _execute(source: Source) -> ModuleType:
     linecache.cache[source.path] = (len(source.text), None, source.text.splitlines(keepends=True), source.path)
     try:
         exec(compile(source.text, source.path, "exec"), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script of the user's own may end itself
         del sys.modules[name]
         raise UserError(f"{place_of(error) or source.path}: {type(error).__name__}: {error}") from error
     return module

@@ -248,6 +248,7 @@ def test_a_whole_method_of_ones_own_offers_the_places_that_its_losses_ask_for(he
     [
         ("def broken(:", "mine.py:1: SyntaxError"),
         ("import torch\n\n1 / 0", "mine.py:3: ZeroDivisionError"),
+        ("import torch\n\nraise SystemExit(3)", "mine.py:3: SystemExit: 3"),
         ("class Other: pass", "mine.py has no class 'Mine'"),
         ("class Mine: pass", "mine.py:Mine is no method"),
     ],
@@ -257,6 +258,16 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(here, tmp_path, cap
     assert run("--algorithm", "mine.py:Mine", "--train-dir", str(tmp_path / "out")) == train.EXIT_USER
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line, message", [("1 / 0", "ZeroDivisionError: division"), ("raise SystemExit(3)", "SystemExit")]
+)
+def test_an_installed_module_that_cannot_be_used_is_refused(tmp_path, monkeypatch, line, message):
+    (tmp_path / "broken_package.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=f"cannot import broken_package: {message}"):
+        find("broken_package:Mine")
 
 
 def test_what_fails_while_training_is_told_with_file_and_line(here, tmp_path, capsys):

@@ -227,7 +227,12 @@ def test_a_history_of_the_wrong_type_is_named(tmp_path, line):
     assert "history.jsonl" in str(records.problems[0]) and records.trials[0].state == "unreadable"
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"garbage"])
+NPY_WITHOUT_END = (
+    b"\x93NUMPY\x01\x00\x40\x00" + b"{'descr': '<i8', 'fortran_order': False, 'shape': (3,".ljust(63) + b"\n"
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"garbage", NPY_WITHOUT_END])
 def test_damaged_confusion_matrices_are_named(tmp_path, content):
     path = write_trial(tmp_path)
     (path / "confusion.npy").write_bytes(content)

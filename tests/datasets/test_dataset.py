@@ -162,11 +162,17 @@ def _with_meta(folder, **changes):
     (folder / "meta.json").write_text(json.dumps({**meta, **changes}))
 
 
+NPY_WITHOUT_END = (
+    b"\x93NUMPY\x01\x00\x40\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (3,".ljust(63) + b"\n"
+)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda folder: (folder / "test_labels.npy").unlink(),
         lambda folder: (folder / "train_images.npy").write_bytes(b"\x93NUMPY"),
+        lambda folder: (folder / "train_images.npy").write_bytes(NPY_WITHOUT_END),
         lambda folder: (folder / "meta.json").write_text("{"),
         lambda folder: (folder / "meta.json").write_text(json.dumps({})),
         lambda folder: (folder / "meta.json").write_text("[]"),
