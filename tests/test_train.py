@@ -112,7 +112,7 @@ def test_a_train_dir_that_can_be_none_is_refused(place, message, capsys, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"file", "loop"}
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "stats", "tensorboard", "history.jsonl", "status.json"])
+@pytest.mark.parametrize("name", ["checkpoints", "stats", "history.jsonl", "status.json"])  # a logger costs no trial
 def test_a_file_for_a_folder_or_a_folder_for_a_file_is_named(name, tmp_path, capsys):
     config = make_config(parse(TINY))
     path = tmp_path / config.trial_id / name

@@ -83,13 +83,13 @@ def run(
         try:
             with cluster.connected(local, dashboard=sweep.resources.workers > 1):
                 resources = cluster.fit(sweep, cluster.nodes())
-                with _alone(results.folder), Interruptible():
+                with _alone(results.folder), Interruptible() as interruptible:
                     # A process that has just let go of the folder may have added to it.
                     source = _trial_source(sweep, results)
                     keep_provenance(sweep, source, results, arguments)
                     datasets = {config.spec.name for config in sweep.trials}
                     cluster.check_nodes(None if results.remote else results.folder, datasets, data_dir)
-                    _tune(sweep, source, results, resources, data_dir)
+                    _tune(sweep, source, results, resources, data_dir, interruptible)
         except KeyboardInterrupt:
             state.note_stopped(source.trials, results.folder)
             results.publish()
@@ -125,7 +125,14 @@ class GridTrials:
         self.finished = not self.left
 
 
-def _tune(sweep: Sweep, source: TrialSource, results: SweepFolder, resources: Resources, data_dir: Path | None) -> None:
+def _tune(
+    sweep: Sweep,
+    source: TrialSource,
+    results: SweepFolder,
+    resources: Resources,
+    data_dir: Path | None,
+    interruptible: "Interruptible",
+) -> None:
     """Run the trials that are left."""
     progress = _progress(sweep, source, results.folder, resources)
     job = Job(
@@ -157,7 +164,7 @@ def _tune(sweep: Sweep, source: TrialSource, results: SweepFolder, resources: Re
             name=sweep.name,
             storage_path=str(results.folder.parent),
             verbose=0,
-            callbacks=[Watcher(progress, results, resources)],
+            callbacks=[Watcher(progress, results, resources, interruptible)],
             failure_config=tune.FailureConfig(max_failures=RETRIES),
         ),
     )
@@ -228,11 +235,16 @@ def trial_id(trial: Any) -> str:
 class Watcher(NotSaved, tune.Callback):
     """Passes what happens in Tune on to the progress display."""
 
-    def __init__(self, progress: Progress, results: SweepFolder, resources: Resources):
+    def __init__(self, progress: Progress, results: SweepFolder, resources: Resources, interruptible: "Interruptible"):
         self.progress = progress
+        self.interruptible = interruptible
         self.results = results
         self.resources = resources
         self._looked_at = self._active_at = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        if iteration <= 1:
+            self.interruptible.listen()  # Tune has just put a handler of its own in our place
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if trial_id(trial) not in self.progress.trials:  # the search has just made it
@@ -278,17 +290,21 @@ class Interruptible:
     """Makes Ctrl-C, SIGTERM and SIGUSR1 raise KeyboardInterrupt; a second one ends the process at once.
 
     SIGTERM is what a cluster's scheduler and ``ray job stop`` send, SIGUSR1 what Slurm is often told to send some time
-    before its limit. Left to itself Tune ends in good order on SIGINT
-    alone, and spends seconds on saving a state that nothing here reads. To be entered after `ray.init`, which installs
-    a handler of its own.
+    before its limit. Left to itself Tune ends in good order on SIGINT and SIGUSR1 alone, and spends seconds on saving a
+    state that nothing here reads. To be entered after `ray.init`, which installs a handler of its own.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-    def __enter__(self) -> None:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in self.SIGNALS}
+    def __enter__(self) -> "Interruptible":
+        self._before = self.listen()
+        return self
+
+    def listen(self) -> dict[int, Any]:
+        """Install the handlers; those that were there before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._stop) for number in self.SIGNALS}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
