@@ -15,6 +15,7 @@ from cissl.datasets.catalog import KNOWN, KnownDataset
 from cissl.datasets.dataset import load
 from cissl.datasets.sources.image_files import FITS, Reading
 from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
+from cissl.paths import why_refused
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
 """Choice on the command line → whether weak augmentation mirrors, and whether it shifts."""
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return reader_has_gone()
+    except OSError as error:  # a folder or file that cannot be read or written
+        print(f"error: {why_refused(error)}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -90,7 +90,8 @@ def plot(data: Dataset, path: Path) -> None:
     """Draw class distributions and a contact sheet of labeled images.
 
     Raises:
-        UserError: matplotlib is not installed.
+        UserError: matplotlib is not installed, or does not write files with this suffix.
+        OSError: the file cannot be written.
     """
     figure_class = _matplotlib_figure()
     rows = min(data.classes, SHEET_ROWS)
@@ -99,7 +100,10 @@ def plot(data: Dataset, path: Path) -> None:
     above.suptitle(f"{data.spec}   split {data.split_hash}")
     _draw_distributions(data, above.subplots(1, len(PARTS)))
     _draw_sheet(data, below.subplots(), rows)
-    figure.savefig(path, dpi=100)
+    try:
+        figure.savefig(path, dpi=100)
+    except ValueError as error:
+        raise UserError(f"--plot {path}: {error}", key="plot") from None
 
 
 def _parts(data: Dataset, of_training: np.ndarray, of_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

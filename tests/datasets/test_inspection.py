@@ -65,6 +65,21 @@ def test_inspect_draws(data_dir, tmp_path):
             assert min(image.size) > 300 and len(np.unique(np.asarray(image))) > 20
 
 
+@pytest.mark.parametrize(
+    "place, words", [("nowhere/plot.png", "nowhere/plot.png: No such file"), ("plot.1@40-1", "is not supported")]
+)
+def test_a_figure_that_cannot_be_written_is_told(data_dir, tmp_path, capsys, place, words):
+    pytest.importorskip("matplotlib")
+    assert main(["inspect", "mine.1@6-1", "--plot", str(tmp_path / place)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_folder_that_there_cannot_be_is_told(monkeypatch, capsys):
+    monkeypatch.setenv("ML_DATA", "x" * 300)
+    assert main(["list"]) == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
 def test_drawing_without_matplotlib_says_what_to_install(data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["inspect", "mine.1@6-1", "--plot", str(tmp_path / "plot.png")]) == 2
