@@ -179,7 +179,7 @@ def read_meta(name: str, data_dir: Path) -> Meta:
 
 
 def open_images(name: str, data_dir: Path) -> Images:
-    """A prepared data set, its arrays mapped into memory and not read.
+    """A prepared data set, its arrays mapped into memory and, but for the labels, not read.
 
     Raises:
         UserError: its files are damaged, or others than those that were prepared.
@@ -198,6 +198,10 @@ def open_images(name: str, data_dir: Path) -> Images:
         wanted = described.get(array)
         if wanted is None or [*found.shape] != wanted.get("shape") or found.dtype.name != wanted.get("dtype"):
             raise _damaged(name, data_dir, f"{array}.npy is not the array that {META} describes")
+    for array in ("train_labels", "test_labels"):
+        labels = arrays[array]
+        if labels.size and not -1 <= labels.min() <= labels.max() < len(meta["class_names"]):  # -1: of unknown class
+            raise _damaged(name, data_dir, f"{array}.npy has labels of classes that there are not")
     seen = Seen(class_names=meta["class_names"], mirror=meta["mirror"], shift=meta["shift"])
     sha256_of = {array: described[array]["sha256"] for array in arrays}
     return Images(

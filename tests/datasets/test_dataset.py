@@ -162,6 +162,12 @@ def _with_meta(folder, **changes):
     (folder / "meta.json").write_text(json.dumps({**meta, **changes}))
 
 
+def _with_a_label(path, label):
+    labels = np.load(path)
+    labels[0] = label
+    np.save(path, labels)
+
+
 NPY_WITHOUT_END = (
     b"\x93NUMPY\x01\x00\x40\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (3,".ljust(63) + b"\n"
 )
@@ -184,6 +190,8 @@ NPY_WITHOUT_END = (
         lambda folder: np.save(folder / "test_images.npy", np.zeros((3, 8, 8, 1), np.uint8)),
         lambda folder: np.save(folder / "test_labels.npy", np.zeros(3)),
         lambda folder: (folder / "train_labels.npy").write_bytes(b""),
+        lambda folder: _with_a_label(folder / "train_labels.npy", 2**60),
+        lambda folder: _with_a_label(folder / "test_labels.npy", -2),
     ],
 )
 def test_damaged_folders_are_refused_with_the_mend(prepared, damage):
