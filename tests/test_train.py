@@ -200,10 +200,13 @@ def test_what_is_seldom_meant_is_said_once_and_before_training(tmp_path, capsys)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_command_continues_when_given_again(tmp_path, stop):
     command = [sys.executable, "-m", "cissl.train", *TINY, "--train_kimg", "2", "--train_dir", str(tmp_path)]
-    # A shell's background jobs ignore the interruption, and what they start does too unless it is told otherwise.
-    listens = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+
+    def listen():
+        """A shell's background jobs ignore the interruption, and what they start does too until it is told not to."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, preexec_fn=listens
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ, preexec_fn=listen
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("*/checkpoints/step_*.pt")) and time.monotonic() < deadline:

@@ -1,9 +1,11 @@
 """What methods are called in tables and figures, in which order they stand, and how they are drawn."""
 
 import functools
+from dataclasses import Field
 from typing import NamedTuple
 
-from cissl.algorithms.cards import Recipe, built_in, find
+from cissl.algorithms.cards import Recipe, find
+from cissl.config import FIRST_VERSION, core_fields
 from cissl.errors import UserError
 from cissl.plugins import is_plugin
 
@@ -93,16 +95,15 @@ def styles(algorithms: list[str]) -> dict[str, Style]:
 
 @functools.cache
 def takes(algorithm: str, key: str) -> bool:
-    """Whether a recorded value is a setting of the method's: records of the first version have those of all methods."""
+    """Whether a recorded value is a setting of the method's: every record has those of the first version's methods."""
     recipe = _recipe(algorithm)
-    return recipe is None or key in recipe.fields or not any(key in card.fields for card in built_in().values())
+    return recipe is None or key in recipe.fields or key not in FIRST_VERSION
 
 
-@functools.cache
-def default_of(algorithm: str, key: str) -> object:
-    """What the method's setting is where nobody gives it; None if it is not the method's, or has none."""
+def settings_of(algorithm: str) -> dict[str, Field]:
+    """Key → field of all settings that are known of a method; of code that is not here those that all trials have."""
     recipe = _recipe(algorithm)
-    return recipe.fields[key].default if recipe and key in recipe.fields else None
+    return {**core_fields(), **(recipe.fields if recipe else {})}
 
 
 def _title(algorithm: str) -> str:

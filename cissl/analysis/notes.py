@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from cissl.analysis.counting import overlaps, reason
-from cissl.analysis.methods import default_of, label, takes
+from cissl.analysis.methods import label, settings_of, takes
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 from cissl.analysis.values import Value
@@ -47,11 +47,12 @@ def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collectio
     chosen = set()
     for values in described:
         algorithm = str(values["algorithm"])
+        known = settings_of(algorithm)
         user = f"{label(algorithm)} on {dataset_name(str(values['name']))}"
         for key in values.keys() - in_labels:
             if takes(algorithm, key):
                 uses[key][format_value(values[key])].add(user)
-                if values[key] != default_of(algorithm, key):
+                if key not in known or values[key] != known[key].default:
                     chosen.add(key)
     notes = []
     for key, by_value in sorted(uses.items()):

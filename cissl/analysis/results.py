@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import Field, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -21,17 +21,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import json as json_reader
 
-from cissl.algorithms.cards import find
 from cissl.analysis import checks, sweep_folder
-from cissl.analysis.methods import Algorithm
+from cissl.analysis.methods import Algorithm, settings_of
 from cissl.analysis.record_store import open_store
 from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.split_parts import split_parts
 from cissl.analysis.sweep_folder import Problem, SweepRecord
 from cissl.analysis.text import load_json, one_line
-from cissl.config import core_fields
 from cissl.errors import UserError
-from cissl.plugins import is_plugin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +100,7 @@ class Trial:
     @property
     def settings(self) -> dict:
         """What decides the trial's result; a setting that is younger than the record has its default."""
-        fields = _fields(self.config["algorithm"])
+        fields = settings_of(self.config["algorithm"])
         complete = {key: field.default for key, field in fields.items()} | self.config
         return {k: v for k, v in complete.items() if k not in fields or fields[k].metadata["changes_result"]}
 
@@ -170,14 +167,6 @@ class Records:
             for trial in self.trials
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*SCALARS, *identity])
-
-
-def _fields(algorithm: str) -> dict[str, Field]:
-    """Every setting that this program knows of an algorithm; of a user's own method only those that all trials have."""
-    try:
-        return {**core_fields(), **({} if is_plugin(algorithm) else find(algorithm).fields)}
-    except UserError:  # a method of another installation
-        return dict(core_fields())
 
 
 def load(roots: Sequence[str | Path] = (), vectors: Iterable[str] = ()) -> Records:
@@ -262,7 +251,7 @@ def read_trial(
     checks.check(record, checks.SWEEP, "config.json")
     config = record["config"]
     checks.check(config, checks.SETTINGS, "config.json", required=True)
-    checks.check_settings(config, _fields(config["algorithm"]))
+    checks.check_settings(config, settings_of(config["algorithm"]))
     config = config | {"algorithm": Algorithm.titled(config["algorithm"], record.get("title"))}
     identity = dict(
         folder=store.display(folder),

@@ -193,3 +193,17 @@ def write_candidates(folder: Path, *candidates: tuple[dict, list[Path]]) -> None
         for k, (params, trials) in enumerate(candidates)
     ]
     (folder / "search.json").write_text(json.dumps(rows))
+
+
+def write_grid_and_search(root: Path) -> Path:
+    """A grid with a trial that runs and one that waits, and a search with two candidates, below the root."""
+    for algorithm in ("supervised", "fixmatch", "cadr"):
+        for seed in (1, 2):
+            dataset = f"digits_LT_20.{seed}@20-100"
+            write_trial(root / "grid", dataset=dataset, algorithm=algorithm, seed=seed, series=[50.0, 60.0, 70.0])
+    write_trial(root / "grid", algorithm="cap", state="running", rows=2)
+    write_sweep(root / "grid", ["fixmatch-digits_LT_20-s3-01234567"], grid={"seed": [1, 2]})
+    trials = [write_trial(root / "search", lr=lr, seed=seed, series=[50.0] * 3) for lr in (0.1, 0.2) for seed in (1, 2)]
+    write_sweep(root / "search", [], {"space": {"lr": {"choice": [0.1, 0.2]}}}, grid={"seed": [1, 2]})
+    write_candidates(root / "search", ({"lr": 0.1}, trials[:2]), ({"lr": 0.2}, trials[2:]))
+    return root

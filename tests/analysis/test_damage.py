@@ -6,23 +6,13 @@ import pytest
 
 from cissl.analysis import curves, report, significance, tables
 from tests.analysis.damage import damage
-from tests.analysis.synthetic_records import write_candidates, write_sweep, write_trial
+from tests.analysis.synthetic_records import write_grid_and_search
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A grid and a search."""
-    root = tmp_path_factory.mktemp("whole")
-    for algorithm in ("supervised", "fixmatch", "cadr"):
-        for seed in (1, 2):
-            dataset = f"digits_LT_20.{seed}@20-100"
-            write_trial(root / "grid", dataset=dataset, algorithm=algorithm, seed=seed, series=[50.0, 60.0, 70.0])
-    write_trial(root / "grid", algorithm="cap", state="running", rows=2)
-    write_sweep(root / "grid", ["fixmatch-digits_LT_20-s3-01234567"], grid={"seed": [1, 2]})
-    trials = [write_trial(root / "search", lr=lr, seed=seed, series=[50.0] * 3) for lr in (0.1, 0.2) for seed in (1, 2)]
-    write_sweep(root / "search", [], {"space": {"lr": {"choice": [0.1, 0.2]}}}, grid={"seed": [1, 2]})
-    write_candidates(root / "search", ({"lr": 0.1}, trials[:2]), ({"lr": 0.2}, trials[2:]))
-    return root
+    return write_grid_and_search(tmp_path_factory.mktemp("whole"))
 
 
 def attempt(whole, tmp_path, seed, commands):

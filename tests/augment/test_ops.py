@@ -73,6 +73,14 @@ def ctaugment_by_pillow(image, name, level, second, centre):
     return image
 
 
+BATCHES = {
+    "seed": st.integers(0, 2**32 - 1),
+    "side": st.sampled_from([8, 9, 16, 32]),
+    "channels": st.sampled_from([1, 3]),
+    "depth": st.integers(1, 4),
+}
+
+
 def levels_with_edges(generator, n):
     """Uniform levels, with both ends of [0, 1), the middle and a bin's edge among them."""
     levels = generator.random((n, 2))
@@ -96,12 +104,7 @@ def test_ctaugment_operation(name, side, channels, images_of):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    side=st.sampled_from([8, 9, 16, 32]),
-    channels=st.sampled_from([1, 3]),
-    depth=st.integers(1, 4),
-)
+@given(**BATCHES)
 def test_ctaugment_batches_of_different_policies(images_of, seed, side, channels, depth):
     generator, n = np.random.default_rng(seed), 20
     images = images_of(n, channels, side, seed=seed)
@@ -151,12 +154,7 @@ def randaugment_by_pillow(image, name, m, negative):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    side=st.sampled_from([8, 9, 16, 32]),
-    channels=st.sampled_from([1, 3]),
-    depth=st.integers(1, 4),
-)
+@given(**BATCHES)
 def test_randaugment_batches_of_different_policies(images_of, seed, side, channels, depth):
     generator, n = np.random.default_rng(seed), 20
     images = images_of(n, channels, side, seed=seed)

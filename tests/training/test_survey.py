@@ -35,7 +35,10 @@ def test_a_survey_holds_as_many_images_as_a_step(network, method, augment, monke
 def test_a_surveys_random_numbers_are_its_own():
     config = TrialConfig(**short_trial.settings(algorithm="fixmatch"))
     trainer = Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
-    draw = lambda: trainer.survey().random("places").uniform(5).tolist()  # noqa: E731
+
+    def draw():
+        return trainer.survey().random("places").uniform(5).tolist()
+
     first = draw()
     assert draw() == first != trainer.survey().random("shares").uniform(5).tolist()
     batch = trainer._batches.at(0)
