@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from torch import Tensor
 
 from cissl.augment import randaugment
 from cissl.augment.autoaugment_policies import policy_of
@@ -27,22 +26,20 @@ def sub_policies(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAugment:
-    """One sub-policy an image, then a cutout of `cutout` pixels (0 for none)."""
+class AutoAugment(randaugment.Policy):
+    """One sub-policy an image, then a cutout."""
 
     dataset: str
-    cutout: int = 0
 
     def __post_init__(self):
         sub_policies(self.dataset)
 
-    def __call__(self, images: Tensor, rng) -> Tensor:
-        """(N, C, S, S) uint8 -> float32 in [-1, 1]."""
+    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
         operations, probabilities, magnitudes = sub_policies(self.dataset)
         drawn = rng.integers(len(operations))
         uniform = rng.uniform(2, 2)
-        centres = rng.integers(images.shape[-1], 2)
+        centres = rng.integers(side, 2)
         applied = uniform[..., 0] < probabilities[drawn]
         choice = np.where(applied, operations[drawn], randaugment.NAMES.index("Identity"))
-        views = randaugment.transform(images, choice, magnitudes[drawn], uniform[..., 1] > 0.5)
-        return randaugment.cut(views, self.cutout, centres)
+        parameter = randaugment.parameters(choice, magnitudes[drawn], uniform[..., 1] > 0.5)
+        return {"choice": choice, "parameter": parameter, "centres": centres}

@@ -6,15 +6,17 @@ model predicts images whose probe fell into that bin. Levels are float64, as the
 are float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cissl.augment import ops
-from cissl.augment.families import Family
+from cissl.augment.constants import constant
+from cissl.augment.families import Family, Op
 
 # Bins of each operation's levels.
 BINS: dict[str, tuple[int, ...]] = {
@@ -42,93 +44,79 @@ LEVELS = 2
 MOST_BINS = 17
 
 
-# Operations by level: (images, level, second, centre) -> table, matrix or images. `level` and `second`, which
-# only rescale has, are (R,) float64, `centre` is (R, 2) int64 for cutout.
-
-
-def _factor(level: Tensor) -> Tensor:
-    """Of ImageEnhance."""
-    return 0.1 + 1.9 * level
-
-
-def _signed(level: Tensor) -> Tensor:
-    return 2 * level - 1
-
-
-def _towards(table: Callable[[Tensor], Tensor]):
-    """The identity's table blended with another one by the level."""
-
-    def blended(images, level, second, centre):
-        return ops.blend(ops.ramp(images.device), table(images).float(), level)
-
-    return blended
-
-
-def _rotate(images, level, second, centre):
-    return ops.rotation((_signed(level) * 45).round_(), images.shape[-1])
-
-
-def _cutout(images, level, second, centre):
-    size = 1 + (level * images.shape[-1] * 0.499).long()
-    return ops.cutout(images, size // 2, centre)
-
-
-def _rescale(images, level, second, centre):
-    side, scale = images.shape[-1], level * 0.25
-    first, last = (scale * side).round_(), (side * (1 - scale)).round_()
-    return ops.rescale(images, first.long(), last.long(), (second * 5.99).long())
-
-
-# translate_x and translate_y move by at most 0.3 pixels to the nearest neighbour: they change nothing.
 FAMILY = Family(
-    tuple(BINS),
-    tables={
-        "autocontrast": _towards(ops.autocontrast_table),
-        "equalize": _towards(ops.equalize_table),
-        "invert": _towards(ops.invert_table),
-        "brightness": lambda images, level, *_: ops.brightness_table(_factor(level)),
-        "contrast": lambda images, level, *_: ops.contrast_table(images, _factor(level)),
-        "posterize": lambda images, level, *_: ops.posterize_table(1 + (level * 7.999).floor()),
-        "solarize": lambda images, level, *_: ops.solarize_table((level * 255.999).floor()),
-    },
-    matrices={
-        "rotate": _rotate,
-        "shear_x": lambda images, level, *_: ops.shear_x(_signed(level) * 0.3),
-        "shear_y": lambda images, level, *_: ops.shear_y(_signed(level) * 0.3),
-    },
-    images={
-        "blur": lambda images, level, *_: ops.blur(images, level),
-        "smooth": lambda images, level, *_: ops.smooth(images, level),
-        "color": lambda images, level, *_: ops.color(images, _factor(level)),
-        "sharpness": lambda images, level, *_: ops.sharpness(images, _factor(level)),
-        "cutout": _cutout,
-        "rescale": _rescale,
-    },
+    {
+        "autocontrast": Op(second="stretched", weighted=True),
+        "blur": Op(second="blurred", weighted=True),
+        "brightness": Op(first="black", weighted=True),
+        "color": Op(first="gray", weighted=True),
+        "contrast": Op(first="mean", weighted=True),
+        "cutout": Op(second="cut"),
+        "equalize": Op(second="equalized", weighted=True),
+        "invert": Op(second="inverted", weighted=True),
+        "identity": Op(),
+        "posterize": Op(second="posterized"),
+        "rescale": Op(second="rescaled"),
+        "rotate": Op(second="moved", move="rotate"),
+        "sharpness": Op(first="smoothed", weighted=True),
+        "shear_x": Op(second="moved", move="shear_x"),
+        "shear_y": Op(second="moved", move="shear_y"),
+        "smooth": Op(second="smoothed", weighted=True),
+        "solarize": Op(second="solarized"),
+        # They move by at most 0.3 pixels to the nearest neighbour, and so change nothing.
+        "translate_x": Op(),
+        "translate_y": Op(),
+    }
 )
+_FACTOR, _SIGNED = (1.9, 0.1), (2, -1)
 
 
-def apply(images: Tensor, choice: np.ndarray, levels: Tensor, centres: np.ndarray) -> Tensor:
+def _scales(side: int) -> dict[str, tuple[float, float, float]]:
+    """(a, b, c) of operations whose value is (a · level + b) · c; it is the level for the others."""
+    factors = dict.fromkeys(("brightness", "color", "contrast", "sharpness"), (*_FACTOR, 1))
+    signed = {"rotate": 45, "shear_x": 0.3, "shear_y": 0.3}
+    return (
+        factors
+        | {name: (*_SIGNED, c) for name, c in signed.items()}
+        | {
+            "posterize": (7.999, 0, 1),
+            "solarize": (255.999, 0, 1),
+            "cutout": (side, 0, 0.499),
+            "rescale": (0.25, 0, 1),
+        }
+    )
+
+
+@constant
+def _scale_table(side: int, device: torch.device) -> Tensor:
+    """(19, 3) float64."""
+    scales = _scales(side)
+    return torch.tensor([scales.get(name, (1, 0, 1)) for name in BINS], dtype=torch.float64, device=device)
+
+
+def apply(images: Tensor, choice: Tensor | np.ndarray, levels: Tensor, centres: Tensor | np.ndarray) -> Tensor:
     """Apply D operations to each image, one after the other.
 
     Args:
         images: (N, C, S, S) uint8.
-        choice: (N, D) int64 on the host, places in BINS.
-        levels: (N, D, 2) float64 on the images' device; levels that an operation lacks are ignored.
-        centres: (N, D, 2) int64 on the host, column and row of the squares that `cutout` cuts.
+        choice: (N, D) int64, places in BINS.
+        levels: (N, D, 2) float64; levels that an operation lacks are ignored.
+        centres: (N, D, 2) int64, column and row of the squares that `cutout` cuts.
     """
-    centres = torch.from_numpy(centres).to(images.device, non_blocking=True)
-    for slot in range(choice.shape[1]):
-        images = FAMILY(images, choice[:, slot], *levels[:, slot].unbind(1), centres[:, slot])
-    return images
+    choice, centres = (torch.as_tensor(array, device=images.device) for array in (choice, centres))
+    a, b, c = _scale_table(images.shape[-1], images.device)[choice].unbind(2)
+    level, second = levels.unbind(2)
+    return FAMILY(images, choice, (a * level + b) * c, second, centres)
 
 
-def final_cutout(images: Tensor, centres: np.ndarray) -> Tensor:
-    """Cutout at level 1, which ends every training policy: a square of 1 + ⌊0.499 S⌋ pixels.
+def final_cutout_(images: Tensor, centres: Tensor | np.ndarray) -> Tensor:
+    """Cutout at level 1, which ends every training policy, in place: a square of 1 + ⌊0.499 S⌋ pixels.
 
-    centres: (N, 2) int64 on the host, column and row.
+    centres: (N, 2) int64, column and row.
     """
-    half = torch.full((len(images),), (1 + int(images.shape[-1] * 0.499)) // 2, device=images.device)
-    return ops.cutout(images, half, torch.from_numpy(centres).to(images.device, non_blocking=True))
+    half = (1 + int(images.shape[-1] * 0.499)) // 2
+    centres = torch.as_tensor(centres, device=images.device)
+    return images.masked_fill_(ops.square(half, centres, images.shape[-1]), ops.CUT)
 
 
 @dataclass(frozen=True)
@@ -157,6 +145,7 @@ class CTAugment:
         bins = torch.tensor([[*sizes, 0, 0][:LEVELS] for sizes in BINS.values()])
         self.bins = bins.to(device)  # (19, 2), 0 where an operation has no such level
         # A level that is not there counts as one bin, so that drawing needs no exception for it.
+        self.divisors = self.bins.clamp(min=1)
         self.drawable = (torch.arange(MOST_BINS) < bins.clamp(min=1).unsqueeze(2)).to(device)
         self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, dtype=torch.float32, device=device)
 
@@ -166,28 +155,50 @@ class CTAugment:
         q = q / q.amax(2, keepdim=True)
         return q * (q >= self.threshold)
 
-    def _to_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.rates.device, non_blocking=True)
+    def draw(self, rngs: Sequence[Any], side: int, probe_rng: Any = None) -> dict[str, np.ndarray]:
+        """What chance gives to images and their probes: uniform operations, what levels are made of, centres.
 
-    def draw(self, rng) -> tuple[np.ndarray, Tensor]:
-        """A training policy an image: operations (N, D) on the host, levels (N, D, 2) on the device.
+        Args:
+            rngs: of the images, batch after batch.
+            side: of the images; centres are below.
+            probe_rng: of the probes, whose rows come last; None for no probes.
 
-        An operation is uniform; a level is (bin + uniform) / bins, its bin drawn in proportion to
-        `probabilities` by inverting their cumulative sum.
+        Returns: ``choice`` (N, D) int64; ``uniform`` (N, D, 2, 2), of the images, see `levels`; ``centres``
+            (N, D + 1, 2) int64 of the squares that operations cut, and the last one of the final cutout, which probes
+            do not have; ``levels`` (P, D, 2), of the probes.
         """
-        choice = rng.integers(len(BINS), self.depth)
-        uniform = self._to_device(rng.uniform(self.depth, LEVELS, 2))
+        drawn = [
+            (
+                rng.integers(len(BINS), self.depth),
+                rng.uniform(self.depth, LEVELS, 2),
+                rng.integers(side, self.depth + 1, 2),
+            )
+            for rng in rngs
+        ]
+        choice, uniform, centres = map(list, zip(*drawn, strict=True))
+        draws = {}
+        if probe_rng is not None:
+            choice.append(probe_rng.integers(len(BINS), self.depth))
+            draws["levels"] = probe_rng.uniform(self.depth, LEVELS)
+            centres.append(np.pad(probe_rng.integers(side, self.depth, 2), ((0, 0), (0, 1), (0, 0))))
+        joined = {"choice": choice, "uniform": uniform, "centres": centres}
+        return draws | {name: np.concatenate(parts) for name, parts in joined.items()}
+
+    def levels(self, choice: Tensor, uniform: Tensor) -> Tensor:
+        """Levels (N, D, 2) float64 of training policies, all on the device.
+
+        A level is (bin + uniform) / bins, its bin drawn in proportion to `probabilities` by inverting their
+        cumulative sum.
+
+        Args:
+            choice: operations, (N, D) int64.
+            uniform: (N, D, 2, 2) float64: of each level, for the bin and within it.
+        """
         p = self.probabilities()
         cumulative = (p / p.sum(2, keepdim=True)).cumsum(2, dtype=torch.float64)
         cumulative = cumulative / cumulative[:, :, -1:]
-        drawn = self._to_device(choice)
-        bins = (uniform[..., :1] >= cumulative[drawn]).sum(3)
-        return choice, (bins + uniform[..., 1]) / self.bins[drawn].clamp(min=1)
-
-    def draw_probe(self, rng) -> tuple[np.ndarray, ProbePolicy]:
-        """Operations (N, D) on the host, and the probe policy with them: uniform operations and levels."""
-        choice = rng.integers(len(BINS), self.depth)
-        return choice, ProbePolicy(self._to_device(choice), self._to_device(rng.uniform(self.depth, LEVELS)))
+        bins = (uniform[..., :1] >= cumulative[choice]).sum(3)
+        return (bins + uniform[..., 1]) / self.divisors[choice]
 
     def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
         """For each row, operation and level in order: rate[bin] <- δ rate[bin] + (1 - δ) proximity[row].

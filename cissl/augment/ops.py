@@ -18,19 +18,22 @@ fixed-point resampling), so that every result is the same byte:
     cutout                                                  equal
     ======================================================  =================================================
 
-Operations on single pixel values come as tables (R, C or 1, 256) uint8, so that a batch of different ones
-costs one `lookup`; geometric ones come as matrices (R, 2, 3), so that a batch of them costs one `affine`.
+Every operation is a `blend` of two *pictures* of the image, which this module makes. What a picture needs beside the
+image is prepared before, for all operations of a step at once. No call's shape depends on a value.
 """
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-LARGEST_ANGLE = 45  # degrees that `rotation` knows, either way
+from cissl.augment.constants import constant
+
+LARGEST_ANGLE = 45  # degrees that `move_index` knows, either way
+CUT = 127  # what is cut out is gray
 
 
 # Conversions
@@ -46,98 +49,74 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-# Blends and pixel-value tables
+# Pictures: whole numbers from 0 to 255, as uint8 or float32, of an image's shape or one that broadcasts to it.
 
 
 def blend(first: Tensor, second: Tensor, alpha: Tensor) -> Tensor:
-    """Image.blend: first + alpha (second - first) in float32, clipped, truncated to uint8.
-
-    `first` and `second` are float32 and broadcast against each other; `second` has all dimensions.
-    """
-    weight = alpha.to(torch.float32).view(-1, *[1] * (second.dim() - 1))
-    return (second - first).mul_(weight).add_(first).clamp_(0, 255).to(torch.uint8)
+    """Image.blend: first + alpha (second - first) in float32, clipped, truncated to uint8; `alpha` (R,) float32."""
+    return (second - first).mul_(alpha.view(-1, 1, 1, 1)).add_(first).clamp_(0, 255).to(torch.uint8)
 
 
-@lru_cache(maxsize=16)
-def ramp(device: torch.device) -> Tensor:
-    """(256,) float32: the identity table, shared by all callers."""
-    return torch.arange(256, dtype=torch.float32, device=device)
-
-
-def lookup(images: Tensor, tables: Tensor) -> Tensor:
-    """Replace each pixel value by its entry in its image's and channel's table (R, C, 256)."""
-    return tables.gather(2, images.flatten(2).long()).view(images.shape)
-
-
-def autocontrast_table(images: Tensor) -> Tensor:
+def stretched(images: Tensor) -> Tensor:
     """ImageOps.autocontrast: stretch each channel to 0..255 (float64, truncated); constant channels stay."""
-    values, pixels = ramp(images.device).double(), images.flatten(2)
-    low, high = pixels.amin(2, keepdim=True).double(), pixels.amax(2, keepdim=True).double()
+    values = images.flatten(2).double()
+    low, high = torch.aminmax(values, dim=2, keepdim=True)
     # Not `255 / x`, which torch computes as x.reciprocal() * 255: rounded twice, it moves some values by one.
     scale = torch.full_like(high, 255.0).div_(high - low)
-    stretched = (values * scale - low * scale).clamp_(0, 255)
-    return torch.where(high > low, stretched, values).to(torch.uint8)
+    result = (values * scale).sub_(low * scale).clamp_(0, 255)
+    return torch.where(high > low, result, values).to(torch.uint8).view(images.shape)
 
 
-def equalize_table(images: Tensor) -> Tensor:
-    """ImageOps.equalize: each channel's cumulative histogram as a table, in Pillow's integer division."""
+def equalized(images: Tensor) -> Tensor:
+    """ImageOps.equalize: each channel's cumulative histogram, in Pillow's integer division."""
     values = images.flatten(2).long()
     one = torch.ones(1, 1, 1, dtype=torch.int32, device=images.device)
     histogram = torch.zeros(*values.shape[:2], 256, dtype=torch.int32, device=images.device)
     histogram.scatter_add_(2, values, one.expand_as(values))
-    below = histogram.cumsum(2, dtype=torch.int32).sub_(histogram)  # pixels darker than each value
+    below = (histogram.cumsum(2, dtype=torch.int32) - histogram).gather(2, values)  # pixels darker than this one
     # Pillow leaves the brightest occurring value's pixels out of the step; step 0 means: leave it as it is.
-    step = below.gather(2, values.amax(2, keepdim=True)) // 255
-    table = ((below + step // 2) // step.clamp(min=1)).clamp_(max=255)
-    identity = torch.arange(256, dtype=torch.int32, device=images.device)
-    return torch.where(step > 0, table, identity).to(torch.uint8)
+    step = below.amax(2, keepdim=True).div_(255, rounding_mode="floor")
+    result = (below + step // 2).div_(step.clamp(min=1), rounding_mode="floor").clamp_(max=255)
+    return torch.where(step > 0, result, values).to(torch.uint8).view(images.shape)
 
 
-def invert_table(images: Tensor) -> Tensor:
-    """ImageOps.invert, (R, 1, 256)."""
-    return torch.arange(255, -1, -1, dtype=torch.uint8, device=images.device).expand(len(images), 1, 256)
+def inverted(images: Tensor) -> Tensor:
+    """ImageOps.invert."""
+    return 255 - images
 
 
-@lru_cache(maxsize=16)
-def _posterized(device: torch.device) -> Tensor:
-    """(9, 1, 256) uint8: the table for every number of bits."""
-    values = torch.arange(256, dtype=torch.int32)
-    return torch.stack([values >> 8 - bits << 8 - bits for bits in range(9)]).unsqueeze(1).byte().to(device)
+def black(images: Tensor) -> Tensor:
+    """What ImageEnhance.Brightness blends from, (1, 1, 1, 1)."""
+    return images.new_zeros(1, 1, 1, 1)
 
 
-def posterize_table(bits: Tensor) -> Tensor:
-    """ImageOps.posterize: keep the upper `bits` of 8; none left is black. (R, 1, 256)."""
-    return _posterized(bits.device).index_select(0, bits.clamp(0, 8).long())
+@constant
+def _luma(device: torch.device) -> Tensor:
+    return torch.tensor([19595, 38470, 7471], dtype=torch.float32, device=device).view(3, 1, 1) * 2**-16
 
 
-def solarize_table(threshold: Tensor) -> Tensor:
-    """ImageOps.solarize: invert values from `threshold` on. (R, 1, 256)."""
-    values = ramp(threshold.device)
-    return torch.where(values < threshold.view(-1, 1, 1), values, 255 - values).to(torch.uint8)
-
-
-def brightness_table(factor: Tensor) -> Tensor:
-    """ImageEnhance.Brightness: blend from black. (R, 1, 256)."""
-    values = ramp(factor.device) * factor.to(torch.float32).view(-1, 1, 1)
-    return values.clamp_(0, 255).to(torch.uint8)
-
-
-def contrast_table(images: Tensor, factor: Tensor) -> Tensor:
-    """ImageEnhance.Contrast: blend from the rounded mean of the gray image. (R, 1, 256)."""
-    mean = _gray(images.float()).mean((1, 2, 3), dtype=torch.float64).add_(0.5).floor_()
-    values = ramp(images.device).expand(len(images), 1, 256)
-    return blend(mean.float().view(-1, 1, 1), values, factor)
-
-
-# Colour and neighbourhoods. Helpers take and return float32 that holds whole numbers, exactly.
-
-
-def _gray(images: Tensor) -> Tensor:
-    """Pillow's L of RGB, (19595 R + 38470 G + 7471 B + 2^15) >> 16, as (R, 1, S, S); below 2^24, so exact."""
+def gray(images: Tensor) -> Tensor:
+    """Pillow's L of RGB, (19595 R + 38470 G + 7471 B + 2^15) >> 16, as (R, 1, S, S) float32, exactly."""
     if images.shape[1] == 1:
-        return images
-    red, green, blue = images.split(1, dim=1)
-    return (19595 * red + 38470 * green + 7471 * blue).add_(2**15).mul_(2**-16).floor_()
+        return images.float()
+    return (images * _luma(images.device)).sum(1, keepdim=True).add_(0.5).floor_()
+
+
+def mean(images: Tensor) -> Tensor:
+    """The gray image's rounded mean, (R, 1, 1, 1) float32: what ImageEnhance.Contrast blends from."""
+    return gray(images).mean((1, 2, 3), keepdim=True, dtype=torch.float64).add_(0.5).floor_().float()
+
+
+def smoothed(images: Tensor) -> Tensor:
+    """ImageFilter.SMOOTH: 3x3 of ones with 5 in the middle, over 13; the border of 1 pixel is copied."""
+    pixels = images.float()
+    return _rounded(pixels, _window(pixels, 3).add_(pixels, alpha=4), 13, 1)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """ImageFilter.BLUR: the ring of 16 pixels around a 3x3, over 16; the border of 2 pixels is copied."""
+    pixels = images.float()
+    return _rounded(pixels, _window(pixels, 5).sub_(_window(pixels, 3)), 16, 2)
 
 
 def _run(line: Tensor, size: int, step: int) -> Tensor:
@@ -146,112 +125,58 @@ def _run(line: Tensor, size: int, step: int) -> Tensor:
 
 
 def _window(images: Tensor, size: int) -> Tensor:
-    """Sums over the size x size windows of each image, at the windows' middle pixels; anything elsewhere.
-
-    The sums run over the batch as one line of pixels, several times faster than over rows; what they add
-    up across the ends of rows and images falls within size // 2 pixels of a border and is not used.
-    """
+    """Sums over the size x size windows of each image, at the windows' middle pixels; anything near a border."""
+    if images.device.type != "cpu":
+        return F.avg_pool2d(images, size, stride=1, padding=size // 2, divisor_override=1)
+    # Over the batch as one line of pixels, several times faster on a CPU than over rows; what the sums add up across
+    # the ends of rows and images falls within size // 2 pixels of a border.
     side, reach = images.shape[-1], size // 2
     sums = _run(_run(images.reshape(-1), size, 1), size, side)
     margin = reach * (side + 1)
-    return torch.nn.functional.pad(sums, (margin, margin)).view(images.shape)
+    return F.pad(sums, (margin, margin)).view(images.shape)
 
 
-def _inside(images: Tensor, border: int) -> Tensor:
-    return images[..., border:-border, border:-border]
+@constant
+def _inside(side: int, border: int, device: torch.device) -> Tensor:
+    """(S, S) bool: pixels further from the border than `border`."""
+    place = torch.arange(side)
+    inside = (place >= border) & (place < side - border)
+    return (inside & inside[:, None]).to(device)
 
 
 def _rounded(images: Tensor, sums: Tensor, divisor: int, border: int) -> Tensor:
     """sums / divisor rounded half up, with a border copied from `images`."""
-    result = images.clone()
     # The divisors are 13, which never gives a half, and 16, which is exact: float32 rounds as Pillow does.
-    _inside(result, border).copy_(_inside(sums, border)).mul_(1 / divisor).add_(0.5).floor_()
-    return result
+    rounded = sums.mul_(1 / divisor).add_(0.5).floor_()
+    return torch.where(_inside(images.shape[-1], border, images.device), rounded, images)
 
 
-def _smooth(images: Tensor) -> Tensor:
-    """ImageFilter.SMOOTH: 3x3 of ones with 5 in the middle, over 13; the border of 1 pixel is copied."""
-    return _rounded(images, _window(images, 3).add_(images, alpha=4), 13, 1)
+def posterized(images: Tensor, masks: Tensor) -> Tensor:
+    """ImageOps.posterize by `posterize_masks` (R, 1, 1, 1)."""
+    return images & masks
 
 
-def _blur(images: Tensor) -> Tensor:
-    """ImageFilter.BLUR: the ring of 16 pixels around a 3x3, over 16; the border of 2 pixels is copied."""
-    return _rounded(images, _window(images, 5).sub_(_window(images, 3)), 16, 2)
+@constant
+def _masks(device: torch.device) -> Tensor:
+    return torch.tensor([256 - 2 ** (8 - bits) for bits in range(9)], dtype=torch.uint8, device=device)
 
 
-def color(images: Tensor, factor: Tensor) -> Tensor:
-    """ImageEnhance.Color: blend from the gray image; gray images stay as they are."""
-    if images.shape[1] == 1:
-        return images
-    pixels = images.float()
-    return blend(_gray(pixels), pixels, factor)
+def posterize_masks(bits: Tensor) -> Tensor:
+    """The upper `bits` of 8, which are kept; none left is black. (R, 1, 1, 1) uint8."""
+    return _masks(bits.device)[bits.clamp(0, 8).long()].view(-1, 1, 1, 1)
 
 
-def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """ImageEnhance.Sharpness: blend from the smoothed image."""
-    pixels = images.float()
-    return blend(_smooth(pixels), pixels, factor)
+def solarized(images: Tensor, thresholds: Tensor) -> Tensor:
+    """ImageOps.solarize: invert values from the threshold (R, 1, 1, 1) on."""
+    return torch.where(images < thresholds, images, 255 - images)
 
 
-def smooth(images: Tensor, alpha: Tensor) -> Tensor:
-    """Blend towards the smoothed image."""
-    pixels = images.float()
-    return blend(pixels, _smooth(pixels), alpha)
+# Geometry. A matrix (2, 3) maps an output pixel (x, y, 1) to the input's (x, y), in pixels from the upper left corner.
 
 
-def blur(images: Tensor, alpha: Tensor) -> Tensor:
-    """Blend towards the blurred image."""
-    pixels = images.float()
-    return blend(pixels, _blur(pixels), alpha)
-
-
-# Geometry. A matrix (R, 2, 3) float64 maps an output pixel (x, y, 1) to the input's (x, y).
-
-
-def affine(images: Tensor, matrices: Tensor) -> Tensor:
-    """Image.transform(AFFINE, NEAREST), black outside: Pillow's 16.16 fixed-point walk over the output."""
-    side = images.shape[-1]
-    along_x, along_y, offset = matrices.unbind(2)
-    offset = offset + along_x * 0.5 + along_y * 0.5  # to the pixels' centres
-    fixed = torch.stack((along_x, along_y, offset)).mul_(65536.0).add_(0.5).floor_().long()
-    along_x, along_y, offset = fixed.view(3, -1, 2, 1, 1).unbind()
-    steps = torch.arange(side, device=images.device)
-    source = (along_y * steps.unsqueeze(1)).add_(offset) + along_x * steps  # (R, 2, S, S)
-    # One black pixel around the image stands for everywhere outside.
-    x, y = source.bitwise_right_shift_(16).clamp_(-1, side).add_(1).flatten(2).unbind(1)
-    index = x.add(y, alpha=side + 2).unsqueeze(1)
-    padded = torch.nn.functional.pad(images, (1, 1, 1, 1)).flatten(2)
-    return padded.gather(2, index.expand(-1, images.shape[1], -1)).view(images.shape)
-
-
-def _identity(parameter: Tensor) -> Tensor:
-    return torch.eye(2, 3, dtype=torch.float64, device=parameter.device).repeat(len(parameter), 1, 1)
-
-
-def shear_x(coefficient: Tensor) -> Tensor:
-    """Matrices of x + coefficient y."""
-    matrices = _identity(coefficient)
-    matrices[:, 0, 1] = coefficient
-    return matrices
-
-
-def shear_y(coefficient: Tensor) -> Tensor:
-    """Matrices of y + coefficient x."""
-    matrices = _identity(coefficient)
-    matrices[:, 1, 0] = coefficient
-    return matrices
-
-
-def translation(pixels: Tensor, axis: int) -> Tensor:
-    """Matrices that read `pixels` further along axis 0 (x) or 1 (y), which moves the image the other way."""
-    matrices = _identity(pixels)
-    matrices[:, axis, 2] = pixels
-    return matrices
-
-
-@lru_cache(maxsize=16)
-def _rotations(side: int, device: torch.device) -> Tensor:
-    """(2 LARGEST_ANGLE + 1, 2, 3): Image.rotate's matrices for every whole angle, in Python's own doubles."""
+@constant
+def _starts(side: int, device: torch.device) -> Tensor:
+    """(2 LARGEST_ANGLE + 1, 2, 3) float64: matrices of Image.rotate for every whole angle, in Python's own doubles."""
     rows = []
     for degrees in range(-LARGEST_ANGLE, LARGEST_ANGLE + 1):
         angle = -math.radians(degrees % 360.0)
@@ -259,13 +184,56 @@ def _rotations(side: int, device: torch.device) -> Tensor:
         opposite, centre = round(-math.sin(angle), 15), side / 2
         x = cosine * -centre + sine * -centre + 0.0 + centre
         y = opposite * -centre + cosine * -centre + 0.0 + centre
+        x, y = x + cosine * 0.5 + sine * 0.5, y + opposite * 0.5 + cosine * 0.5  # to the pixels' centres
         rows.append([[cosine, sine, x], [opposite, cosine, y]])
     return torch.tensor(rows, dtype=torch.float64, device=device)
 
 
-def rotation(degrees: Tensor, side: int) -> Tensor:
-    """Matrices of Image.rotate by whole degrees within +-LARGEST_ANGLE, counter-clockwise."""
-    return _rotations(side, degrees.device)[degrees.long() + LARGEST_ANGLE]
+# What a value adds to the identity's matrix, and to its offset to the pixels' centres.
+_CHANGES = {
+    "shear_x": ((0, 1, 0.5), (0, 0, 0)),
+    "shear_y": ((0, 0, 0), (1, 0, 0.5)),
+    "translate_x": ((0, 0, 1), (0, 0, 0)),
+    "translate_y": ((0, 0, 0), (0, 0, 1)),
+    "rotate": ((0, 0, 0), (0, 0, 0)),
+    "stay": ((0, 0, 0), (0, 0, 0)),
+}
+MOVES = tuple(_CHANGES)
+
+
+@constant
+def _changes(device: torch.device) -> Tensor:
+    return torch.tensor(list(_CHANGES.values()), dtype=torch.float64, device=device)
+
+
+@constant
+def _grid(side: int, device: torch.device) -> Tensor:
+    """(3, S S) float64: x, y and 1 of every pixel, in 65536ths."""
+    place = torch.arange(side, dtype=torch.float64)
+    y, x = torch.meshgrid(place, place, indexing="ij")
+    return (torch.stack((x, y, torch.ones_like(x))) / 65536).flatten(1).to(device)
+
+
+def move_index(moves: Tensor, values: Tensor, side: int) -> Tensor:
+    """Where `moved` finds each pixel, (R, 1, S S) int64: Image.transform(AFFINE, NEAREST)'s 16.16 fixed-point walk.
+
+    moves: (R,) int64, places in MOVES. values: degrees, counter-clockwise, within +-LARGEST_ANGLE, rounded to whole
+    ones; coefficients of a shear; pixels that a translation reads further along, which moves the image the other way.
+    """
+    turns = torch.where(moves == MOVES.index("rotate"), values, 0.0).round_().long()
+    changes = _changes(values.device)[moves] * values.view(-1, 1, 1)
+    matrices = _starts(side, values.device)[turns + LARGEST_ANGLE] + changes
+    fixed = matrices.mul_(65536.0).add_(0.5).floor_()
+    # Whole numbers below 2^53 and a power of two: exact. One black pixel around the image stands for all outside.
+    source = (fixed.flatten(0, 1) @ _grid(side, values.device)).floor_().clamp_(-1, side)
+    x, y = source.view(len(values), 2, 1, -1).unbind(1)
+    return x.add(y, alpha=side + 2).add_(side + 3).long()
+
+
+def moved(images: Tensor, index: Tensor) -> Tensor:
+    """The pixels at `move_index`, black outside."""
+    padded = F.pad(images, (1, 1, 1, 1)).flatten(2)
+    return padded.gather(2, index.expand(-1, images.shape[1], -1)).view(images.shape)
 
 
 # Resampling
@@ -338,7 +306,7 @@ def _kernel_taps(kernel: Callable[[float], float], radius: float, size: int, sid
     return taps
 
 
-@lru_cache(maxsize=16)
+@constant
 def _resampling(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Taps that enlarge sizes side//2 .. side to side, by (method, size - side//2, output pixel).
 
@@ -358,21 +326,27 @@ def _resampling(side: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first).to(device), torch.from_numpy(weight).to(device)
 
 
-def rescale(images: Tensor, first: Tensor, last: Tensor, method: Tensor) -> Tensor:
-    """Image.crop to pixels first..last-1 of both axes, then resize back to the whole side.
+def resampling_matrix(first: Tensor, last: Tensor, method: Tensor, side: int) -> Tensor:
+    """What `rescaled` multiplies with, (R, S, S) float64: an output pixel's weights of the input's pixels.
 
-    first, last: (R,) int64, a square of at least half the side; method: (R,) int64, place in RESAMPLING.
+    first, last: (R,) int64, pixels first..last-1 of both axes are enlarged to the whole side, at least half of it;
+    method: (R,) int64, place in RESAMPLING.
+    """
+    starts, weights = _resampling(side, first.device)
+    size = last - first - side // 2
+    taps = torch.arange(_TAPS, device=first.device)
+    # Unused taps have weight 0: where they would leave the image they may fall on any pixel.
+    index = (starts[method, size] + first[:, None]).unsqueeze(2).add(taps).clamp_(max=side - 1)
+    matrix = torch.zeros(len(first), side, side, dtype=torch.float64, device=first.device)
+    return matrix.scatter_add_(2, index, weights[method, size])
+
+
+def rescaled(images: Tensor, matrix: Tensor) -> Tensor:
+    """Image.crop, then Image.resize back to the whole side, by `resampling_matrix`.
+
     Pillow's two passes, horizontal then vertical, each rounded to uint8. The sums are of 22-bit weights and
     bytes: exact in float64, and neither autocast nor TF32 touches float64.
     """
-    side = images.shape[-1]
-    starts, weights = _resampling(side, images.device)
-    size = last - first - side // 2
-    taps = torch.arange(_TAPS, device=images.device)
-    # Unused taps have weight 0: where they would leave the image they may fall on any pixel.
-    index = (starts[method, size] + first[:, None]).unsqueeze(2).add(taps).clamp_(max=side - 1)
-    matrix = torch.zeros(len(images), side, side, dtype=torch.float64, device=images.device)
-    matrix.scatter_add_(2, index, weights[method, size])
     rows = torch.bmm(images.double().flatten(1, 2), matrix.mT).add_(0.5).floor_().clamp_(0, 255)
     columns = matrix.unsqueeze(1) @ rows.view(images.shape)
     return columns.add_(0.5).clamp_(0, 255).to(torch.uint8)
@@ -381,18 +355,21 @@ def rescale(images: Tensor, first: Tensor, last: Tensor, method: Tensor) -> Tens
 # Cutout
 
 
-def square(half: Tensor, centre: Tensor, side: int) -> Tensor:
-    """(R, 1, S, S) uint8: 1 in the square [centre - half, centre + half), clipped to the image, else 0.
+@constant
+def _middles(side: int, device: torch.device) -> Tensor:
+    return torch.arange(0.5, side, device=device)
 
-    half: (R,) int64; centre: (R, 2) int64, column then row.
+
+def square(half: Tensor | int, centre: Tensor, side: int) -> Tensor:
+    """(R, 1, S, S) bool: the square [centre - half, centre + half), clipped to the image.
+
+    half: (R, 1, 1) int64, or one for all; centre: (R, 2) int64, column then row.
     """
-    middles = torch.arange(0.5, side, device=centre.device)
-    inside = ((middles - centre.unsqueeze(2)).abs_() < half.view(-1, 1, 1)).to(torch.uint8)
+    inside = (_middles(side, centre.device) - centre.unsqueeze(2)).abs_() < half
     columns, rows = inside.unsqueeze(1).unbind(2)
-    return rows.unsqueeze(3) * columns.unsqueeze(2)
+    return rows.unsqueeze(3) & columns.unsqueeze(2)
 
 
-def cutout(images: Tensor, half: Tensor, centre: Tensor) -> Tensor:
-    """Fill that square with gray 127."""
-    cut = square(half, centre, images.shape[-1])
-    return (127 - images).mul_(cut).add_(images)  # modulo 256, hence exact
+def cut(images: Tensor, squares: Tensor) -> Tensor:
+    """Fill the `square` with gray."""
+    return images.masked_fill(squares, CUT)

@@ -1,6 +1,8 @@
 """The views that a triple stands for, see `triple`, and the probes that CTAugment learns from."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,8 +11,36 @@ from torch import Tensor
 from cissl.augment import ctaugment, ops, weak
 from cissl.augment.autoaugment import AutoAugment
 from cissl.augment.ctaugment import CTAugment, ProbePolicy
-from cissl.augment.randaugment import RandAugment, default_cutout
+from cissl.augment.randaugment import Policy, RandAugment, default_cutout
 from cissl.augment.triple import FIXED, parse_triple
+
+PLAIN = ("x", "m", "d")  # letters of views that are moved at most
+ADAPTIVE = "adaptive"  # the third letter d
+Draws = dict[str, dict[str, np.ndarray]]  # "" or a policy's letter → name → array
+
+
+class View(NamedTuple):
+    """A view that is wanted.
+
+    Attributes:
+        kind: ``"labeled"``, ``"weak"``, ``"strong"`` or ``"none"``.
+        rows: how many images, of this worker.
+    """
+
+    kind: str
+    rows: int
+
+
+class Probes(NamedTuple):
+    """Labeled images on which CTAugment's operations are tried.
+
+    Attributes:
+        images: this worker's, (rows, channels, H, W) float in [−1, 1].
+        policy: which operations made each of them.
+    """
+
+    images: Tensor
+    policy: ProbePolicy
 
 
 class Augmentation:
@@ -54,31 +84,33 @@ class Augmentation:
         self.side, self.channels = side, channels
         self.uses_ctaugment = letters[2] == "d"
         self._ctaugment = CTAugment(depth=depth, threshold=threshold, decay=decay, device=device)
-        self._labeled, self._weak, self._strong = map(self._view, letters)
-        if self.uses_ctaugment:
-            self._strong = self._adaptive
+        strong = ADAPTIVE if self.uses_ctaugment else letters[2]
+        self._letters = dict(zip(("labeled", "weak", "strong"), (*letters[:2], strong), strict=True)) | {"none": "x"}
+        self._policies = {
+            letter: self._policy(letter)
+            for letter in self._letters.values()
+            if letter not in PLAIN and letter != ADAPTIVE
+        }
 
     def view(self, kind: str, images: Tensor, rng) -> Tensor:
         """The images' ``labeled``, ``weak`` or ``strong`` view; ``none``: the images themselves, as floats."""
-        makers = {"labeled": self.labeled, "weak": self.weak, "strong": self.strong}
-        return ops.to_float(images) if kind == "none" else makers[kind](images, rng)
+        views = {"": View(kind, len(images))}
+        return self.views(views, images, self._sent(self.draw(views, {"": rng}.get)))[0][""]
 
     def labeled(self, images: Tensor, rng) -> Tensor:
         """The labeled images' view (first letter)."""
-        return self._labeled(images, rng)
+        return self.view("labeled", images, rng)
 
     def weak(self, images: Tensor, rng) -> Tensor:
         """The unlabeled images' weak view (second letter)."""
-        return self._weak(images, rng)
+        return self.view("weak", images, rng)
 
     def strong(self, images: Tensor, rng) -> Tensor:
         """The unlabeled images' strong view (third letter), with a mirror and shift of its own."""
-        return self._strong(images, rng)
+        return self.view("strong", images, rng)
 
     def strong_and_probes(self, images: Tensor, rng, views: Tensor, probe_rng) -> tuple[Tensor, Tensor, ProbePolicy]:
         """CTAugment's `strong`, and its probes: a random policy with uniform levels on weakly augmented labeled images.
-
-        Both at once, since an operation costs a GPU a call rather than its pixels.
 
         Args:
             images, rng: as for `strong`.
@@ -87,17 +119,72 @@ class Augmentation:
 
         Returns: the strong views, the probes, like `views`, and the probes' policies for `update`.
         """
-        images, choice, levels, centres = self._draw(images, rng)
-        probe_choice, policy = self._ctaugment.draw_probe(probe_rng)
-        probe_centres = probe_rng.integers(self.side, probe_choice.shape[1], 2)
-        both = ctaugment.apply(
-            torch.cat((images, ops.to_uint8(views))),
-            np.concatenate((choice, probe_choice)),
-            torch.cat((levels, policy.levels)),
-            np.concatenate((centres[:, :-1], probe_centres)),
-        )
-        strong, probes = both.split((len(images), len(views)))
-        return self._cut(strong, centres), ops.to_float(probes), policy
+        places = self._places(ADAPTIVE, len(images), rng)
+        draws = self._sent({"": {"places": places}, ADAPTIVE: self._ctaugment.draw([rng], self.side, probe_rng)})
+        images = weak.crop(images, draws[""]["places"], self.shift)
+        strong, (probes, policy) = self._adaptive(images, draws[ADAPTIVE], ops.to_uint8(views))
+        return strong, probes, policy
+
+    def order(self, views: Mapping[str, View]) -> list[str]:
+        """The views' names in the order in which `views` wants their images, one below the other."""
+        return sorted(views, key=lambda name: self._group(views[name]))
+
+    def draw(self, views: Mapping[str, View], random: Callable[[str], Any], probed: str | None = None) -> Draws:
+        """What chance gives to a step's views, drawn on the host.
+
+        Args:
+            views: by name.
+            random: name of a view, or ``"probe"``, → its `rng`.
+            probed: name of the view that CTAugment's probes are made of, where a strong view uses it.
+        """
+        places, policies = {}, {}
+        for name, view in views.items():
+            rng, letter = random(name), self._letters[view.kind]
+            places[name] = self._places(letter, view.rows, rng)
+            if letter == ADAPTIVE:
+                policies.setdefault(letter, []).append(rng)
+            elif letter in self._policies:
+                policies.setdefault(letter, []).append(self._policies[letter].draw(rng, self.side))
+        draws = {"": {"places": np.concatenate([places[name] for name in self.order(views)])}}
+        for letter, drawn in policies.items():
+            if letter == ADAPTIVE:
+                draws[letter] = self._ctaugment.draw(drawn, self.side, random("probe") if probed else None)
+            else:
+                draws[letter] = {key: np.concatenate([one[key] for one in drawn]) for key in drawn[0]}
+        return draws
+
+    def views(
+        self,
+        views: Mapping[str, View],
+        images: Tensor,
+        draws: Mapping[str, Mapping[str, Tensor]],
+        probed: str | None = None,
+    ) -> tuple[dict[str, Tensor], Probes | None]:
+        """A step's views, all at once: what costs a GPU is the number of calls, and not that of pixels.
+
+        Args:
+            views, probed: as for `draw`.
+            images: of all views, in `order`.
+            draws: what `draw` gave, on the device.
+
+        Returns: each view by name, and the probes that CTAugment learns from, where a strong view uses it.
+        """
+        images = weak.crop(images, draws[""]["places"], self.shift)
+        made: dict[str, Tensor] = {}
+        probes = None
+        for (_, letter), group in itertools.groupby(self.order(views), lambda name: self._group(views[name])):
+            names = list(group)
+            sizes = [views[name].rows for name in names]
+            rows, images = images.tensor_split((sum(sizes),))
+            if letter == ADAPTIVE:
+                again = None if probed is None else ops.to_uint8(made[probed])
+                floats, probes = self._adaptive(rows, draws[letter], again)
+            elif not letter:
+                floats = ops.to_float(rows)
+            else:
+                floats = self._policies[letter].apply(rows, draws[letter])
+            made |= dict(zip(names, floats.split(sizes), strict=True))
+        return made, probes
 
     @torch.no_grad()
     def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
@@ -121,17 +208,12 @@ class Augmentation:
         if self.uses_ctaugment:
             self._ctaugment.rates = state["rates"].to(own["rates"], copy=True)
 
-    def _view(self, letter: str) -> Callable[[Tensor, object], Tensor]:
-        if letter == "x":
-            return lambda images, rng: ops.to_float(images)
-        if letter == "m":
-            return lambda images, rng: ops.to_float(weak.mirror(images, rng.uniform() < 0.5))
-        if letter == "d":
-            return lambda images, rng: ops.to_float(self._default(images, rng))
-        policy = self._policy(letter)
-        return lambda images, rng: policy(self._default(images, rng), rng)
+    def _group(self, view: View) -> tuple[bool, str]:
+        """What views have in common that are made together; the adaptive ones, which may need others, come last."""
+        letter = self._letters[view.kind]
+        return letter == ADAPTIVE, "" if letter in PLAIN else letter
 
-    def _policy(self, letter: str) -> RandAugment | AutoAugment:
+    def _policy(self, letter: str) -> Policy:
         cutout = default_cutout(self.side) if letter.endswith("c") else 0
         if letter in ("aa", "aac"):
             return AutoAugment(dataset=self.dataset, cutout=cutout)
@@ -141,18 +223,32 @@ class Augmentation:
         count, magnitude, percent = map(int, fixed.groups())
         return RandAugment(count=count, magnitude=magnitude, probability=1.0, cutout=int(0.01 * percent * self.side))
 
-    def _default(self, images: Tensor, rng) -> Tensor:
-        return weak.augment(images, rng, flip=self.mirror, shift=self.shift)
+    def _places(self, letter: str, rows: int, rng) -> np.ndarray:
+        """Places of the default augmentation, or of as much of it as the letter wants; see `weak`."""
+        if letter == "x":
+            return np.full((rows, 2), self.shift)
+        if letter == "m":
+            return weak.places(rng.uniform() < 0.5, np.full((rows, 2), self.shift), self.shift)
+        return weak.draw(rng, flip=self.mirror, shift=self.shift)
 
-    def _adaptive(self, images: Tensor, rng) -> Tensor:
-        images, choice, levels, centres = self._draw(images, rng)
-        return self._cut(ctaugment.apply(images, choice, levels, centres[:, :-1].copy()), centres)
+    def _adaptive(
+        self, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
+    ) -> tuple[Tensor, Probes | None]:
+        """CTAugment's views of these images, and with `probed` its probes of those, all uint8."""
+        choice, centres = draws["choice"], draws["centres"]
+        number = len(images)
+        levels = self._ctaugment.levels(choice[:number], draws["uniform"])
+        if probed is not None:
+            images, levels = torch.cat((images, probed)), torch.cat((levels, draws["levels"]))
+        changed = ctaugment.apply(images, choice, levels, centres[:, :-1])
+        ctaugment.final_cutout_(changed[:number], centres[:number, -1])
+        strong, probes = ops.to_float(changed).tensor_split((number,))
+        if probed is None:
+            return strong, None
+        return strong, Probes(probes, ProbePolicy(choice[number:], draws["levels"]))
 
-    def _draw(self, images: Tensor, rng) -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
-        """Weakly augmented images, CTAugment's operations and levels for them, and centres of cutouts (N, D + 1, 2)."""
-        images = self._default(images, rng)
-        choice, levels = self._ctaugment.draw(rng)
-        return images, choice, levels, rng.integers(self.side, choice.shape[1] + 1, 2)
-
-    def _cut(self, images: Tensor, centres: np.ndarray) -> Tensor:
-        return ops.to_float(ctaugment.final_cutout(images, centres[:, -1].copy()))
+    def _sent(self, draws: Draws) -> dict[str, dict[str, Tensor]]:
+        return {
+            letter: {name: torch.from_numpy(array).to(self._ctaugment.rates.device) for name, array in arrays.items()}
+            for letter, arrays in draws.items()
+        }

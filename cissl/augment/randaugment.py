@@ -5,15 +5,16 @@ AutoContrast, Equalize, Invert, Posterize and Solarize make the whole image opaq
 a last channel. Magnitudes are whole numbers; policies are known on the host, with all their draws.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cissl.augment import ops
-from cissl.augment.families import Family
+from cissl.augment.constants import constant
+from cissl.augment.families import Family, Op
 from cissl.augment.triple import LARGEST_MAGNITUDE
 
 # Random draws choose among these, in this order; Invert is AutoAugment's alone.
@@ -44,7 +45,7 @@ _PARAMETER = {
     "TranslateX": lambda m: m,  # pixels
     "TranslateY": lambda m: m,
     "Solarize": lambda m: 256 - int(m * 256 / 10),  # threshold
-    "Posterize": lambda m: 4 - int(m * 4 / 10),  # bits; from 10 on none, which is black
+    "Posterize": lambda m: 4 - int(m * 4 / 10) - 1,  # bits beyond the first; from 10 on none is left, which is black
     "Color": lambda m: m * 1.8 / 10 + 0.1,  # ImageEnhance factor
     "Contrast": lambda m: m * 1.8 / 10 + 0.1,
     "Brightness": lambda m: m * 1.8 / 10 + 0.1,
@@ -53,29 +54,27 @@ _PARAMETER = {
 PARAMETERS = np.array([[float(_PARAMETER.get(name, float)(m)) for m in range(LARGEST_MAGNITUDE + 1)] for name in NAMES])
 
 FAMILY = Family(
-    NAMES,
-    tables={
-        "AutoContrast": lambda images, _: ops.autocontrast_table(images),
-        "Equalize": lambda images, _: ops.equalize_table(images),
-        "Invert": lambda images, _: ops.invert_table(images),
-        "Posterize": lambda images, bits: ops.posterize_table(bits),
-        "Solarize": lambda images, threshold: ops.solarize_table(threshold),
-        "Brightness": lambda images, factor: ops.brightness_table(factor),
-        "Contrast": ops.contrast_table,
-    },
-    matrices={
-        "Rotate": lambda images, degrees: ops.rotation(degrees, images.shape[-1]),
-        "ShearX": lambda images, coefficient: ops.shear_x(coefficient),
-        "ShearY": lambda images, coefficient: ops.shear_y(coefficient),
-        "TranslateX": lambda images, pixels: ops.translation(pixels, 0),
-        "TranslateY": lambda images, pixels: ops.translation(pixels, 1),
-    },
-    images={"Color": ops.color, "Sharpness": ops.sharpness},
-    opaque=("AutoContrast", "Equalize", "Invert", "Posterize", "Solarize"),
+    {
+        "Identity": Op(),
+        "AutoContrast": Op(second="stretched", opaque=True),
+        "Equalize": Op(second="equalized", opaque=True),
+        "Rotate": Op(second="moved", move="rotate"),
+        "Solarize": Op(second="solarized", opaque=True),
+        "Color": Op(first="gray", weighted=True),
+        "Contrast": Op(first="mean", weighted=True),
+        "Brightness": Op(first="black", weighted=True),
+        "Sharpness": Op(first="smoothed", weighted=True),
+        "ShearX": Op(second="moved", move="shear_x"),
+        "TranslateX": Op(second="moved", move="translate_x"),
+        "TranslateY": Op(second="moved", move="translate_y"),
+        "Posterize": Op(second="posterized", opaque=True),
+        "ShearY": Op(second="moved", move="shear_y"),
+        "Invert": Op(second="inverted", opaque=True),
+    }
 )
 
 
-@lru_cache(maxsize=16)
+@constant
 def truncation_table(device: torch.device) -> Tensor:
     """(256,) uint8: a pixel value's way through float and back, which truncates: 1..47 lose one."""
     pixels = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - np.float32(1)
@@ -85,13 +84,19 @@ def truncation_table(device: torch.device) -> Tensor:
 
 def add_alpha(images: Tensor) -> Tensor:
     """(N, C, S, S) -> (N, C + 1, S, S) uint8: truncating conversion, opaque alpha appended."""
-    pixels = ops.lookup(images, truncation_table(images.device).expand(*images.shape[:2], 256))
+    pixels = truncation_table(images.device)[images.int()]
     return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 1), value=255)
 
 
 def remove_alpha(rgba: Tensor) -> Tensor:
     """(N, C + 1, S, S) uint8 -> (N, C, S, S) float32 in [-1, 1], 0.0 where alpha is 0."""
     return ops.to_float(rgba[:, :-1]).mul_(rgba[:, -1:] != 0)
+
+
+def parameters(choice: np.ndarray, magnitude: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """What operations are given, (N, D) float64; see `transform`."""
+    parameter = PARAMETERS[choice, magnitude]
+    return np.where(negative & SIGNED[choice], -parameter, parameter)
 
 
 def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negative: np.ndarray) -> Tensor:
@@ -105,25 +110,24 @@ def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negativ
 
     Returns: (N, C, S, S) float32.
     """
-    parameter = PARAMETERS[choice, magnitude]
-    parameter = torch.from_numpy(np.where(negative & SIGNED[choice], -parameter, parameter))
-    parameter = parameter.to(images.device, non_blocking=True)
-    rgba = add_alpha(images)
-    for slot in range(choice.shape[1]):
-        rgba = FAMILY(rgba, choice[:, slot], parameter[:, slot], alpha=True)
-    return remove_alpha(rgba)
+    given = (choice, parameters(choice, magnitude, negative))
+    return apply(images, *(torch.as_tensor(array, device=images.device) for array in given))
 
 
-def cut(images: Tensor, size: int, centres: np.ndarray) -> Tensor:
+def apply(images: Tensor, choice: Tensor, parameter: Tensor) -> Tensor:
+    """`transform` with the draws on the device, and the operations' parameters (N, D) float64."""
+    return remove_alpha(FAMILY(add_alpha(images), choice, parameter, alpha=True))
+
+
+def cut(images: Tensor, size: int, centres: Tensor | np.ndarray) -> Tensor:
     """Set a square of size // 2 pixels to each side of its centre to 0.0.
 
-    centres: (N, 2) int64 on the host, **row then column**.
+    centres: (N, 2) int64, **row then column**.
     """
     if size <= 0:
         return images
-    half = torch.full((len(images),), size // 2, device=images.device)
-    centres = torch.from_numpy(centres[:, ::-1].copy()).to(images.device, non_blocking=True)
-    return images * (1 - ops.square(half, centres, images.shape[-1]))
+    centres = torch.as_tensor(centres, device=images.device).flip(1)
+    return images.masked_fill(ops.square(size // 2, centres, images.shape[-1]), 0.0)
 
 
 def default_cutout(side: int) -> int:
@@ -132,27 +136,44 @@ def default_cutout(side: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandAugment:
+class Policy:
+    """D operations, then a cutout.
+
+    Fields:
+        cutout: size in pixels, 0 for none.
+    """
+
+    cutout: int = 0
+
+    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
+        """What chance gives to each image: operations and their parameters, (N, D), and centres, (N, 2)."""
+        raise NotImplementedError
+
+    def apply(self, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        """(N, C, S, S) uint8 -> float32 in [-1, 1]."""
+        return cut(apply(images, draws["choice"], draws["parameter"]), self.cutout, draws["centres"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugment(Policy):
     """`count` operations drawn with replacement, then a cutout.
 
     Fields:
         magnitude: of every operation, or None: uniform in 1..9.
         probability: that a drawn operation is applied.
-        cutout: size in pixels, 0 for none.
     """
 
     count: int = 2
     magnitude: int | None = None
     probability: float = 0.5
-    cutout: int = 0
 
-    def __call__(self, images: Tensor, rng) -> Tensor:
-        """(N, C, S, S) uint8 -> float32 in [-1, 1]."""
+    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
         choice = rng.integers(len(RANDOM_OPS), self.count)
         magnitude = 1 + rng.integers(9, self.count)
         if self.magnitude is not None:
             magnitude = np.full_like(magnitude, self.magnitude)
         uniform = rng.uniform(self.count, 2)
-        centres = rng.integers(images.shape[-1], 2)
+        centres = rng.integers(side, 2)
         choice = np.where(uniform[..., 0] < self.probability, choice, NAMES.index("Identity"))
-        return cut(transform(images, choice, magnitude, uniform[..., 1] > 0.5), self.cutout, centres)
+        parameter = parameters(choice, magnitude, uniform[..., 1] > 0.5)
+        return {"choice": choice, "parameter": parameter, "centres": centres}

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cissl.algorithms.darp.method import DARP
-from cissl.augment import autoaugment, ops, randaugment
+from cissl.augment import constants
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.models import backbones
@@ -112,7 +112,8 @@ class DeviceCalls(TorchDispatchMode):
         learner, augmentation = trainer.learner, trainer.augmentation
         trainer._batches.at = self.of("batch", trainer._batches.at)
         trainer._augmented = self.of("views", trainer._augmented)
-        augmentation.strong = self.of("strong views", augmentation.strong)
+        view, strong = augmentation.view, self.of("strong views", augmentation.view)
+        augmentation.view = lambda kind, *rest: (strong if kind == "strong" else view)(kind, *rest)
         augmentation.strong_and_probes = self.of("strong views", augmentation.strong_and_probes)
         trainer._update_rates = self.of("probe", trainer._update_rates)
         trainer._interval.add = self.of("records", trainer._interval.add)
@@ -164,10 +165,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         try:
             yield torch.device("cuda")
         finally:
-            for module in (ops, randaugment, autoaugment):
-                for cached in vars(module).values():
-                    if hasattr(cached, "cache_clear"):
-                        cached.cache_clear()
+            constants.forget()
 
 
 def count_step(config: TrialConfig, dataset: Dataset) -> DeviceCalls:

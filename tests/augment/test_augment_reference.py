@@ -63,7 +63,7 @@ def test_ctaugment_composed():
         torch.from_numpy(CTA["composed_levels"]),
         np.zeros((8, 2, 2), np.int64),
     )
-    images = ctaugment.final_cutout(images, CTA["composed_loc"])
+    images = ctaugment.final_cutout_(images, CTA["composed_loc"])
     assert torch.equal(images, nchw(CTA["composed_out_uint8"]))
 
 
@@ -115,7 +115,7 @@ def test_randaugment_operation(key):
         images = randaugment.add_alpha(nchw(RAND["images"][1:2] if sign else RAND["images"][:2]))
         parameter = randaugment.PARAMETERS[place, magnitude] * (-1 if sign == "neg" else 1)
         parameter = torch.full((len(images),), parameter, dtype=torch.float64)
-        images = randaugment.FAMILY(images, np.full(len(images), place), parameter, alpha=True)
+        images = randaugment.FAMILY(images, torch.full((len(images), 1), place), parameter[:, None], alpha=True)
         assert torch.equal(images[:, : result.shape[-1]], nchw(result))
         if result.shape[-1] == 3:
             assert (images[:, 3] == 255).all()

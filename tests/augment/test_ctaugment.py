@@ -18,6 +18,12 @@ def make(**changes):
     return CTAugment(**{"depth": 2, "threshold": 0.8, "decay": 0.99, "device": "cpu"} | changes)
 
 
+def draw(cta, rng):
+    """Operations and levels of some images."""
+    draws = cta.draw([rng], 16)
+    return draws["choice"], cta.levels(*(torch.from_numpy(draws[name]) for name in ("choice", "uniform")))
+
+
 def sequential_update(rates, decay, ops, levels, proximity):
     """The definition, one bin after the other; an operation of -1 is none."""
     for row_ops, row_levels, p in zip(ops, levels, proximity, strict=True):
@@ -91,7 +97,7 @@ def test_bins_drawn_by_inverting_the_cumulative_sum(rows):
     generator, n = np.random.default_rng(1), 400
     cta = make(depth=3, threshold=0.3)
     cta.rates = random_rates(generator)
-    choice, levels = cta.draw(rows(5, n))
+    choice, levels = draw(cta, rows(5, n))
     again = rows(5, n)
     assert (choice == again.integers(19, 3)).all()
     uniform = again.uniform(3, 2, 2)
@@ -113,7 +119,7 @@ def test_draws_follow_the_probabilities(rows):
     cta = make(depth=1)
     rotate = list(BINS).index("rotate")
     cta.rates[rotate, 0] = torch.linspace(0.6, 1.0, 17)
-    choice, levels = cta.draw(rows(2, 200_000))
+    choice, levels = draw(cta, rows(2, 200_000))
     counts = np.bincount(choice[:, 0], minlength=19)
     np.testing.assert_allclose(counts / len(choice), 1 / 19, atol=0.003)
     bins = np.floor(levels[:, 0, 0].numpy()[choice[:, 0] == rotate] * 17).astype(int)
@@ -123,7 +129,7 @@ def test_draws_follow_the_probabilities(rows):
 
 
 def test_levels_of_fresh_rates_are_uniform(rows):
-    choice, levels = make().draw(rows(3, 50_000))
+    choice, levels = draw(make(), rows(3, 50_000))
     for name in ("rotate", "posterize", "rescale"):
         used = levels[torch.from_numpy(choice == list(BINS).index(name))].numpy()
         for argument, _ in enumerate(BINS[name]):
@@ -135,7 +141,7 @@ def test_levels_of_fresh_rates_are_uniform(rows):
 def test_probe_levels_are_uniform_whatever_the_rates(rows):
     cta = make()
     cta.rates[:, :, 3:] = 0.0
-    choice, policy = cta.draw_probe(rows(4, 20_000))
-    assert (policy.ops.numpy() == choice).all() and policy.ops.dtype == torch.int64
-    assert policy.levels.shape == (20_000, 2, 2) and policy.levels.dtype == torch.float64
-    np.testing.assert_allclose(np.quantile(policy.levels, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.01)
+    draws = cta.draw([rows(0, 10)], 16, rows(4, 20_000))
+    assert draws["choice"].shape == (20_010, 2) and draws["choice"].dtype == np.int64
+    assert draws["levels"].shape == (20_000, 2, 2) and draws["levels"].dtype == np.float64
+    np.testing.assert_allclose(np.quantile(draws["levels"], [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.01)

@@ -189,18 +189,19 @@ def test_memory_format_does_not_matter_and_inputs_stay(memory_format, images_of)
     assert (choice == kept[2]).all() and (centres == kept[3]).all()
 
 
-@pytest.mark.parametrize("name", ["blur", "smooth", "color", "sharpness"])
-def test_single_operations_in_any_memory_format(name, images_of):
-    images, parameter = images_of(5, 3, 16), torch.linspace(0, 1, 5, dtype=torch.float64)
+@pytest.mark.parametrize("name", ["blurred", "smoothed", "gray", "mean", "stretched", "equalized", "inverted"])
+def test_pictures_in_any_memory_format(name, images_of):
+    images = images_of(5, 3, 16)
     strided = images.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(getattr(ops, name)(strided, parameter), getattr(ops, name)(images, parameter))
+    assert torch.equal(getattr(ops, name)(strided), getattr(ops, name)(images))
     assert torch.equal(strided, images)
 
 
 def test_every_angle(images_of):
     images = images_of(2, 3, 32)
     for degrees in range(-45, 46):
-        result = ops.affine(images, ops.rotation(torch.full((2,), float(degrees)), 32))
+        index = ops.move_index(torch.zeros(2).long() + ops.MOVES.index("rotate"), torch.full((2,), float(degrees)), 32)
+        result = ops.moved(images, index)
         for image, turned in zip(images, result, strict=True):
             assert torch.equal(turned, tensor(pillow(image).rotate(degrees))), degrees
 
@@ -213,6 +214,39 @@ def test_every_crop_and_method(images_of):
             for last in range(side - side // 4, side + 1):
                 crop = pillow(image[0]).crop((first, first, last, last))
                 for number, method in enumerate(METHODS):
-                    result = ops.rescale(image, *(torch.tensor([k]) for k in (first, last, number)))
+                    matrix = ops.resampling_matrix(*(torch.tensor([k]) for k in (first, last, number)), side)
+                    result = ops.rescaled(image, matrix)
                     expected = tensor(crop.resize((side, side), method))
                     assert torch.equal(result[0], expected), (first, last, method)
+
+
+@pytest.mark.parametrize("side, channels", [(8, 1), (9, 3), (16, 3), (32, 1), (32, 3)])
+@pytest.mark.parametrize("name", CTA_NAMES)
+def test_both_forms_give_the_same_bytes(name, side, channels, images_of):
+    """Every operation at every bin's edge and in between, and at both ends, on images of every kind, constants too."""
+    generator = np.random.default_rng(side)
+    levels = np.concatenate(([0.0, np.nextafter(1, 0)], np.arange(17) / 17, np.arange(8) / 8, generator.random(13)))
+    number = len(levels)
+    images = images_of(number, channels, side, seed=side)
+    images[0], images[1] = 0, 255
+    choice = torch.full((number, 1), CTA_NAMES.index(name))
+    value = torch.from_numpy(levels)[:, None]
+    a, b, c = ctaugment._scale_table(side, images.device)[choice].unbind(2)
+    second, centre = (torch.from_numpy(generator.random((number, 1))), torch.zeros(number, 1, 2).long() + side // 3)
+    arguments = (images, choice, (a * value + b) * c, second, centre)
+    assert torch.equal(ctaugment.FAMILY.all_rows(*arguments), ctaugment.FAMILY.sorted_rows(*arguments))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), channels=st.sampled_from([1, 3]), depth=st.integers(1, 3))
+def test_both_forms_give_the_same_bytes_and_opacities(images_of, seed, channels, depth):
+    generator, n = np.random.default_rng(seed), 60
+    choice = generator.integers(0, len(randaugment.NAMES), (n, depth))
+    magnitude, negative = generator.integers(0, 16, (n, depth)), generator.random((n, depth)) < 0.5
+    parameter = torch.from_numpy(randaugment.parameters(choice, magnitude, negative))
+    images = randaugment.add_alpha(images_of(n, channels, 16, seed=seed))
+    arguments = (images, torch.from_numpy(choice), parameter)
+    rows, every = (
+        form(*arguments, alpha=True) for form in (randaugment.FAMILY.sorted_rows, randaugment.FAMILY.all_rows)
+    )
+    assert torch.equal(rows, every)

@@ -176,9 +176,9 @@ def test_strong_view_is_default_then_ctaugment_then_cutout(rows, images_of):
     expected = weak.augment(images, rng, flip=True, shift=2)
     cta = ctaugment.CTAugment(depth=3, threshold=0.8, decay=0.99, device="cpu")
     cta.rates = augmentation.state_dict()["rates"]
-    choice, levels = cta.draw(rng)
-    centres = rng.integers(16, 4, 2)
-    expected = ctaugment.apply(expected, choice, levels, np.ascontiguousarray(centres[:, :3]))
+    choice, uniform, centres = rng.integers(19, 3), rng.uniform(3, 2, 2), rng.integers(16, 4, 2)
+    levels = cta.levels(torch.from_numpy(choice), torch.from_numpy(uniform))
+    expected = ctaugment.apply(expected, choice, levels, centres[:, :3])
     for image, (column, row) in zip(expected, centres[:, 3].tolist(), strict=True):
         image[:, max(row - 4, 0) : row + 4, max(column - 4, 0) : column + 4] = 127  # 1 + int(0.499 · 16) = 8
     assert torch.equal(view, expected / 127.5 - 1)
