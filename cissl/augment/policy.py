@@ -248,7 +248,8 @@ class Augmentation:
         return strong, Probes(probes, ProbePolicy(choice[number:], draws["levels"]))
 
     def _sent(self, draws: Draws) -> dict[str, dict[str, Tensor]]:
+        device = self._ctaugment.rates.device
         return {
-            letter: {name: torch.from_numpy(array).to(self._ctaugment.rates.device) for name, array in arrays.items()}
+            letter: {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
             for letter, arrays in draws.items()
         }
