@@ -19,8 +19,8 @@ ADAPTIVE = "adaptive"  # the third letter d
 Draws = dict[str, dict[str, np.ndarray]]  # "" or a policy's letter → name → array
 
 
-class View(NamedTuple):
-    """A view that is wanted.
+class ViewBatch(NamedTuple):
+    """A batch of images, and the view of them that is wanted.
 
     Attributes:
         kind: ``"labeled"``, ``"weak"``, ``"strong"`` or ``"none"``.
@@ -94,7 +94,7 @@ class Augmentation:
 
     def view(self, kind: str, images: Tensor, rng) -> Tensor:
         """The images' ``labeled``, ``weak`` or ``strong`` view; ``none``: the images themselves, as floats."""
-        views = {"": View(kind, len(images))}
+        views = {"": ViewBatch(kind, len(images))}
         return self.views(views, images, self._sent(self.draw(views, {"": rng}.get)))[0][""]
 
     def labeled(self, images: Tensor, rng) -> Tensor:
@@ -125,11 +125,11 @@ class Augmentation:
         strong, (probes, policy) = self._adaptive(images, draws[ADAPTIVE], ops.to_uint8(views))
         return strong, probes, policy
 
-    def order(self, views: Mapping[str, View]) -> list[str]:
+    def order(self, views: Mapping[str, ViewBatch]) -> list[str]:
         """The views' names in the order in which `views` wants their images, one below the other."""
         return sorted(views, key=lambda name: self._group(views[name]))
 
-    def draw(self, views: Mapping[str, View], random: Callable[[str], Any], probed: str | None = None) -> Draws:
+    def draw(self, views: Mapping[str, ViewBatch], random: Callable[[str], Any], probed: str | None = None) -> Draws:
         """What chance gives to a step's views, drawn on the host.
 
         Args:
@@ -155,7 +155,7 @@ class Augmentation:
 
     def views(
         self,
-        views: Mapping[str, View],
+        views: Mapping[str, ViewBatch],
         images: Tensor,
         draws: Mapping[str, Mapping[str, Tensor]],
         probed: str | None = None,
@@ -208,7 +208,7 @@ class Augmentation:
         if self.uses_ctaugment:
             self._ctaugment.rates = state["rates"].to(own["rates"], copy=True)
 
-    def _group(self, view: View) -> tuple[bool, str]:
+    def _group(self, view: ViewBatch) -> tuple[bool, str]:
         """What views have in common that are made together; the adaptive ones, which may need others, come last."""
         letter = self._letters[view.kind]
         return letter == ADAPTIVE, "" if letter in PLAIN else letter

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Losses, Method
+from cissl.augment.ctaugment import ProbePolicy
 from cissl.augment.ops import to_float
-from cissl.augment.policy import Augmentation, ProbePolicy
+from cissl.augment.policy import Augmentation, Probes
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.models.layers import Classifier
@@ -27,18 +28,6 @@ from cissl.training.survey import TrainingSurvey
 
 Scorer = Callable[[Tensor], Tensor]  # images → scores whose largest is the prediction
 LARGEST_EVALUATION_BATCH, SMALLEST_EVALUATION_BATCH = 500, 32  # images
-
-
-class Probes(NamedTuple):
-    """Labeled images on which CTAugment's operations are tried.
-
-    Attributes:
-        images: this worker's, (rows, channels, H, W) float in [−1, 1].
-        policy: which operations made each of them.
-    """
-
-    images: Tensor
-    policy: ProbePolicy
 
 
 class TrialDiverged(RuntimeError):
