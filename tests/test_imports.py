@@ -15,6 +15,7 @@ LEAVES = ("datasets", "augment", "algorithms", "models")
 ALLOWED = {  # package of cissl → packages of cissl it may import, beside itself and those below
     **{leaf: set() for leaf in LEAVES},
     "paths": set(),
+    "record_format": set(),
     "plugins": set(),
     "settings": set(),
     "config": set(LEAVES),
@@ -29,7 +30,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }
-EVERYWHERE = ("errors", "paths", "settings", "plugins", "pretrained", "__version__")
+EVERYWHERE = ("errors", "paths", "settings", "plugins", "pretrained", "record_format", "__version__")
 
 
 def sources(folder):
