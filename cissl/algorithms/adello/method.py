@@ -57,7 +57,7 @@ class ADELLO(FixMatch):
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
         """``distill``: the loss of the rows that give no pseudo-label, scalar."""
         settings = self.settings
-        if not settings.lambda_distill or step.number < step.facts.steps_of(settings.distill_start):
+        if step.number < step.facts.steps_of(settings.distill_start):
             return {}
         T, views = self.temperature(step), len(self.strong_views)
         targets = sharpen(pseudo.probabilities, T)

@@ -47,7 +47,7 @@ def run(case, dtype):
         losses = step.run()
         losses.total.backward()
         state = step.after
-        begun = "distill" in losses.unlabeled
+        begun = hyper["distill_complement"] and "distill" in losses.unlabeled
         collected.add(
             {
                 "alpha": exponent(step.progress, method.base.settings.alpha_min, method.base.settings.alpha_k),
