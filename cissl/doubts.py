@@ -5,6 +5,7 @@ from typing import Protocol
 
 from cissl.config import TrialConfig
 
+WINDOW = 10  # evaluations whose mean is the reported figure
 FEWEST_TIME_CONSTANTS = 3  # of a moving average, after which 5 % of it are still the start
 
 
@@ -20,7 +21,7 @@ class Split(Protocol):
 def doubts(trials: Sequence[tuple[TrialConfig, Split]]) -> list[str]:
     """One line for each kind of doubt about these trials, as when the defaults of a long training meet a short one."""
     configs = [config for config, _ in trials]
-    lines = [*_seldom_evaluated(configs), *_slow_averages(configs)]
+    lines = [*_seldom_evaluated(configs), *_slow_averages(configs), *_mixed_stages(configs)]
     splits = {config.dataset: (config, split) for config, split in trials}.values()
     for look in (_classes_without_label, _labeled_validation):
         lines += _first_and_number(look(config, split) for config, split in splits)
@@ -47,6 +48,21 @@ def _slow_averages(configs: Sequence[TrialConfig]) -> list[str]:
                 f"{key} {getattr(fewest, key):g} hardly forgets where it started"
             )
     return lines
+
+
+def _mixed_stages(configs: Sequence[TrialConfig]) -> list[str]:
+    """Trials whose reported figure is a mean over more than the last stage of a training that has several."""
+    mixed: dict[str, int] = {}
+    for config in configs:
+        evaluations = -(-config.steps // config.report_steps)
+        first = max(1, evaluations - WINDOW + 1) * config.report_steps
+        if first <= config.recipe.last_stage(config.method, config.steps):
+            mixed[config.recipe.title] = mixed.get(config.recipe.title, 0) + 1
+    return [
+        f"the last {WINDOW} evaluations of {_number(number, 'trial')} with {title} are of more than the last stage of "
+        "the training, and so is their mean; a smaller report_kimg keeps them within it"
+        for title, number in mixed.items()
+    ]
 
 
 def _classes_without_label(config: TrialConfig, split: Split) -> str | None:

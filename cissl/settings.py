@@ -85,6 +85,11 @@ def checked(field: dataclasses.Field[Any], value: Any, key: str | None = None) -
     return value
 
 
+def steps_of(length: float, steps: int) -> int:
+    """A length in steps, which is given in steps, or below 1 as a share of a training of so many steps."""
+    return round(length * steps if length < 1 else length)
+
+
 def defaults(settings: type) -> dict[str, Any]:
     """Field name → default of a settings dataclass."""
     return {field.name: field.default for field in dataclasses.fields(settings)}

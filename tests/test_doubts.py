@@ -51,3 +51,19 @@ def test_many_trials_have_one_line_for_each_kind():
     lines = doubts([(config, load(config.dataset)) for config in configs])
     assert [line.split(" ")[0] for line in lines] == ["3", "3", "12"]
     assert lines[0].startswith("3 trials have as few as 7 steps") and lines[2].endswith("(and so in 2 other splits)")
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        (dict(algorithm="fixmatch+crest", report_kimg=1), False),  # 64 evaluations, the last 11 of the sixth generation
+        (dict(algorithm="fixmatch+crest", report_kimg=2), True),  # five of each
+        (dict(algorithm="fixmatch+cossl", report_kimg=1), False),  # 12 of the second phase
+        (dict(algorithm="fixmatch+cossl", report_kimg=2), True),
+        (dict(algorithm="fixmatch+cossl", report_kimg=2, **{"cossl.start": 0.5}), False),
+        (dict(algorithm="fixmatch", report_kimg=2), False),
+    ],
+)
+def test_a_mean_over_more_than_the_last_stage(settings, told):
+    lines = said("digits.1@40-1", train_kimg=64, **settings)
+    assert any("more than the last stage" in line for line in lines) == told

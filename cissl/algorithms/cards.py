@@ -19,7 +19,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cissl.algorithms
@@ -52,6 +52,8 @@ class Card:
         reads: of an add-on: settings of the base that it uses.
         unlabeled: of a base: whether it trains on unlabeled images.
         differs: what is other than in the authors' protocol, and why.
+        last_stage: of a method that divides the training: from its settings object and the number of steps, the step at
+            which the last stage begins.
         short: settings, by their keys, with which a trial of a dozen steps shows every part of the method; for tests.
     """
 
@@ -68,6 +70,7 @@ class Card:
     reads: tuple[str, ...] = ()
     unlabeled: bool = True
     differs: str = ""
+    last_stage: Callable[[Any, int], int] | None = None
     short: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -125,6 +128,15 @@ class Recipe:
     def settings_of(self, part: Card, values: Mapping[str, Any]) -> Any:
         """One part's settings object, from all settings of the recipe by their keys."""
         return part.settings(**{f.name: values[key] for key, f in part.fields.items()}) if part.settings else None
+
+    def last_stage(self, values: Mapping[str, Any], steps: int) -> int:
+        """The step at which the last stage of a training of so many steps begins; 0 where it has one stage.
+
+        Args:
+            values: all settings of the recipe by their keys.
+        """
+        starts = (part.last_stage(self.settings_of(part, values), steps) for part in self.parts if part.last_stage)
+        return max(starts, default=0)
 
 
 _CADR = ("fixmatch", "cap", "dr", "cai")

@@ -28,6 +28,7 @@ from cissl import plugins
 from cissl.algorithms.cards import ADD_ON, BASE, Card, Recipe
 from cissl.algorithms.shapes import BOOL, FLOAT, INT64, require_dict, require_number, require_tensor, require_terms
 from cissl.errors import ContractError, UserError
+from cissl.settings import steps_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,7 @@ class Facts:
 
     def steps_of(self, length: float) -> int:
         """A length in steps, which is given in steps, or below 1 as a share of the training."""
-        return round(length * self.steps if length < 1 else length)
+        return steps_of(length, self.steps)
 
     def full(self, shape: Sequence[int], value: float) -> Tensor:
         """A float tensor of this shape, filled with one value, for a state."""

@@ -1,8 +1,9 @@
 """What methods are called in tables and figures, in which order they stand, and how they are drawn."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import Field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cissl.algorithms.cards import Recipe, find
 from cissl.config import FIRST_VERSION, core_fields
@@ -104,6 +105,18 @@ def settings_of(algorithm: str) -> dict[str, Field]:
     """Key → field of all settings that are known of a method; of code that is not here those that all trials have."""
     recipe = _recipe(algorithm)
     return {**core_fields(), **(recipe.fields if recipe else {})}
+
+
+def last_stage(algorithm: str, settings: Mapping[str, Any], steps: int) -> int:
+    """The step at which the last stage of a training begins; 0 where it has one, or of code that is not here.
+
+    Args:
+        algorithm: its name in configs.
+        settings: all that decide the result, with their defaults.
+        steps: of the training.
+    """
+    recipe = _recipe(algorithm)
+    return recipe.last_stage(settings, steps) if recipe else 0
 
 
 def _title(algorithm: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from cissl.analysis.counting import overlaps, reason
-from cissl.analysis.methods import label, settings_of, takes
+from cissl.analysis.methods import label, last_stage, settings_of, takes
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 from cissl.analysis.values import Value
@@ -63,13 +63,33 @@ def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collectio
 
 
 def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
-    """Trials with fewer evaluations than the selection takes."""
-    short = [t for t in trials if t.complete and selection.window and t.rows < selection.window]
-    if not short:
+    """Trials with fewer evaluations than the selection takes, or with some from before the training's last stage."""
+    if not selection.window:
         return []
-    fewest = min(t.rows for t in short)
-    wanted = selection.window
-    return [f"{len(short)} trials have fewer than {wanted} evaluations (as few as {fewest}): all of these count."]
+    notes, complete = [], [trial for trial in trials if trial.complete]
+    short = [trial for trial in complete if trial.rows < selection.window]
+    if short:
+        fewest = min(trial.rows for trial in short)
+        notes.append(
+            f"{len(short)} trials have fewer than {selection.window} evaluations (as few as {fewest}): all of these count."
+        )
+    mixed = [trial for trial in complete if _first_step(trial, selection.window) <= _last_stage(trial)]
+    if mixed:
+        titles = ", ".join(sorted({label(trial.config["algorithm"]) for trial in mixed}))
+        notes.append(
+            f"The last {selection.window} evaluations of {len(mixed)} trials ({titles}) are of more than the last stage "
+            "of their training, and so is their mean."
+        )
+    return notes
+
+
+def _first_step(trial: Trial, window: int) -> int:
+    """Of the last evaluations, so many."""
+    return int(trial.history["step"][-window:][0])
+
+
+def _last_stage(trial: Trial) -> int:
+    return last_stage(trial.config["algorithm"], trial.settings, int(trial.history["step"][-1]))
 
 
 def on_validation(trials: list[Trial], selection: Selection) -> list[str]:

@@ -55,6 +55,13 @@ def test_cell_is_mean_and_sample_std_over_seeds_of_the_last_ten(tmp_path):
     assert (entry.n, entry.number) == (3, "12.50 ± 2.65")
 
 
+@pytest.mark.parametrize("generations, told", [(1, False), (2, True), (6, True)])
+def test_a_mean_over_more_than_the_last_generation_is_told(tmp_path, generations, told):
+    write_trial(tmp_path, algorithm="fixmatch+crest", **{"crest.num_generation": generations})  # 16 evaluations
+    made = table(load([tmp_path]), "accuracy")
+    assert any("1 trials (+ CReST) are of more than the last stage" in note for note in made.notes) == told
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [("last10", 14.5), ("last20", 10.5), ("validation-best", 3.0), ("test-oracle", 19.0)],

@@ -3,6 +3,7 @@
 import dataclasses
 
 from cissl.algorithms.cards import ADD_ON, Card, setting
+from cissl.settings import steps_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,11 @@ class Settings:
     )
 
 
+def second_phase(settings: Settings, steps: int) -> int:
+    """The step at which the second phase begins."""
+    return steps_of(settings.start, steps)
+
+
 CARDS = (
     Card(
         name="cossl",
@@ -37,6 +43,7 @@ CARDS = (
         method="cissl.algorithms.cossl.method:CoSSL",
         settings=Settings,
         fills=("guess", "predict", "stages"),
+        last_stage=second_phase,
         short={"cossl.start": 0.5, "cossl.warm_tfe": 20, "cossl.lr_tfe": 0.5},
         differs="""\
 Both phases have the steps of one trial, 4 in 5 of them and the rest, as 400 and 100 of the authors' 500 epochs; their

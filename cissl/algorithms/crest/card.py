@@ -57,6 +57,13 @@ _PAPER = (
     "Semi-Supervised Learning"
 )
 _VENUE = "CVPR 2021, arXiv 2102.09559"
+
+
+def last_generation(settings: Settings, steps: int) -> int:
+    """The step at which the last generation begins."""
+    return round(steps * (1 - 1 / settings.num_generation))
+
+
 _DIFFERS = """\
 All generations together have the steps of one trial, where the authors give each 64 × 1024 steps: methods are compared
 at one budget. Each generation has a fresh network, moving average, optimizer, learning-rate schedule, CTAugment rates
@@ -79,6 +86,7 @@ CARDS = (
         fills=("stages",),
         short={"crest.num_generation": 2},
         differs=_DIFFERS,
+        last_stage=last_generation,
     ),
     Card(
         name="crest+",
@@ -91,5 +99,6 @@ CARDS = (
         fills=("guess", "stages"),
         short={"crest.num_generation": 2},
         differs=_DIFFERS,
+        last_stage=last_generation,
     ),
 )
