@@ -9,7 +9,7 @@ from cissl.analysis.methods import label, last_stage, settings_of, takes
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 from cissl.analysis.values import Value
-from cissl.analysis.words import dataset_name, first_names, format_value
+from cissl.analysis.words import dataset_name, first_names, format_value, number
 from cissl.datasets.spec import parse_spec
 from cissl.errors import UserError
 
@@ -71,14 +71,15 @@ def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
     if short:
         fewest = min(trial.rows for trial in short)
         notes.append(
-            f"{len(short)} trials have fewer than {selection.window} evaluations (as few as {fewest}): all of these count."
+            f"{number(len(short), 'trial')} with fewer than {selection.window} evaluations (as few as {fewest}): all of "
+            "these count."
         )
     mixed = [trial for trial in complete if _first_step(trial, selection.window) <= _last_stage(trial)]
     if mixed:
         titles = ", ".join(sorted({label(trial.config["algorithm"]) for trial in mixed}))
         notes.append(
-            f"The last {selection.window} evaluations of {len(mixed)} trials ({titles}) are of more than the last stage "
-            "of their training, and so is their mean."
+            f"The last {selection.window} evaluations of {number(len(mixed), 'trial')} ({titles}) are of more than the "
+            "last stage of the training, and so is their mean."
         )
     return notes
 

@@ -57,3 +57,8 @@ def first_names(names: Sequence[str]) -> str:
     """The first names of a list that may be long and stands below every table."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def number(count: int, thing: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"

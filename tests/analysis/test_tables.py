@@ -59,7 +59,7 @@ def test_cell_is_mean_and_sample_std_over_seeds_of_the_last_ten(tmp_path):
 def test_a_mean_over_more_than_the_last_generation_is_told(tmp_path, generations, told):
     write_trial(tmp_path, algorithm="fixmatch+crest", **{"crest.num_generation": generations})  # 16 evaluations
     made = table(load([tmp_path]), "accuracy")
-    assert any("1 trials (+ CReST) are of more than the last stage" in note for note in made.notes) == told
+    assert any("1 trial (+ CReST) are of more than the last stage" in note for note in made.notes) == told
 
 
 @pytest.mark.parametrize(
