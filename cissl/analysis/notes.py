@@ -71,8 +71,8 @@ def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
     if short:
         fewest = min(trial.rows for trial in short)
         notes.append(
-            f"{number(len(short), 'trial')} with fewer than {selection.window} evaluations (as few as {fewest}): all of "
-            "these count."
+            f"{number(len(short), 'trial')} with fewer than {selection.window} evaluations (as few as {fewest}): all "
+            "of these count."
         )
     mixed = [trial for trial in complete if _first_step(trial, selection.window) <= _last_stage(trial)]
     if mixed:
