@@ -66,7 +66,7 @@ def method(card: Card) -> str:
         facts.append("It acts at: " + ", ".join(f"`{slot}`" for slot in card.fills) + "." + needs)
     facts.append(settings_table(card.fields) if card.fields else "It has no settings of its own.")
     if card.differs:
-        facts.append(f"**Other than in its authors' program.** {escaped(card.differs)}")
+        facts.append(f"**What differs from its authors' program.** {escaped(card.differs)}")
     return "\n\n".join(facts)
 
 

@@ -135,8 +135,8 @@ SETTINGS = """
 
 
 @pytest.mark.parametrize("field, message", [
-    ("power: float = 2.0", "Mine.power is no setting; write power: float = setting(2.0, \"what it means\")"),
-    ("power: 'int'", "Mine.power is no setting; write power: int = setting(default, \"what it means\")"),
+    ("power: float = 2.0", "Mine.power is not a setting; write power: float = setting(2.0, \"what it means\")"),
+    ("power: 'int'", "Mine.power is not a setting; write power: int = setting(default, \"what it means\")"),
     ("power: list = setting(None, 'some')", "Mine.power is of type list; a setting is a float, int, bool or str"),
 ])  # fmt: skip
 def test_a_setting_that_is_none_is_told_at_its_line(here, field, message):
@@ -151,7 +151,7 @@ def test_settings_that_are_no_dataclass_or_have_the_name_of_another_are_refused(
     here(
         "mine.py", SETTINGS.replace("@dataclasses.dataclass(frozen=True, kw_only=True)", "").replace("FIELD", "wu = 1")
     )
-    with pytest.raises(UserError, match="mine.py:Ours: Settings is no dataclass; put @dataclasses.dataclass"):
+    with pytest.raises(UserError, match="mine.py:Ours: Settings is not a dataclass; put @dataclasses.dataclass"):
         find("mine.py:Ours")
     here("mine.py", SETTINGS.replace("FIELD", "lr: float = setting(0.1, 'rate')"))
     with pytest.raises(UserError, match="mine.py:Ours has a setting 'lr', which every trial has"):
@@ -250,7 +250,7 @@ def test_a_whole_method_of_ones_own_offers_the_places_that_its_losses_ask_for(he
         ("import torch\n\n1 / 0", "mine.py:3: ZeroDivisionError"),
         ("import torch\n\nraise SystemExit(3)", "mine.py:3: SystemExit: 3"),
         ("class Other: pass", "mine.py has no class 'Mine'"),
-        ("class Mine: pass", "mine.py:Mine is no method"),
+        ("class Mine: pass", "mine.py:Mine is not a method"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_its_line(here, tmp_path, capsys, text, message):
@@ -320,10 +320,10 @@ def test_a_backbone_that_does_not_fit_is_refused(here, text, message):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (METHOD.replace("@dataclasses.dataclass(frozen=True, kw_only=True)\n", ""), "Settings is no dataclass"),
+        (METHOD.replace("@dataclasses.dataclass(frozen=True, kw_only=True)\n", ""), "Settings is not a dataclass"),
         (
             METHOD.replace('setting(2.0, "exponent of the confidence", symbol="α", at_least=0)', "2.0"),
-            "power is no setting",
+            "power is not a setting",
         ),
         (
             METHOD.replace('    title = "Soft', '    slots = "select"\n    title = "Soft'),

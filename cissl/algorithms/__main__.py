@@ -1,4 +1,4 @@
-"""The methods and their settings: ``python -m cissl.algorithms``, and ``python -m cissl.algorithms NAME`` for one."""
+"""Show the methods, or the settings of one: ``python -m cissl.algorithms``, ``python -m cissl.algorithms NAME``."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ WIDTH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0, or 2 for a name that means nothing."""
+    """Run the command. The exit status is 0, or 2 for an unknown name."""
     accept_any_text()
     name = _parser().parse_args(arguments).name
     try:
@@ -33,9 +33,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def overview() -> str:
-    """All methods, a line each, bases before add-ons."""
+    """List all methods, one in a line, bases before add-ons."""
     cards = [card for name in known() for card in find_parts(name)]
-    lines = []
+    lines: list[str] = []
     for kind, heading in ((BASE, "Whole methods"), (ADD_ON, "Add-ons, as in fixmatch+NAME")):
         group = sorted({card.name: card for card in cards if card.kind == kind}.values(), key=lambda card: card.name)
         width = max(len(card.name) for card in group)
@@ -47,7 +47,7 @@ def overview() -> str:
 
 
 def find_parts(name: str) -> tuple[Card, ...]:
-    """The cards that a name adds to the list: an add-on's base is not its own."""
+    """The cards that belong to a name. The base of an add-on is not among them."""
     card = known()[name]
     if isinstance(card, Card):
         return (card,)
@@ -59,10 +59,10 @@ def find_parts(name: str) -> tuple[Card, ...]:
 
 
 def describe(name: str) -> str:
-    """One method or sum: what it is, its settings, and what differs from the authors' protocol.
+    """Describe one method or sum: what it is, its settings, and what differs from the authors' protocol.
 
     Raises:
-        UserError: the name means nothing.
+        UserError: the name is unknown.
     """
     plugins.register_all([name], Path.cwd())
     recipe = find(name)
@@ -75,7 +75,7 @@ def describe(name: str) -> str:
             lines += _wrapped(f"Acts at: {', '.join(card.fills)}." + _needs(card))
         lines += _settings(card)
         if card.differs:
-            lines += ["  Other than in the authors' program:", *_wrapped(card.differs, 4)]
+            lines += ["  What differs from the authors' program:", *_wrapped(card.differs, 4)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

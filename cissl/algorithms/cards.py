@@ -1,13 +1,13 @@
-"""Which methods there are, what they are called, and which combinations mean something; needs no torch.
+"""The methods, their names, and which of them can be combined. This module does not import torch.
 
 A method is a **base**, which owns the training step, or an **add-on**, which acts at *slots* of a base's step. A sum
-such as ``fixmatch+darp`` is a *recipe*. Every folder beside this file that has a ``card.py`` is found by itself: its
-``CARDS`` are the methods that live there.
+such as ``fixmatch+darp`` is a *recipe*. The program finds every folder beside this file that has a ``card.py``. The
+``CARDS`` in it describe the methods of that folder.
 
 slot        what an add-on does there
 ----------  ------------------------------------------------------------------------------------------
-labeled     adds terms to the labeled loss, or weighs it
-guess       changes the probabilities that pseudo-labels are made of
+labeled     adds terms to the labeled loss, or weights its rows
+guess       changes the probabilities that pseudo-labels are made from
 select      decides which pseudo-labels are kept
 unlabeled   adds terms to the unlabeled loss
 predict     makes the prediction that is evaluated
@@ -28,33 +28,33 @@ from cissl.errors import UserError, nearest
 from cissl.settings import TYPES, is_setting, plain_type
 from cissl.settings import setting as setting  # what a card is written with
 
-SLOTS = ("labeled", "select", "guess", "unlabeled", "predict", "stages")  # also the order of add-ons in a name
-SHARED = ("unlabeled",)  # several add-ons may act here: their terms are added up
+SLOTS = ("labeled", "select", "guess", "unlabeled", "predict", "stages")  # in the order of add-ons in a name
+SHARED = ("unlabeled",)  # slots at which several add-ons may act: their terms are added up
 BASE, ADD_ON = "base", "add-on"
 ENTRY_POINTS = "cissl.methods"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
-    """What the whole program knows of one method without importing it.
+    """What the program knows about a method without importing it.
 
     Attributes:
-        name: in lower case, as in ``algorithm: name``.
-        title: as in tables and figures.
+        name: name in lower case, as in ``algorithm: name``.
+        title: name in tables and figures.
         kind: `BASE` or `ADD_ON`.
-        paper: authors, title.
-        venue: conference and year, with arXiv number.
-        method: ``module:Class``, the class to train with.
-        settings: a dataclass of `setting` fields, or None; its ``__post_init__`` may check values that belong together.
-        slots: of a base: where add-ons may act.
-        fills: of an add-on: where it acts.
-        needs: of an add-on: other add-ons that must be there too.
-        reads: of an add-on: settings of the base that it uses.
-        unlabeled: of a base: whether it trains on unlabeled images.
-        differs: what is other than in the authors' protocol, and why.
-        last_stage: of a method that divides the training: from its settings object and the number of steps, the step at
-            which the last stage begins.
-        short: settings, by their keys, with which a trial of a dozen steps shows every part of the method; for tests.
+        paper: authors and title.
+        venue: conference and year, with the arXiv number.
+        method: ``module:Class`` of the class that trains.
+        settings: a dataclass of `setting` fields, or None. Its ``__post_init__`` may check values that belong together.
+        slots: for a base, the slots at which add-ons may act.
+        fills: for an add-on, the slots at which it acts.
+        needs: for an add-on, other add-ons that the recipe must have.
+        reads: for an add-on, settings of the base that it uses.
+        unlabeled: for a base, whether it trains on unlabeled images.
+        differs: what differs from the authors' protocol, and why.
+        last_stage: for a method that divides the training, a function of its settings and the number of steps. It
+            returns the step at which the last stage begins.
+        short: settings by their keys for tests. With them a trial of a dozen steps runs every part of the method.
     """
 
     name: str
@@ -75,13 +75,14 @@ class Card:
 
     @property
     def prefix(self) -> str:
-        """What an add-on's settings and state are called by: ``darp``; ``crest`` of ``crest+``, ``ours`` of
-        ``ours.py:Ours``."""
+        """The first part of the names of an add-on's settings and state: ``darp``; ``crest`` for ``crest+``, ``ours``
+        for ``ours.py:Ours``.
+        """
         return self.name.rpartition(":")[2].lower().rstrip("+")
 
     @property
-    def fields(self) -> dict[str, dataclasses.Field]:
-        """Key in configs → field. A base's keys are plain, an add-on's are dotted with its name: ``darp.alpha``."""
+    def fields(self) -> dict[str, dataclasses.Field[Any]]:
+        """Key in configs → field. The keys of an add-on begin with its name and a dot: ``darp.alpha``."""
         fields = dataclasses.fields(self.settings) if self.settings else ()
         plain = self.kind == BASE
         return {f.name if plain or f.metadata["plain"] else f"{self.prefix}.{f.name}": f for f in fields}
@@ -89,7 +90,12 @@ class Card:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A base with its add-ons, in the order in which they act."""
+    """A base with its add-ons.
+
+    Attributes:
+        base: card of the base.
+        add_ons: cards of the add-ons, in the order in which they act.
+    """
 
     base: Card
     add_ons: tuple[Card, ...] = ()
@@ -101,7 +107,7 @@ class Recipe:
 
     @functools.cached_property
     def name(self) -> str:
-        """The canonical name: of all spellings the one that stands in configs and hashes."""
+        """The canonical name. Of all spellings this one stands in configs and hashes."""
         names = tuple(part.name for part in self.parts)
         if names[:4] == _CADR:
             return "+".join(["cadr", *names[4:]])
@@ -109,7 +115,7 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """As in tables: ``FixMatch + DARP``."""
+        """The name in tables: ``FixMatch + DARP``."""
         titles = [part.title for part in self.parts]
         if tuple(part.name for part in self.parts[:4]) == _CADR:
             titles[1:4] = ["CADR"]
@@ -117,30 +123,35 @@ class Recipe:
 
     @property
     def plugins(self) -> list[str]:
-        """The parts that are code of a user's own."""
+        """Names of the parts that are a user's own code."""
         return [part.name for part in self.parts if plugins.is_plugin(part.name)]
 
     @functools.cached_property
-    def fields(self) -> dict[str, dataclasses.Field]:
-        """Key → field of every setting of the parts; two parts may share one."""
+    def fields(self) -> dict[str, dataclasses.Field[Any]]:
+        """Key → field of every setting of the parts. Two parts may share a setting."""
         return {key: field for part in self.parts for key, field in part.fields.items()}
 
     def settings_of(self, part: Card, values: Mapping[str, Any]) -> Any:
-        """One part's settings object, from all settings of the recipe by their keys."""
+        """The settings object of one part, or None. `values` has all settings of the recipe by their keys.
+
+        Raises:
+            UserError: values of the part do not fit each other.
+        """
         return part.settings(**{f.name: values[key] for key, f in part.fields.items()}) if part.settings else None
 
     def last_stage(self, values: Mapping[str, Any], steps: int) -> int:
-        """The step at which the last stage of a training of so many steps begins; 0 where it has one stage.
+        """The step at which the last stage of the training begins; 0 for a training of one stage.
 
         Args:
             values: all settings of the recipe by their keys.
+            steps: length of the training, in steps.
         """
         starts = (part.last_stage(self.settings_of(part, values), steps) for part in self.parts if part.last_stage)
         return max(starts, default=0)
 
 
 _CADR = ("fixmatch", "cap", "dr", "cai")
-# The names of the first version stay canonical, so that trials of then are found again.
+# The names of the first version stay canonical, so that its trials are found again.
 _OLD_NAMES = {
     ("fixmatch", "cap"): "cap",
     ("fixmatch", "cai"): "cai",
@@ -163,18 +174,19 @@ def built_in() -> Mapping[str, Card]:
 
 @functools.cache
 def known() -> Mapping[str, Card | str]:
-    """Name → card; or, of methods that installed packages offer, where the class is."""
+    """Name → card. For a method that an installed package offers: name → ``module:Class``."""
     return {**plugins.entry_points(ENTRY_POINTS), **built_in()}
 
 
 def find(text: str) -> Recipe:
-    """The recipe that a name or sum stands for, add-ons in any order: ``"FixMatch+DARP"``, ``"CAI+CAP"``, ``"cadr"``.
+    """Find the recipe for a name or a sum such as ``"FixMatch+DARP"``, ``"CAI+CAP"`` or ``"cadr"``.
 
-    Without a base, add-ons are FixMatch's. ``cadr`` is the paper's whole method, CAP + CAI + the doubly robust term
-    (``dr``); beside ``cap`` or ``cai`` it is the term alone. A part such as ``ours.py:Ours`` is code of a user's own.
+    Add-ons may stand in any order. A sum without a base has the base FixMatch. ``cadr`` is the paper's whole method:
+    CAP + CAI + the doubly robust term (``dr``). Beside ``cap`` or ``cai`` it is the term alone. A part such as
+    ``ours.py:Ours`` is a user's own code.
 
     Raises:
-        UserError: an unknown name, or a combination without meaning; it names the parts and says why.
+        UserError: a name is unknown, or parts cannot be combined. The message names the parts and the reason.
     """
     return _find(text) if plugins.is_plugin(text) else _find_built_in(text)
 
@@ -200,32 +212,32 @@ _find_built_in = functools.cache(_find)
 
 
 def from_switches(*, cap: bool, cai: bool, cadr: bool) -> Recipe:
-    """FixMatch with these switches of the authors' program.
+    """The recipe of FixMatch with the switches of the authors' program.
 
     Raises:
-        UserError: CADR without CAP.
+        UserError: CADR is on and CAP is off.
     """
     switches = {"cap": cap, "cai": cai, "dr": cadr}
     return find("+".join([DEFAULT_BASE, *(name for name, on in switches.items() if on)]))
 
 
 def card_of(plugin: Any, name: str) -> Card:
-    """The card of a user's own method, read off its class.
+    """Make the card of a user's own method from its class.
 
-    The class may have a ``Settings`` dataclass, and ``title``, ``paper``, ``venue`` and ``differs`` in plain text. A
-    method that extends one of the package has the settings of that one, and its slots but for those that it fills by
-    itself; an add-on acts at the slots whose functions it overrides.
+    The class may have a ``Settings`` dataclass, and ``title``, ``paper``, ``venue`` and ``differs`` as text. A method
+    that extends one of the package has the settings of that method. It also has its slots, except those that it fills
+    itself. An add-on acts at the slots whose functions it overrides.
 
     Args:
         plugin: a subclass of `cissl.algorithms.contract.Base` or `AddOn`.
-        name: ``ours.py:Ours``, its name in configs.
+        name: its name in configs, ``ours.py:Ours``.
 
     Raises:
-        UserError: the class is no method, or what it says of itself is of another form.
+        UserError: the class is not a method, or one of its attributes has another form.
     """
     kind = getattr(plugin, "kind", None)
     if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
-        raise UserError(f"{name} is no method: derive the class from Base, AddOn or a method of cissl.algorithms")
+        raise UserError(f"{name} is not a method: derive the class from Base, AddOn or a method of cissl.algorithms")
     parent = _parent(plugin)
     settings = getattr(plugin, "Settings", parent.settings if parent else None)
     _check_settings(settings, name)
@@ -247,36 +259,37 @@ def card_of(plugin: Any, name: str) -> Card:
 
 
 def _check_settings(settings: Any, name: str) -> None:
-    """See that a user's own `Settings` are a dataclass of `setting` fields.
+    """Check that a user's own `Settings` are a dataclass of `setting` fields.
 
     Raises:
-        UserError: they are not; with file and line.
+        UserError: they are not. The message has file and line.
     """
     if settings is None:
         return
     undecorated = isinstance(settings, type) and "__dataclass_fields__" not in vars(settings)
-    if not dataclasses.is_dataclass(settings) or (undecorated and vars(settings).get("__annotations__")):
+    is_class = isinstance(settings, type) and dataclasses.is_dataclass(settings)
+    if not is_class or (undecorated and vars(settings).get("__annotations__")):
         raise UserError(
-            f"{name}: Settings is no dataclass; put @dataclasses.dataclass(frozen=True, kw_only=True) above it"
+            f"{name}: Settings is not a dataclass; put @dataclasses.dataclass(frozen=True, kw_only=True) above it"
         )
     for field in dataclasses.fields(settings):
         place = plugins.place_of_field(settings, field.name) or name
         typed = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
         if not is_setting(field):
             raise UserError(
-                f"{place}: {settings.__name__}.{field.name} is no setting; write "
+                f"{place}: {settings.__name__}.{field.name} is not a setting; write "
                 f'{field.name}: {typed} = setting({_default_of(field)}, "what it means")'
             )
         if plain_type(field) is None:
             raise UserError(f"{place}: {settings.__name__}.{field.name} is of type {typed}; a setting is a {TYPES}")
 
 
-def _default_of(field: dataclasses.Field) -> str:
+def _default_of(field: dataclasses.Field[Any]) -> str:
     return "default" if field.default is dataclasses.MISSING else repr(field.default)
 
 
 def _words(plugin: Any, name: str, key: str) -> tuple[str, ...]:
-    """One of the class's lists of words."""
+    """A class attribute that must be a tuple of texts."""
     found = getattr(plugin, key, ())
     if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
         raise UserError(f"{name}: {key} must be a tuple of texts, as in {key} = ('…',), not {found!r}")
@@ -291,10 +304,10 @@ def _short(plugin: Any, name: str) -> dict[str, Any]:
 
 
 def _slots(plugin: Any, name: str, parent: Card | None) -> tuple[str, ...]:
-    """Where add-ons may act on a base of a user's own: nowhere that it would not notice them.
+    """The slots of a user's own base: those at which its step calls the add-ons.
 
-    The class may say so in ``slots``. Else, where it has losses of its own, these are the places that they ask for;
-    and one that chooses its pseudo-labels by itself leaves no place for another choice.
+    The class may name them in ``slots``. A class with its own `losses` has the slots that this function calls. A class
+    with its own `choose` does not have the slot ``select``, because it chooses its pseudo-labels itself.
     """
     if hasattr(plugin, "slots"):
         slots = _words(plugin, name, "slots")
@@ -322,14 +335,14 @@ def _parent(plugin: type) -> Card | None:
 
 
 def _overridden(plugin: type) -> tuple[str, ...]:
-    """The slots whose functions an add-on has of its own."""
+    """The slots whose functions an add-on overrides."""
     functions = {"labeled": "labeled_terms", "unlabeled": "unlabeled_terms"}
     ours = [parent for parent in plugin.__mro__ if parent.__module__ != "cissl.algorithms.contract"]
     return tuple(slot for slot in SLOTS if any(functions.get(slot, slot) in vars(parent) for parent in ours))
 
 
 def _parts(text: str) -> list[str]:
-    """The sum's parts, in lower case but for a user's own; ``crest+`` is one name."""
+    """The parts of a sum, in lower case except a user's own. ``crest+`` is one name."""
     parts: list[str] = []
     for part in str(text).split("+"):
         part = part.strip()
@@ -380,7 +393,7 @@ def _check(base: Card, add_ons: list[Card]) -> None:
             if slot not in base.slots:
                 raise UserError(
                     f"{base.title} and {card.title} do not combine: {card.title} {_DEEDS[slot]}, and {base.title} "
-                    "has no such place or fills it itself"
+                    "has no such slot or fills it itself"
                 )
         for key in card.reads:
             if key not in base.fields:
@@ -399,8 +412,8 @@ def _check(base: Card, add_ons: list[Card]) -> None:
 
 
 _DEEDS = {
-    "labeled": "adds to or weighs the labeled loss",
-    "guess": "changes the probabilities that pseudo-labels are made of",
+    "labeled": "adds to or weights the labeled loss",
+    "guess": "changes the probabilities that pseudo-labels are made from",
     "select": "decides which pseudo-labels are kept",
     "unlabeled": "adds terms to the unlabeled loss on pseudo-labels",
     "predict": "makes the prediction that is evaluated",
@@ -411,8 +424,8 @@ _DEEDS = {
 def _missing(card: Card, needed: str) -> str:
     if card.name == "dr":
         return (
-            "CADR needs CAP: its term corrects CAP's propensity weights, so without them there is nothing to correct; "
-            "use 'cadr' (CAP + CAI + CADR) or 'cap+cadr'"
+            "CADR needs CAP: its term corrects CAP's propensity weights, and without CAP there are none; use 'cadr' "
+            "(CAP + CAI + CADR) or 'cap+cadr'"
         )
     title = built_in()[needed].title if needed in built_in() else needed
     return f"{card.title} needs {title}: write {needed}+{card.name}"

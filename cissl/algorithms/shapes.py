@@ -1,6 +1,6 @@
-"""Whether what a method makes has the shape and type that the contract asks for, in words where it has not.
+"""Checks that the values of a method have the shape and type that the contract asks for.
 
-Only what a tensor knows without its values is looked at, so that no step waits for the device.
+A check reads the shape and dtype of a tensor and never its values, so that no step waits for the device.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ FLOAT, INT64, BOOL = "float", "int64", "bool"
 def require_tensor(
     what: str, value: Any, shape: tuple[int | None, ...] = (), *, letters: str = "", kinds: tuple[str, ...] = (FLOAT,)
 ) -> None:
-    """See that a value is a tensor of a shape and kind.
+    """Check that a value is a tensor of a given shape and kind.
 
     Args:
         what: subject and verb of the message, such as ``PseudoLabels.weights is``.
-        value: what is looked at.
-        shape: its sizes, None for any; by default a scalar's.
+        value: the value to check.
+        shape: the expected sizes, with None for any size; by default those of a scalar.
         letters: the shape in the contract's letters, such as ``(U, C)``.
-        kinds: of its numbers, `FLOAT`, `INT64` or `BOOL`.
+        kinds: kinds of numbers that are allowed: `FLOAT`, `INT64`, `BOOL`.
 
     Raises:
-        ContractError: it is something else.
+        ContractError: the value is something else.
     """
     if isinstance(value, Tensor) and _kind(value.dtype) in kinds and len(value.shape) == len(shape):
         if all(size is None or size == own for size, own in zip(shape, value.shape, strict=True)):
@@ -39,37 +39,39 @@ def require_tensor(
         wanted = f"a tensor of shape {letters}"
     else:
         wanted = f"a tensor of shape {letters} = {shape}"
-    raise ContractError(f"{what} {told(value)}; {wanted} of {' or '.join(kinds)} is meant")
+    raise ContractError(f"{what} {told(value)}; expected {wanted} of {' or '.join(kinds)}")
 
 
 def require_number(what: str, value: Any) -> None:
-    """See that a value is a number or a scalar tensor.
+    """Check that a value is a number or a scalar tensor. `what` is subject and verb of the message.
 
     Raises:
-        ContractError: it is something else.
+        ContractError: the value is something else.
     """
     if not isinstance(value, Real) and not (isinstance(value, Tensor) and not value.shape):
-        raise ContractError(f"{what} {told(value)}; a number or a scalar tensor is meant")
+        raise ContractError(f"{what} {told(value)}; expected a number or a scalar tensor")
 
 
 def require_dict(what: str, value: Any, kind: type | None = None) -> None:
-    """See that a value is a dict with names as keys, and values of a kind where one is given.
+    """Check that a value is a dict with names as keys. If `kind` is given, its values must be of this class.
 
     Raises:
-        ContractError: it is something else.
+        ContractError: the value is something else.
     """
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ContractError(f"{what} {told(value)}; a dict with names as keys is meant")
-    for name, item in value.items() if kind else ():
+        raise ContractError(f"{what} {told(value)}; expected a dict with names as keys")
+    if kind is None:
+        return
+    for name, item in value.items():
         if not isinstance(item, kind):
-            raise ContractError(f"{what} '{name}': {told(item)}; {kind.__name__} is meant")
+            raise ContractError(f"{what} '{name}': {told(item)}; expected {kind.__name__}")
 
 
 def require_terms(what: str, terms: Any) -> None:
-    """See that a value is a dict of named terms of a loss, scalars.
+    """Check that a value is a dict of named loss terms, each a scalar tensor of floats.
 
     Raises:
-        ContractError: it is something else.
+        ContractError: the value is something else.
     """
     require_dict(what, terms)
     for name, term in terms.items():
@@ -77,7 +79,7 @@ def require_terms(what: str, terms: Any) -> None:
 
 
 def told(value: Any) -> str:
-    """A value in words: ``a tensor of shape (14, 10), float32``, or its type and what it is."""
+    """Describe a value: ``a tensor of shape (14, 10), float32``, or its type and, if short, the value itself."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
     text = repr(value)

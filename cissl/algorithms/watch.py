@@ -1,7 +1,7 @@
-"""What a method returns and writes is checked where it comes back, and told with the method's own file and line.
+"""Checks of what a method returns and writes. A message names the file and line of the user's own function.
 
-Shapes, types and version counters are looked at, and no values: a step's checks take some microseconds, and none waits
-for the device.
+The checks read shapes, types and version counters, and never values. So the checks of a step take some microseconds,
+and none waits for the device.
 """
 
 import dataclasses
@@ -21,9 +21,10 @@ from cissl.errors import ContractError, nearest
 
 
 def watched(method: Method) -> Method:
-    """The method, each of whose functions is checked from now on: what it returns, and that no state changes in place.
+    """The same method; from now on its functions are checked: what they return, and that no state changes in place.
 
-    What the functions raise then is a `ContractError` with the place of the user's own function, where it is one.
+    A checked function raises a `ContractError` for a value that the contract does not allow. If the function is a
+    user's own, the error has its file and line.
     """
     for part in method.parts:
         for name in (*OF_A_STEP, *OTHERS):
@@ -32,8 +33,8 @@ def watched(method: Method) -> Method:
     return method
 
 
-class State(dict):
-    """A method's state as a step reads it; a name that is not declared is told in words."""
+class State(dict[str, Tensor]):
+    """A method's state as a step reads it. Reading a name that is not declared raises a `ContractError`."""
 
     def __missing__(self, name: str) -> Tensor:
         known = nearest(name, self) if self else "; it declares nothing"
@@ -44,15 +45,16 @@ class State(dict):
         )
 
 
-class Written(dict):
-    """What a step writes: each value is checked as it is written, so that a mistake is told at its line.
+class Written(dict[str, Any]):
+    """What a step writes. Each value is checked when it is written, so that the error has the line of the mistake.
 
     Args:
-        name: of the dict, for messages.
-        check: raises `ContractError` for a key and a value that cannot be.
+        name: name of the dict, for messages.
+        check: raises `ContractError` if this value may not be written under this key. Its arguments are the subject of
+            the message, the key and the value.
     """
 
-    def __init__(self, name: str, check: Callable[[str, str, Any], None]):
+    def __init__(self, name: str, check: Callable[[str, str, Any], None]) -> None:
         super().__init__()
         self._name, self._check = name, check
 
@@ -64,24 +66,29 @@ class Written(dict):
         super().__setitem__(key, value)
 
     def update(self, *others: Any, **values: Any) -> None:
+        """Write several values, each of which is checked.
+
+        Raises:
+            ContractError: one of them may not be written.
+        """
         for key, value in dict(*others, **values).items():
             self[key] = value
 
-    def __ior__(self, others: Any) -> "Written":
+    def __ior__(self, others: Any) -> "Written":  # type: ignore[override,misc]  # `|` gives a plain dict
         self.update(others)
         return self
 
 
 def next_state(state: Mapping[str, Tensor]) -> Written:
-    """For ``step.next``: new values of entries of a state, of the same shape, type and device."""
+    """A dict for ``step.next``: it takes new values for entries of a state, of the same shape, dtype and device."""
     return Written("step.next", functools.partial(_check_entry, state))
 
 
 def measured(shapes: dict[str, torch.Size]) -> Written:
-    """For ``step.measured``: tensors and numbers, of the same shape in every step.
+    """A dict for ``step.measured``: it takes tensors and numbers that have the same shape in every step.
 
     Args:
-        shapes: name → shape, of what earlier steps measured; what is new is added.
+        shapes: name → shape of what earlier steps measured. The shapes of new names are added to it.
     """
     return Written("step.measured", functools.partial(_check_measured, shapes))
 
@@ -100,24 +107,24 @@ def _check_entry(state: Mapping[str, Tensor], what: str, name: str, value: Any) 
 
 def _check_measured(shapes: dict[str, torch.Size], what: str, name: str, value: Any) -> None:
     if not isinstance(value, Tensor | Real):
-        raise ContractError(f"{what} is {told(value)}; a tensor or a number is meant")
+        raise ContractError(f"{what} is {told(value)}; expected a tensor or a number")
     shape = value.shape if isinstance(value, Tensor) else torch.Size()
     if shapes.setdefault(name, shape) != shape:
         raise ContractError(
-            f"{what} is of shape {tuple(shape)}, and was of shape {tuple(shapes[name])} in an earlier step; the mean "
-            "over steps is recorded, so that the shape stays the same"
+            f"{what} is of shape {tuple(shape)}, and was of shape {tuple(shapes[name])} in an earlier step; the "
+            "records have its mean over steps, so its shape must stay the same"
         )
 
 
 def require_rows(what: str, value: Any, rows: int, module: nn.Module) -> None:
-    """See that what a module gives has one entry for each of its input's rows.
+    """Check that a module's output (n, …) has one entry for each row of its input.
 
     Raises:
-        ContractError: it has not; with the place of the module's ``forward``.
+        ContractError: it does not. The error has the file and line of the module's ``forward``.
     """
     if isinstance(value, Tensor) and value.shape and len(value) == rows:
         return
-    error = ContractError(f"{what} {told(value)}; a tensor of shape (n, …) with n = {rows}, one entry a row, is meant")
+    error = ContractError(f"{what} {told(value)}; expected a tensor of shape (n, …) with n = {rows}, one entry a row")
     error.place = _place(module, "forward")
     raise error
 
@@ -138,34 +145,35 @@ def _checked(part: Part, name: str) -> Callable[..., Any]:
             error.place = error.place or plugins.place_of(error) or _place(part, error.function or name)
             raise
         except AttributeError as error:
-            if error.obj is not part.settings or part.settings is None:
+            if error.obj is not part.settings or part.settings is None or error.name is None:
                 raise
-            raise _missing_setting(part, error) from None
+            raise _missing_setting(part, error, error.name) from None
         return value
 
     return call
 
 
-def _missing_setting(part: Part, error: AttributeError) -> ContractError:
+def _missing_setting(part: Part, error: AttributeError, name: str) -> ContractError:
     settings = type(part.settings)
     keys = [field.name for field in dataclasses.fields(settings)] if dataclasses.is_dataclass(settings) else []
-    told = ContractError(
-        f"{settings.__name__} has no '{error.name}', which {type(part).__name__} uses{nearest(error.name, keys)}; a "
-        "method that extends another one has the settings that this one uses, or lets its Settings extend that one's"
+    missing = ContractError(
+        f"{settings.__name__} has no '{name}', which {type(part).__name__} uses{nearest(name, keys)}; a method that "
+        "extends another one needs all settings of that one: let its Settings extend that one's"
     )
-    told.place = plugins.place_of(error) or plugins.place_of_field(settings, error.name)
-    return told
+    missing.place = plugins.place_of(error) or plugins.place_of_field(settings, name)
+    return missing
 
 
 def _state(name: str, arguments: tuple[Any, ...]) -> Mapping[str, Tensor]:
-    """The state that a function is given."""
+    """The state among the arguments of a function."""
     if name in OF_A_STEP:
-        return arguments[0].state
+        step: Step = arguments[0]
+        return step.state
     return arguments[1] if name in WITH_STATE else {}
 
 
 def _versions(state: Mapping[str, Tensor]) -> list[int]:
-    """How often each tensor was changed in place; those of inference mode cannot be, and have no count."""
+    """How often each tensor was changed in place. Tensors of inference mode have no count and cannot be changed."""
     return [0 if tensor.is_inference() else tensor._version for tensor in state.values()]
 
 
@@ -179,12 +187,12 @@ def _require_untouched(state: Mapping[str, Tensor], versions: list[int], functio
 
 
 def _place(part: Part | nn.Module, name: str) -> str | None:
-    """``file:line`` of a part's function, where it is a user's own."""
+    """``file:line`` of a part's function if it is a user's own, else None."""
     function = inspect.unwrap(getattr(type(part), name))
     return plugins.place_of_code(function.__code__) if hasattr(function, "__code__") else None
 
 
-# What each function returns: (subject and verb for a message, the value, the function's arguments).
+# Checks of what each function returns. Arguments: subject and verb of a message, the value, the function's arguments.
 
 
 def _losses(what: str, value: Any, step: Step) -> None:
@@ -259,7 +267,7 @@ def _extra_labeled(what: str, value: Any, *_: Any) -> None:
         return
     _require(what, value, tuple)
     if len(value) != 2:
-        raise ContractError(f"{what} a tuple of {len(value)}; two are meant, positions and classes")
+        raise ContractError(f"{what} a tuple of {len(value)}; expected two tensors, positions and classes")
     for tensor in value:
         require_tensor(f"{what} a tuple with", tensor, (len(value[0]),), letters="(n,)", kinds=(INT64,))
 
@@ -288,10 +296,10 @@ def _scores(what: str, value: Any, outputs: Outputs, *_: Any) -> None:
 
 def _require(what: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ContractError(f"{what} {told(value)}; {kind.__name__} is meant")
+        raise ContractError(f"{what} {told(value)}; expected {kind.__name__}")
 
 
-OF_A_STEP: Mapping[str, Callable[..., None]] = {  # those whose first argument is the step
+OF_A_STEP: Mapping[str, Callable[..., None]] = {  # functions whose first argument is the step
     "losses": _losses,
     "outputs": _outputs,
     "supervised": _scalar,
@@ -319,4 +327,4 @@ OTHERS: Mapping[str, Callable[..., None]] = {
     "prepare": _tensors,
     "predict": _scores,
 }
-WITH_STATE = ("periodically", "between", "predict")  # of these, those that get the state as their second argument
+WITH_STATE = ("periodically", "between", "predict")  # functions of OTHERS whose second argument is the state

@@ -38,11 +38,11 @@ WRONG = {
     "a scalar weight": (
         f"{CHOOSE}        return PseudoLabels(classes, confidence.mean(), probabilities)  # here",
         "PseudoLabels.weights is a tensor of shape (), float32; "
-        "a tensor of shape (U,) = (16,) of bool or float is meant",
+        "expected a tensor of shape (U,) = (16,) of bool or float",
     ),
     "classes of another type": (
         f"{CHOOSE}        return PseudoLabels(classes.float(), confidence, probabilities)  # here",
-        "PseudoLabels.classes is a tensor of shape (16,), float32; a tensor of shape (U,) = (16,) of int64 is meant",
+        "PseudoLabels.classes is a tensor of shape (16,), float32; expected a tensor of shape (U,) = (16,) of int64",
     ),
     "labels with gradient": (
         """
@@ -61,33 +61,33 @@ WRONG = {
         return super().choose(step, probabilities[:5])
         """,
         "Mine.choose returns PseudoLabels whose probabilities are a tensor of shape (5, 10), float32; "
-        "a tensor of shape (U, C) = (16, 10) of float is meant",
+        "expected a tensor of shape (U, C) = (16, 10) of float",
     ),
     "no pseudo-labels": (
         "    def choose(self, step, probabilities):  # here\n        return probabilities.max(1)",
-        "Mine.choose returns max; PseudoLabels is meant",
+        "Mine.choose returns max; expected PseudoLabels",
     ),
     "a loss for each row": (
         """
     def supervised(self, step, out, weights=None):  # here
         return out["labeled"].logits.square().mean(1)
         """,
-        "Mine.supervised returns a tensor of shape (8,), float32; a scalar, of shape (), of float is meant",
+        "Mine.supervised returns a tensor of shape (8,), float32; expected a scalar, of shape (), of float",
     ),
     "a term for each row": (
         """
     def further_terms(self, step, out, pseudo):  # here
         return {"size": pseudo.weights.float()}
         """,
-        "Mine.further_terms returns 'size': a tensor of shape (16,), float32; a scalar",
+        "Mine.further_terms returns 'size': a tensor of shape (16,), float32; expected a scalar",
     ),
     "a term that is no tensor": (
         "    def further_terms(self, step, out, pseudo):  # here\n        return {'size': 0.5}",
-        "Mine.further_terms returns 'size': float 0.5; a scalar, of shape (), of float is meant",
+        "Mine.further_terms returns 'size': float 0.5; expected a scalar, of shape (), of float",
     ),
     "nothing": (
         "    def further_terms(self, step, out, pseudo):  # here\n        pass",
-        "Mine.further_terms returns None; a dict with names as keys is meant",
+        "Mine.further_terms returns None; expected a dict with names as keys",
     ),
     "losses of one's own": (
         """
@@ -99,7 +99,7 @@ WRONG = {
     ),
     "a weight for each class": (
         "    def weights(self):  # here\n        return {'unlabeled': torch.ones(10)}",
-        "Mine.weights returns 'unlabeled': a tensor of shape (10,), float32; a number or a scalar tensor is meant",
+        "Mine.weights returns 'unlabeled': a tensor of shape (10,), float32; expected a number or a scalar tensor",
     ),
     "a state of another shape": (
         f"{STATE}{CHOOSE}"
@@ -136,7 +136,7 @@ WRONG = {
     ),
     "a state that is no tensor": (
         "    def state(self, facts):  # here\n        return super().state(facts) | {'seen': 0.0}",
-        "Mine.state returns 'seen': float 0.0; Tensor is meant",
+        "Mine.state returns 'seen': float 0.0; expected Tensor",
     ),
     "a state changed in place": (
         f"{STATE}"
@@ -166,7 +166,7 @@ WRONG = {
     ),
     "a period in images": (
         "    def period(self, facts):  # here\n        return 1.5",
-        "Mine.period returns float 1.5; int is meant",
+        "Mine.period returns float 1.5; expected int",
     ),
     "labels of another length": (
         f"{STAGES}"
@@ -174,7 +174,8 @@ WRONG = {
     def extra_labeled(self, state):  # here
         return torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
         """,
-        "Mine.extra_labeled returns a tuple with a tensor of shape (2,), int64; a tensor of shape (n,) = (3,) of int64",
+        "Mine.extra_labeled returns a tuple with a tensor of shape (2,), int64; "
+        "expected a tensor of shape (n,) = (3,) of int64",
     ),
     "a state between stages that is not declared": (
         f"{STAGES}"
@@ -188,7 +189,7 @@ WRONG = {
         f"""{CHOOSE}        step.measured["most"] = "high"  # here
         return super().choose(step, probabilities)
         """,
-        "step.measured['most'] is str 'high'; a tensor or a number is meant",
+        "step.measured['most'] is str 'high'; expected a tensor or a number",
     ),
     "a measured shape that changes": (
         f"""{CHOOSE}        step.measured["kept"] = confidence[: step.number + 1]  # here
@@ -205,7 +206,8 @@ WRONG = {
 
         return {"mean": Mean(width, classes)}
         """,
-        "the head 'mean' gives a tensor of shape (), float32; a tensor of shape (n, …) with n = 40, one entry a row",
+        "the head 'mean' gives a tensor of shape (), float32; "
+        "expected a tensor of shape (n, …) with n = 40, one entry a row",
     ),
     "heads that are no modules": (
         "    def heads(self, width, classes):  # here\n        return {'mean': torch.mean}",
@@ -213,7 +215,7 @@ WRONG = {
     ),
     "a prediction for each row": (
         "    def predict(self, outputs, state):  # here\n        return outputs.logits.argmax(1)",
-        "Mine.predict returns a tensor of shape (30,), int64; a tensor of shape (n, C) = (30, 10) of float is meant",
+        "Mine.predict returns a tensor of shape (30,), int64; expected a tensor of shape (n, C) = (30, 10) of float",
     ),
 }
 ADD_ON = {
@@ -222,11 +224,11 @@ ADD_ON = {
     def guess(self, step, out, probabilities):  # here
         return probabilities.mean(0)
         """,
-        "Mine.guess returns a tensor of shape (10,), float32; a tensor of shape (U, C) = (16, 10) of float is meant",
+        "Mine.guess returns a tensor of shape (10,), float32; expected a tensor of shape (U, C) = (16, 10) of float",
     ),
     "a forgotten return": (
         "    def select(self, step, out, pseudo):  # here\n        pseudo.weights",
-        "Mine.select returns None; PseudoLabels is meant",
+        "Mine.select returns None; expected PseudoLabels",
     ),
     "a term for each labeled row": (
         "    def labeled_terms(self, step, out):  # here\n        return {'norm': out['labeled'].logits.norm(dim=1)}",

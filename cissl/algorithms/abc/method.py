@@ -6,12 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from cissl.algorithms.abc.balance import balanced_labeled_loss, balanced_unlabeled_loss, keep_rates, ramped
+from cissl.algorithms.abc.card import Settings
 from cissl.algorithms.contract import AddOn, Outputs, PseudoLabels, Step
 from cissl.algorithms.maths.heads import xavier_linear
 
 
 class ABC(AddOn):
     """The auxiliary balanced classifier; its loss reaches the backbone too."""
+
+    settings: Settings
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """``abc``: the balanced classifier, (n, width) → (n, C)."""

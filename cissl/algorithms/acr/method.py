@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cissl.algorithms.acr.anchors import divergences, present, strength
+from cissl.algorithms.acr.card import Settings, TwoHeadSettings
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step, Survey
 from cissl.algorithms.fixmatch.losses import unlabeled_loss
 from cissl.algorithms.maths.adjustment import log_adjustment
@@ -20,6 +21,7 @@ from cissl.algorithms.maths.heads import xavier_linear
 class TwoHeads(Base):
     """A plain head, and a balanced one on the same features, which predicts."""
 
+    settings: TwoHeadSettings
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG, "strong2": STRONG}
     strong_views = ("strong", "strong2")
 
@@ -49,13 +51,14 @@ class ACR(TwoHeads):
         tau: strength with which the plain head's pseudo-labels are adjusted, float64 scalar.
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``unlabeled_shares`` q (C,), ``divergences`` K (3,) and ``tau`` τ, a scalar; float64."""
-        whole = {"dtype": torch.float64, "device": facts.device}
         return {
-            "unlabeled_shares": torch.full((facts.classes,), 1 / facts.classes, **whole),
-            "divergences": torch.zeros(3, **whole),
-            "tau": torch.tensor(self.settings.tau1, **whole),
+            "unlabeled_shares": facts.full((facts.classes,), 1 / facts.classes, torch.float64),
+            "divergences": facts.full((3,), 0, torch.float64),
+            "tau": facts.full((), self.settings.tau1, torch.float64),
         }
 
     def losses(self, step: Step) -> Losses:

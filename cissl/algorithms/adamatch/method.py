@@ -3,11 +3,10 @@
 Notation: a running mean of the labeled predictions, b of the unlabeled ones, (C,) each; P weak probabilities, (U, C).
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
+from cissl.algorithms.adamatch.card import Settings
 from cissl.algorithms.adamatch.ramp import unlabeled_weight
 from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Step, View
 from cissl.algorithms.fixmatch.losses import update_class_prior
@@ -27,15 +26,17 @@ class AdaMatch(FixMatch):
             (C,), zeros until the first batch, which sets it.
     """
 
+    settings: Settings
+
     @property
     def usb(self) -> bool:
         """Whether this is the USB library's simplification."""
         return self.settings.variant == "usb"
 
-    @property
-    def views(self) -> Mapping[str, View]:
-        """FixMatch's; in the authors' variant also a strong view of the labeled images."""
-        return FixMatch.views if self.usb else {**FixMatch.views, "labeled_strong": View("labeled", "strong")}
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if not self.usb:
+            self.views = {**FixMatch.views, "labeled_strong": View("labeled", "strong")}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's, and running means of predictions: ``p_labeled`` (C,) and ``p_unlabeled`` (C,), or (buffer, C)."""

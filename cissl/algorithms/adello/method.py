@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cissl.algorithms.adello.card import Settings
 from cissl.algorithms.adello.target_distribution import adjustments, exponent, unevenness, updated_shares
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss
@@ -21,12 +22,14 @@ class ADELLO(FixMatch):
         temperature: T as it was inferred, float64 scalar; not a number before.
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's, and ``unlabeled_shares`` q (C,) and ``temperature`` T, a scalar, NaN until inferred; float64."""
-        whole, C = {"dtype": torch.float64, "device": facts.device}, facts.classes
+        C = facts.classes
         return super().state(facts) | {
-            "unlabeled_shares": torch.full((C,), 1 / C, **whole),
-            "temperature": torch.tensor(math.nan, **whole),
+            "unlabeled_shares": facts.full((C,), 1 / C, torch.float64),
+            "temperature": facts.full((), math.nan, torch.float64),
         }
 
     def weights(self) -> dict[str, float]:

@@ -14,7 +14,8 @@ SMALL = 1e-9
 
 def exponent(progress: float, smallest: float, power: float) -> float:
     """α = 1 − (1 − α_min) · (share of the training that is over)^k."""
-    return 1 - (1 - smallest) * progress**power
+    fallen: float = progress**power
+    return 1 - (1 - smallest) * fallen
 
 
 def adjustments(labeled: Tensor, unlabeled: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.adsh.adaptive_thresholds import adapted, rectified
+from cissl.algorithms.adsh.card import Settings
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step, Survey
 
 
@@ -16,10 +17,11 @@ class Adsh(AddOn):
         adsh.score: s, the thresholds, (C,) float64.
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``adsh.score``: each class's threshold, (C,) float64."""
-        confidence = self.base.settings.confidence
-        return {"adsh.score": torch.full((facts.classes,), confidence, dtype=torch.float64, device=facts.device)}
+        return {"adsh.score": facts.full((facts.classes,), self.base.settings.confidence, torch.float64)}
 
     def period(self, facts: Facts) -> int:
         """An epoch, in steps."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.acr.method import TwoHeads, labeled_shares
+from cissl.algorithms.boat.card import Settings
 from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import confidence_mask
 from cissl.algorithms.maths.adjustment import log_adjustment
@@ -25,6 +26,8 @@ class BOAT(TwoHeads):
         plain_prior, balanced_prior: q̂ and q_bal, (C,) each.
         mean_confidence, mean_agreement: running means of the adjusted confidence and of g, scalars.
     """
+
+    settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``plain_prior`` and ``balanced_prior`` (C,); ``mean_confidence`` and ``mean_agreement``, scalars."""

@@ -30,7 +30,7 @@ def solve_prior(probabilities: Tensor, class_prior: Tensor) -> Tensor:
     squares, vectors = torch.linalg.eigh((P.T @ P).nan_to_num(0.0))  # squared singular values, ascending
     kept = squares > cutoff**2 * squares[-1]
     inverse_squares = torch.where(kept, 1 / squares.where(kept, torch.ones_like(squares)), 0.0)
-    weights = P @ (vectors @ (inverse_squares * (vectors.T @ class_prior.double())))
+    weights: Tensor = P @ (vectors @ (inverse_squares * (vectors.T @ class_prior.double())))
     return weights.to(probabilities.dtype)
 
 

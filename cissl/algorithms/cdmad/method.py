@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from cissl.algorithms.cdmad.card import Settings
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
 
@@ -14,6 +15,7 @@ SMALL = 1e-8
 class CDMAD(FixMatch):
     """FixMatch with soft pseudo-labels, from which, and from predictions, the bias towards classes is subtracted."""
 
+    settings: Settings
     views = {"weak": WEAK, "labeled": LABELED, "strong": STRONG, "strong2": STRONG}
     strong_views = ("strong", "strong2")
 
@@ -38,7 +40,8 @@ class CDMAD(FixMatch):
         """softmax(w − b), (U, C), without the bias b until debiasing starts."""
         if step.number < step.facts.steps_of(self.settings.debias_start):
             return super().predictions(step, out)
-        return (out["weak"].logits.detach() - step.shared["blank"]).softmax(1)
+        bias: Tensor = step.shared["blank"]
+        return (out["weak"].logits.detach() - bias).softmax(1)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
         """Bounded cross-entropy of the strong views with soft pseudo-labels, scalar."""

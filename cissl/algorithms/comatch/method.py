@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from cissl.algorithms.comatch.card import Settings
 from cissl.algorithms.comatch.graph import contrast_loss, links, remembered
 from cissl.algorithms.contract import STRONG, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import confidence_mask
@@ -22,6 +23,7 @@ class CoMatch(FixMatch):
         predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 before.
     """
 
+    settings: Settings
     views = {**FixMatch.views, "strong2": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:

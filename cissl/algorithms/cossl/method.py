@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, Stage, Step, Stream, Survey, View
+from cissl.algorithms.cossl.card import Settings
 from cissl.algorithms.cossl.second_head import Head, fresh, initial_weights, logits, stepped, trained
 from cissl.algorithms.cossl.tail_features import balanced_set, imprinted, mix_chances, mixed, row_weights
 from cissl.errors import UserError
@@ -26,6 +27,7 @@ class CoSSL(AddOn):
         cossl.started: whether the second phase has begun, bool scalar.
     """
 
+    settings: Settings
     views = {BALANCED: View(BALANCED, "strong"), OTHER: View(OTHER, "strong")}
 
     def streams(self, facts: Facts) -> dict[str, Stream]:
@@ -44,7 +46,7 @@ class CoSSL(AddOn):
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         nothing = facts.full((facts.classes, facts.width + 1), 0)
-        started = torch.zeros((), dtype=torch.bool, device=facts.device)
+        started = facts.full((), False, torch.bool)
         return {**dict.fromkeys(map(_name, Head._fields), nothing), "cossl.started": started}
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -82,7 +84,7 @@ class CoSSL(AddOn):
             return probabilities
         images = torch.cat([step.view(name) for name in ("weak", BALANCED, OTHER)])
         B = len(step.labels[BALANCED])
-        weak, balanced, other = step.teacher(images).features.split([len(probabilities), B, B])
+        weak, balanced, other = torch.split(step.teacher(images).features, [len(probabilities), B, B])
         self.learn(step, balanced, other)
         return logits(step.state["cossl.weights"], weak).softmax(1)
 

@@ -89,6 +89,6 @@ def trained(
     """
     rounds = math.ceil(steps * batch / len(targets))
     rows = torch.cat([order.permutation(len(targets)) for _ in range(rounds)]) if rounds else targets[:0]
-    for number, chosen in enumerate(rows[: steps * batch].split(batch)):
+    for number, chosen in enumerate(torch.split(rows[: steps * batch], batch)):
         head, _ = stepped(head, features[chosen], targets[chosen], number=number, **settings)
     return head

@@ -86,4 +86,5 @@ def row_weights(labels: np.ndarray, classes: int) -> np.ndarray:
         labels: y, (n,) int64.
         classes: C.
     """
-    return 1 / classes / np.bincount(labels)[labels]
+    chances: np.ndarray = 1 / classes / np.bincount(labels)[labels]
+    return chances

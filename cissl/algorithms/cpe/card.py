@@ -22,7 +22,7 @@ class Settings:
         True, "classes are ordered by their labeled images, the most frequent first; else by their numbers", other=False
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.cut1 > self.cut2:
             raise UserError(f"cut1 must be at most cut2, {self.cut2}, not {self.cut1}", key="cut1")
 

@@ -19,13 +19,14 @@ class Experts(nn.Module):
 
     sees_map = True
 
-    def __init__(self, width: int, classes: int):
+    def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(BRANCHES))
-        self.experts = nn.ModuleList(nn.Linear(width, classes) for _ in range(EXPERTS))
-        for expert in self.experts:
+        experts = [nn.Linear(width, classes) for _ in range(EXPERTS)]
+        for expert in experts:
             nn.init.xavier_normal_(expert.weight)
             nn.init.zeros_(expert.bias)
+        self.experts = nn.ModuleList(experts)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Logits of every branch and expert, (n, branches, experts, C), of the last feature map (n, width, h, w)."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step
+from cissl.algorithms.cpe.card import Settings
 from cissl.algorithms.cpe.experts import EXPERTS, Experts, branch_loss, branch_weights, ranks
 from cissl.algorithms.fixmatch.losses import confidence_mask
 from cissl.errors import UserError
@@ -23,6 +24,7 @@ class CPE(Base):
     The terms of the expert that predicts have the plain names; the others' end in their numbers.
     """
 
+    settings: Settings
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Stage, Step, Survey
+from cissl.algorithms.crest.card import PlusSettings, Settings
 from cissl.algorithms.crest.rebalancing import (
     added_shares,
     class_distribution,
@@ -33,6 +34,8 @@ class CReST(AddOn):
         crest.p_model: mean predictions on weak views of the last 128 steps, oldest first, (128, C).
         crest.p_data: running mean of the labels, (C,).
     """
+
+    settings: Settings
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
         """Generations of equal length, each from a fresh network."""
@@ -121,6 +124,8 @@ class CReST(AddOn):
 
 class CReSTPlus(CReST):
     """CReST whose pseudo-labels are aligned with the class distribution, the more the later the generation."""
+
+    settings: PlusSettings
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         """The probabilities (U, C), aligned with the labels' class shares."""

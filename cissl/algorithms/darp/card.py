@@ -28,7 +28,7 @@ class Settings:
         other="1,1,1,1,1,1,1,1,1,9",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.numbers  # noqa: B018 – refuses shares that are none
 
     @property

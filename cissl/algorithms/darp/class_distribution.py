@@ -27,4 +27,5 @@ def estimated_counts(confusion: Tensor, unlabeled: Tensor) -> Tensor:
         confusion: K, (C, C).
         unlabeled: probabilities of the unlabeled images, (N, C).
     """
-    return torch.linalg.solve(confusion, unlabeled.double().sum(0))
+    counts: Tensor = torch.linalg.solve(confusion, unlabeled.double().sum(0))
+    return counts

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, Step
+from cissl.algorithms.darp.card import Settings
 from cissl.algorithms.darp.refinery import filtered, solve, target_counts
 from cissl.algorithms.maths.row_tables import put_rows
 from cissl.errors import UserError
@@ -17,6 +18,7 @@ class DARP(AddOn):
         darp.refined: the table as it was last refined, (N, C).
     """
 
+    settings: Settings
     waits = "the solver asks whether its roots are found"
 
     def state(self, facts: Facts) -> dict[str, Tensor]:

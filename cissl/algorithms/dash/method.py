@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Losses, PseudoLabels, Stage, Step, Survey
+from cissl.algorithms.dash.card import Settings
 from cissl.algorithms.dash.dynamic_threshold import decayed_threshold, pseudo_targets, row_losses
 from cissl.algorithms.fixmatch.method import FixMatch
 
@@ -22,6 +23,8 @@ class Dash(FixMatch):
         rho_updates: how often the threshold has been set, int64 scalar.
     """
 
+    settings: Settings
+
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
         """A warm-up on labeled images, then the training proper."""
         warm_up = max(1, facts.steps_of(self.settings.num_wu_iter)) / facts.steps
@@ -29,7 +32,7 @@ class Dash(FixMatch):
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's; ``rho_init`` and ``rho``, float64, and ``rho_updates``, int64: scalars."""
-        nothing = torch.zeros((), dtype=torch.float64, device=facts.device)
+        nothing = facts.full((), 0, torch.float64)
         return super().state(facts) | {"rho_init": nothing, "rho": nothing, "rho_updates": nothing.long()}
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

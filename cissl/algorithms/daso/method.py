@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step, class_counts
+from cissl.algorithms.daso.card import Settings
 from cissl.algorithms.daso.prototypes import means, prototype_shares, remembered, similarities
 from cissl.algorithms.maths.mixing import soft_cross_entropy
 from cissl.errors import UserError
@@ -24,16 +25,18 @@ class DASO(AddOn):
         daso.pretraining: whether the prototypes do not count yet, bool scalar.
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """D features: ``daso.bank`` (C, queue_size, D), ``daso.prototypes`` (C, D), ``daso.pretraining`` a bool scalar;
         ``daso.seen``, ``daso.counts`` and ``daso.histogram`` (C,) int64.
         """
         self._check()
-        nothing = torch.zeros(facts.classes, dtype=torch.int64, device=facts.device)
+        nothing = facts.full((facts.classes,), 0, torch.int64)
         return {
             "daso.bank": facts.full((facts.classes, self.settings.queue_size, facts.width), 0),
             "daso.prototypes": facts.full((facts.classes, facts.width), 0),
-            "daso.pretraining": torch.ones((), dtype=torch.bool, device=facts.device),
+            "daso.pretraining": facts.full((), True, torch.bool),
             **dict.fromkeys(("daso.seen", "daso.counts", "daso.histogram"), nothing),
         }
 
@@ -77,8 +80,9 @@ class DASO(AddOn):
         """How much the prototypes count for images of each class, (C,); nothing in pretraining."""
         counts, alpha = step.state["daso.counts"].to(step.facts.dtype), self.settings.interp_alpha
         shares = prototype_shares(counts, self.settings.dist_temp) if alpha is None else torch.full_like(counts, alpha)
-        step.measured["daso.shares"] = torch.where(step.state["daso.pretraining"], 0, shares)
-        return step.measured["daso.shares"]
+        shares = torch.where(step.state["daso.pretraining"], 0, shares)
+        step.measured["daso.shares"] = shares
+        return shares
 
     def count(self, step: Step, classes: Tensor) -> None:
         """Take the labels (U,) into the histogram; end a period, and pretraining, where it is time."""

@@ -1,11 +1,10 @@
 """DebiasPL: debiased pseudo-labels (Wang et al., CVPR 2022)."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from cissl.algorithms.contract import STRONG, WEAK, Facts, Outputs, PseudoLabels, Step, View
+from cissl.algorithms.contract import STRONG, WEAK, Facts, Outputs, PseudoLabels, Step
+from cissl.algorithms.debiaspl.card import Settings
 from cissl.algorithms.debiaspl.debiasing import group_loss, log_bias
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.errors import UserError
@@ -18,16 +17,14 @@ class DebiasPL(FixMatch):
         qhat: q, running mean of the weak views' probabilities before they are debiased, (C,).
     """
 
-    def __init__(self, settings):
-        super().__init__(settings)
-        self.weak_views = ("weak", "weak2") if settings.multiviews else ("weak",)
-        self.strong_views = ("strong", "strong2") if settings.multiviews else ("strong",)
+    settings: Settings
 
-    @property
-    def views(self) -> Mapping[str, View]:
-        """FixMatch's; with ``multiviews`` a second weak and a second strong view."""
-        further = {"weak2": WEAK, "strong2": STRONG} if self.settings.multiviews else {}
-        return {**FixMatch.views, **further}
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.weak_views: tuple[str, ...] = ("weak",)
+        if settings.multiviews:
+            self.weak_views, self.strong_views = ("weak", "weak2"), ("strong", "strong2")
+            self.views = {**FixMatch.views, "weak2": WEAK, "strong2": STRONG}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's, and ``qhat``, the running mean of the predictions, (C,)."""

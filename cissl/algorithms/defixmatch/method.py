@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cissl.algorithms.contract import LABELED, STRONG, WEAK, Outputs, PseudoLabels, Step, View
+from cissl.algorithms.defixmatch.card import Settings
 from cissl.algorithms.fixmatch.losses import soft_unlabeled_loss, unlabeled_loss
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.mixing import sharpen
@@ -15,6 +16,7 @@ from cissl.algorithms.maths.mixing import sharpen
 class DeFixMatch(FixMatch):
     """The loss on pseudo-labels of labeled images is subtracted; the total may be negative."""
 
+    settings: Settings
     views = {"labeled": LABELED, "labeled_strong": View("labeled", "strong"), "weak": WEAK, "strong": STRONG}
 
     def weights(self) -> dict[str, float]:

@@ -1,8 +1,10 @@
 """FixMatch's training step (Sohn et al., 2020), with a place for every kind of add-on."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
-from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step
+from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, Outputs, PseudoLabels, Step, View
 from cissl.algorithms.fixmatch.losses import (
     confidence_mask,
     soft_unlabeled_loss,
@@ -21,7 +23,7 @@ class FixMatch(Base):
         class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
     """
 
-    views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
+    views: Mapping[str, View] = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``class_prior`` p̂, uniform at the start, (C,)."""

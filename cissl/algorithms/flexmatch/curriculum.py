@@ -32,8 +32,8 @@ def remember(
     after = torch.where(last >= 0, classes[last.clamp_min(0)], before)
     first = (torch.where(same, number, len(index)).amin(1) == number).long()  # so that every image counts once
     unseen = len(counts) - 1
-    place = lambda entries: torch.where(entries < 0, unseen, entries)  # noqa: E731
-    counts = counts.index_add(0, place(before), -first).index_add(0, place(after), first)
+    counts = counts.index_add(0, torch.where(before < 0, unseen, before), -first)
+    counts = counts.index_add(0, torch.where(after < 0, unseen, after), first)
     return selected.index_put((index,), after), counts
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.algorithms.flexmatch.card import Settings
 from cissl.algorithms.flexmatch.curriculum import class_thresholds, learning_effects, remember
 
 
@@ -17,14 +18,16 @@ class FlexMatch(FixMatch):
         learning: learning effect β of each class, (C,).
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's; ``selected`` (N,) int64, ``selected_counts`` (C + 1,) int64 and ``learning`` (C,); see
         `curriculum`.
         """
-        counts = torch.zeros(facts.classes + 1, dtype=torch.int64, device=facts.device)
+        counts = facts.full((facts.classes + 1,), 0, torch.int64)
         counts[-1] = facts.unlabeled
         return super().state(facts) | {
-            "selected": torch.full((facts.unlabeled,), -1, dtype=torch.int64, device=facts.device),
+            "selected": facts.full((facts.unlabeled,), -1, torch.int64),
             "selected_counts": counts,
             "learning": facts.full((facts.classes,), 0.0),
         }

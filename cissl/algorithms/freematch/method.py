@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
+from cissl.algorithms.freematch.card import Settings
 from cissl.algorithms.freematch.self_adaptive_thresholds import (
     class_shares,
     class_thresholds,
@@ -22,6 +23,8 @@ class FreeMatch(FixMatch):
         mean: p, running mean of the weak views' probabilities, (C,).
         histogram: h, running shares of the predicted classes, (C,).
     """
+
+    settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's; ``threshold``, a scalar, ``mean`` and ``histogram`` (C,): confidence, and both class

@@ -5,11 +5,12 @@ from torch import Tensor
 SMALL = 1e-12
 
 
-def log_adjustment(shares: Tensor, strength: float) -> Tensor:
+def log_adjustment(shares: Tensor, strength: float | Tensor) -> Tensor:
     """log(π^τ + 1e-12), elementwise: what is added to logits; about −27.6 for a class without a share.
 
     Args:
         shares: π, of classes, (C,) float.
         strength: τ.
     """
-    return (shares**strength + SMALL).log()
+    powered: Tensor = shares**strength
+    return (powered + SMALL).log()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+def sharpen(probabilities: Tensor, temperature: float | Tensor) -> Tensor:
     """p^(1/T) with rows that sum to 1, (…, C); however small T is, the largest entries do not vanish."""
     powered = (probabilities / probabilities.amax(-1, keepdim=True)) ** (1 / temperature)
     return powered / powered.sum(-1, keepdim=True)
@@ -37,7 +37,7 @@ def interleave(lists: Sequence[Tensor]) -> list[Tensor]:
     """
     n, B = len(lists), len(lists[0])
     sizes = [B // n + (j >= n - B % n) for j in range(n)]
-    groups = [list(rows.split(sizes)) for rows in lists]
+    groups = [list(torch.split(rows, sizes)) for rows in lists]
     for j in range(1, n):
         groups[0][j], groups[j][j] = groups[j][j], groups[0][j]
     return [torch.cat(parts) for parts in groups]

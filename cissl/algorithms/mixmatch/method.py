@@ -3,24 +3,25 @@
 Notation: B labeled and B unlabeled images; ν weak views of the unlabeled ones; n = ν + 1 lists of B rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, PseudoLabels, Step, View
+from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, PseudoLabels, Step
 from cissl.algorithms.maths.mixing import brier, interleave, mix, ramp_up, sharpen, soft_cross_entropy
+from cissl.algorithms.mixmatch.card import Settings
 
 
 class MixMatch(Base):
     """Weak views vote for a label, and all images are mixed with one another, labels alike."""
 
+    settings: Settings
     keeps_all = True
 
-    @property
-    def views(self) -> Mapping[str, View]:
-        """The labeled view and ``nu`` weak ones."""
-        return {"labeled": LABELED, **dict.fromkeys(weak_names(self.settings.nu), WEAK)}
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.views = {"labeled": LABELED, **dict.fromkeys(weak_names(settings.nu), WEAK)}
 
     def losses(self, step: Step) -> Losses:
         """Cross-entropy of mixed labeled rows and Brier score of mixed unlabeled rows, scalars."""
@@ -31,7 +32,8 @@ class MixMatch(Base):
 
         one_hot = torch.eye(step.facts.classes, dtype=guess.dtype, device=guess.device)[step.targets]
         images = [step.gather(step.view(name)).to(guess.dtype) for name in ("labeled", *weak)]
-        mixed, mixed_targets = mixed_up(step, images, [one_hot, *[targets] * len(weak)], settings)
+        labels = [one_hot, *[targets] * len(weak)]
+        mixed, mixed_targets = mixed_up(step, images, labels, beta=settings.beta, mode=settings.mixmode)
         step.shared["mixed_targets"] = mixed_targets
         logits = mixed_logits(step, mixed, moving=0)
 
@@ -61,7 +63,7 @@ def guessed(step: Step, views: Sequence[str]) -> Tensor:
 
 
 def mixed_up(
-    step: Step, images: Sequence[Tensor], targets: Sequence[Tensor], settings: object
+    step: Step, images: Sequence[Tensor], targets: Sequence[Tensor], *, beta: float, mode: str
 ) -> tuple[Tensor, Tensor]:
     """All rows mixed with others, (n · B, …), and their targets (n · B, C).
 
@@ -74,12 +76,12 @@ def mixed_up(
         settings: with ``beta`` and ``mixmode``.
     """
     X, Y, B = torch.cat(list(images)), torch.cat(list(targets)), len(images[0])
-    parts = [(0, B), (B, len(X))] if settings.mixmode == "xx.yxy" else [(0, len(X))]
+    parts = [(0, B), (B, len(X))] if mode == "xx.yxy" else [(0, len(X))]
     mixed = []
     for number, (first, last) in enumerate(parts):
         draws = step.random(f"mix {number}")
         rows = last if first else last - first  # the unlabeled rows of xx.yxy are drawn with the labeled ones
-        shares = draws.beta(settings.beta, settings.beta, rows).to(Y)
+        shares = draws.beta(beta, beta, rows).to(Y)
         order = draws.permutation(rows)
         mixed.append([mix(part[:rows], part[:rows][order], shares)[first:] for part in (X, Y)])
     return torch.cat([images for images, _ in mixed]), torch.cat([targets for _, targets in mixed])
@@ -94,7 +96,7 @@ def mixed_logits(step: Step, mixed: Tensor, *, moving: int) -> Tensor:
         moving: number of the batch whose statistics enter BatchNorm's averages; −1 for the last.
     """
     B = len(step.targets)
-    batches = interleave(mixed.split(B))
+    batches = interleave(torch.split(mixed, B))
     moving %= len(batches)
     logits = [step.network(step.share(x), update_averages=i == moving).logits for i, x in enumerate(batches)]
     return torch.cat(interleave(logits))

@@ -5,11 +5,13 @@ from torch import Tensor
 
 from cissl.algorithms.contract import LABELED, WEAK, Base, Losses, Step
 from cissl.algorithms.maths.mixing import brier, ramp_up
+from cissl.algorithms.pi_model.card import Settings
 
 
 class PiModel(Base):
     """The second weak view's probabilities follow the first's; three passes, and the labeled one moves the averages."""
 
+    settings: Settings
     views = {"labeled": LABELED, "weak": WEAK, "weak2": WEAK}
 
     def losses(self, step: Step) -> Losses:

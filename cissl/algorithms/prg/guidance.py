@@ -40,7 +40,9 @@ def transition_counts(before: Tensor, after: Tensor, classes: int) -> Tensor:
     return counts.index_add(0, before.clamp_min(0) * classes + after, changed.long()).view(classes, classes)
 
 
-def written(transitions: Tensor, shares: Tensor, slot: Tensor, counts: Tensor, mean: Tensor) -> tuple[Tensor, ...]:
+def written(
+    transitions: Tensor, shares: Tensor, slot: Tensor, counts: Tensor, mean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """M, D and k after a batch; the slot of the next batch is cleared in M, and in D it stays.
 
     Args:

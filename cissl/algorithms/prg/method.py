@@ -6,6 +6,7 @@ from torch import Tensor
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.maths.mixing import sharpen
 from cissl.algorithms.maths.row_tables import put_rows
+from cissl.algorithms.prg.card import Settings
 from cissl.algorithms.prg.guidance import guidance, guided, previous_classes, transition_counts, written
 from cissl.errors import UserError
 
@@ -20,18 +21,19 @@ class PRG(AddOn):
         prg.slot: which of them is written next, int64 scalar.
     """
 
+    settings: Settings
+
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """n images and N batches: ``prg.bank`` (n,) int64, ``prg.transitions`` (N, C, C), ``prg.shares`` (N, C),
         ``prg.slot`` a scalar.
         """
         self._check()
-        whole = {"dtype": torch.int64, "device": facts.device}
         batches, C = self.settings.nb, facts.classes
         return {
-            "prg.bank": torch.full((facts.unlabeled,), -1, **whole),
-            "prg.transitions": facts.full((batches, C, C), 0.0),
-            "prg.shares": facts.full((batches, C), 0.0),
-            "prg.slot": torch.zeros((), **whole),
+            "prg.bank": facts.full((facts.unlabeled,), -1, torch.int64),
+            "prg.transitions": facts.full((batches, C, C), 0),
+            "prg.shares": facts.full((batches, C), 0),
+            "prg.slot": facts.full((), 0, torch.int64),
         }
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
@@ -63,9 +65,10 @@ class PRG(AddOn):
         state, index, classes = step.state, step.index["unlabeled"], probabilities.argmax(1)
         before = previous_classes(state["prg.bank"], index, classes)
         counts = transition_counts(before, classes, step.facts.classes)
-        names = ("prg.transitions", "prg.shares", "prg.slot")
-        after = written(*(state[name] for name in names), counts, probabilities.mean(0))
-        step.next |= dict(zip(names, after, strict=True))
+        transitions, shares, slot = written(
+            state["prg.transitions"], state["prg.shares"], state["prg.slot"], counts, probabilities.mean(0)
+        )
+        step.next |= {"prg.transitions": transitions, "prg.shares": shares, "prg.slot": slot}
         step.next["prg.bank"] = put_rows(state["prg.bank"], index, classes)
         step.measured["prg.changed"] = counts.sum() / len(index)
 

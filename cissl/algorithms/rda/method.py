@@ -8,6 +8,7 @@ from cissl.algorithms.contract import Facts, Losses, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import update_class_prior
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.mixing import soft_cross_entropy
+from cissl.algorithms.rda.card import Settings
 from cissl.algorithms.rda.reciprocal_alignment import reciprocal
 
 
@@ -19,6 +20,7 @@ class RDA(FixMatch):
         slot: which of them is written next, int64 scalar.
     """
 
+    settings: Settings
     keeps_all = True
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
@@ -28,7 +30,7 @@ class RDA(FixMatch):
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's; ``distribution`` and ``reverse_distribution`` (nb, C), newest batches; ``slot``, a scalar."""
         ones = facts.full((self.settings.nb, facts.classes), 1.0)
-        slot = torch.zeros((), dtype=torch.int64, device=facts.device)
+        slot = facts.full((), 0, torch.int64)
         return super().state(facts) | {"distribution": ones, "reverse_distribution": ones, "slot": slot}
 
     def losses(self, step: Step) -> Losses:

@@ -36,7 +36,7 @@ class Settings:
         other="1,1,1,1,1,1,1,1,1,9",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.known_marginal  # noqa: B018 – refuses a distribution that is none
 
     @property

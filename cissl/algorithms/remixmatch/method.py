@@ -4,17 +4,16 @@ Notation: B labeled and B unlabeled images; K strong views of the unlabeled ones
 C classes; m̄ and d class distributions of the guesses and of the labels.
 """
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, PseudoLabels, Step, View
+from cissl.algorithms.contract import LABELED, STRONG, WEAK, Base, Facts, Losses, PseudoLabels, Step
 from cissl.algorithms.maths.alignment import aligned, normalised
 from cissl.algorithms.maths.heads import xavier_linear
 from cissl.algorithms.maths.mixing import brier, ramp_up, sharpen, soft_cross_entropy
 from cissl.algorithms.mixmatch.method import mixed_logits, mixed_up
+from cissl.algorithms.remixmatch.card import Settings
 from cissl.algorithms.remixmatch.rotation import rotated
 from cissl.errors import UserError
 
@@ -27,17 +26,13 @@ class ReMixMatch(Base):
         p_data: d, running mean of the labels, or the distribution that is given, (C,).
     """
 
+    settings: Settings
     keeps_all = True
 
-    @property
-    def strong_views(self) -> tuple[str, ...]:
-        """``strong``, ``strong2``, …: K names."""
-        return ("strong", *(f"strong{number}" for number in range(2, self.settings.k + 1)))
-
-    @property
-    def views(self) -> Mapping[str, View]:
-        """The labeled, the weak and the K strong views."""
-        return {"labeled": LABELED, "weak": WEAK, **dict.fromkeys(self.strong_views, STRONG)}
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.strong_views = ("strong", *(f"strong{number}" for number in range(2, settings.k + 1)))
+        self.views = {"labeled": LABELED, "weak": WEAK, **dict.fromkeys(self.strong_views, STRONG)}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """``rotation``: (n, width) → (n, 4); none where rotations have no weight."""
@@ -67,7 +62,8 @@ class ReMixMatch(Base):
 
         one_hot = torch.eye(step.facts.classes, dtype=guess.dtype, device=guess.device)[step.targets]
         images = [step.gather(step.view(name)).to(guess.dtype) for name in self.views]
-        mixed, mixed_targets = mixed_up(step, images, [one_hot, *targets.split(B)], settings)
+        labels = [one_hot, *torch.split(targets, B)]
+        mixed, mixed_targets = mixed_up(step, images, labels, beta=settings.beta, mode=settings.mixmode)
         logits = mixed_logits(step, mixed, moving=-1)
         labeled = soft_cross_entropy(logits[:B], mixed_targets[:B])
         mismatch = soft_cross_entropy if settings.use_xe else brier

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.maths.row_tables import put_rows
+from cissl.algorithms.saw.card import Settings
 from cissl.algorithms.saw.class_weights import class_weights, predicted_counts
 
 
@@ -16,6 +17,8 @@ class SAW(AddOn):
         saw.table: the latest prediction of every unlabeled image, (N, C).
         saw.weights: weights of the unlabeled loss, (C,).
     """
+
+    settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``saw.table`` (N, C), newest probabilities of all images; ``saw.weights`` (C,)."""

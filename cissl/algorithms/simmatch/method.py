@@ -10,6 +10,7 @@ from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.alignment import aligned, normalised
 from cissl.algorithms.maths.projection import projection
 from cissl.algorithms.maths.row_tables import put_rows
+from cissl.algorithms.simmatch.card import Settings
 from cissl.algorithms.simmatch.similarity import bank_rows, by_class, instance_loss, instance_targets, similarities
 from cissl.errors import UserError
 
@@ -25,6 +26,8 @@ class SimMatch(FixMatch):
         predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 before.
     """
 
+    settings: Settings
+
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """The embedding, (n, width) → (n, proj_size), of length 1."""
         return {HEAD: projection(width, self.settings.proj_size, nn.ReLU())}
@@ -34,7 +37,7 @@ class SimMatch(FixMatch):
         self._check()
         return super().state(facts) | {
             "bank": facts.full((facts.labeled, self.settings.proj_size), 0),
-            "bank_classes": torch.zeros(facts.labeled, dtype=torch.int64, device=facts.device),
+            "bank_classes": facts.full((facts.labeled,), 0, torch.int64),
             "predictions": facts.full((self.settings.da_len, facts.classes), 0),
         }
 

@@ -23,6 +23,7 @@ from cissl.algorithms.contract import (
 )
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.adjustment import log_adjustment
+from cissl.algorithms.simpro.card import Settings
 
 
 class SimPro(FixMatch):
@@ -35,6 +36,7 @@ class SimPro(FixMatch):
         kept: sum of this epoch's pseudo-labels that are kept, (C,).
     """
 
+    settings: Settings
     views = {
         "labeled": LABELED,
         "labeled_strong": View("labeled", "strong"),

@@ -8,6 +8,7 @@ from cissl.algorithms.fixmatch.losses import update_class_prior
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.alignment import aligned
 from cissl.algorithms.maths.mixing import sharpen
+from cissl.algorithms.softmatch.card import Settings
 from cissl.algorithms.softmatch.gaussian_weights import class_moments, moments, row_weights
 from cissl.errors import UserError
 
@@ -20,6 +21,8 @@ class SoftMatch(FixMatch):
         p_target: q, what predictions are aligned with, (C,).
         confidence_mean, confidence_variance: μ and v, scalars, or (C,) where every class has its own.
     """
+
+    settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """FixMatch's; ``p_model`` and ``p_target`` (C,); ``confidence_mean`` and ``confidence_variance``, scalars or
@@ -63,8 +66,8 @@ class SoftMatch(FixMatch):
         if not self.settings.dist_uniform:
             target = momentum * target + (1 - momentum) * out["labeled"].probabilities.detach().mean(0)
         step.next |= {"p_model": mean, "p_target": target}
-        step.shared["aligned"] = aligned(weak, target, mean)
-        return step.shared["aligned"]
+        step.shared["aligned"] = p = aligned(weak, target, mean)
+        return p
 
     def weigh(self, step: Step, probabilities: Tensor) -> Tensor:
         """Weights (U,) of rows with these aligned probabilities (U, C), by moments that know this batch."""

@@ -10,6 +10,7 @@ from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import confidence_mask, soft_unlabeled_loss
 from cissl.algorithms.maths.adjustment import log_adjustment
 from cissl.algorithms.maths.heads import xavier_linear
+from cissl.algorithms.tras.card import Settings
 from cissl.algorithms.tras.transfer import adjusted, strengths, transfer_targets
 
 
@@ -20,13 +21,15 @@ class TRAS(AddOn):
         tras.started: whether the second head has begun to learn, and so predicts; bool scalar.
     """
 
+    settings: Settings
+
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
         """``tras``: the second classifier, (n, width) → (n, C)."""
         return {"tras": xavier_linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
         """``tras.started``: whether the warm-up is over, a bool scalar."""
-        return {"tras.started": torch.tensor(False, device=facts.device)}
+        return {"tras.started": facts.full((), False, torch.bool)}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
         """Adjusted probabilities (U, C)."""

@@ -23,7 +23,7 @@ def annealed_threshold(schedule: str, images: float, train_kimg: float, position
         position: log2 of the images that the annealing takes for each 1024 of the training.
         classes: C.
     """
-    r = images / (min(train_kimg, LONGEST) * 2**position)
+    r: float = images / (min(train_kimg, LONGEST) * 2**position)
     c = {"no": 1.0, "linear": r, "exp": math.exp(5 * min(r - 1, 0)), "log": 1 - math.exp(-5 * r)}[schedule]
     return 1 - (1 - min(c, 1)) * (1 - 1 / classes)  # at c = 1 exactly 1
 

@@ -8,10 +8,13 @@ from cissl.algorithms.contract import Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.method import FixMatch
 from cissl.algorithms.maths.mixing import sharpen
 from cissl.algorithms.uda.annealing import annealed_loss, annealed_threshold, divergence, entropy
+from cissl.algorithms.uda.card import Settings
 
 
 class UDA(FixMatch):
     """FixMatch with soft, sharpened targets, and training signal annealing of the labeled loss."""
+
+    settings: Settings
 
     def weights(self) -> dict[str, float]:
         """FixMatch's, and that of the entropy."""
