@@ -241,12 +241,14 @@ def card_of(plugin: Any, name: str) -> Card:
     parent = _parent(plugin)
     settings = getattr(plugin, "Settings", parent.settings if parent else None)
     _check_settings(settings, name)
-    texts = {key: str(vars(plugin).get(key, "")) for key in ("paper", "venue", "differs")}
     return Card(
         name=name,
         method=name,
         kind=kind,
         title=str(vars(plugin).get("title", plugin.__name__)),
+        paper=str(vars(plugin).get("paper", "")),
+        venue=str(vars(plugin).get("venue", "")),
+        differs=str(vars(plugin).get("differs", "")),
         settings=settings,
         slots=_slots(plugin, name, parent) if kind == BASE else (),
         fills=_overridden(plugin) if kind == ADD_ON else (),
@@ -254,7 +256,6 @@ def card_of(plugin: Any, name: str) -> Card:
         reads=_words(plugin, name, "reads"),
         unlabeled=parent.unlabeled if parent else True,
         short=_short(plugin, name),
-        **texts,
     )
 
 
