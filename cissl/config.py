@@ -195,7 +195,8 @@ class TrialConfig:
     @cached_property
     def name(self) -> str:
         """A readable name such as ``cadr-digits_LT_20-s1``; not unique without the hash."""
-        size = "" if self.spec.imbalance_ratio == self.spec.size else f"@{self.spec.size}"
+        of_ratio = self.spec.size is not None and self.spec.imbalance_ratio == self.spec.size
+        size = "" if of_ratio else f"@{self.spec.size_text}"
         seed = f"{self.seed}" if self.spec.seed == self.seed else f"{self.spec.seed}.{self.seed}"
         return f"{_as_file_name(self.algorithm)}-{self.spec.protocol}{size}-s{seed}"
 

@@ -9,6 +9,7 @@ from cissl.analysis.selection import METRICS
 from cissl.analysis.split_parts import SplitPart
 from cissl.analysis.values import Key
 from cissl.analysis.words import SYMBOLS, dataset_name, format_value
+from cissl.datasets.spec import ALL
 
 BOLD = {  # what --bold marks → what the caption says of it
     "best": "Bold: the highest mean of each data setting, unless trials are missing from it; whether the others are "
@@ -81,14 +82,16 @@ def _part(name: str, value, values: dict) -> str:
     if name in ("labels", "unlabeled"):
         return value.words if isinstance(value, SplitPart) else ""
     if name == "size":
-        return f"{value} labels" if values.get("imbalance_ratio") is None else f"N₁ = {value}"
+        if values.get("imbalance_ratio") is None:
+            return f"{value} labels"
+        return "largest N₁" if value == ALL else f"N₁ = {value}"
     return f"{SYMBOLS.get(name, WORDS.get(name, name))} = {format_value(value)}"
 
 
 def size_notes(columns: Sequence[Key]) -> list[str]:
     """The labeled sizes that the headings leave unsaid."""
     silent = _silent(columns)
-    sizes: dict[str, dict[float, int]] = defaultdict(dict)
+    sizes: dict[str, dict[float, int | str]] = defaultdict(dict)
     for key in columns:
         values = dict(key)
         if (_protocol(key), "size") in silent and values.get("size"):
@@ -96,7 +99,9 @@ def size_notes(columns: Sequence[Key]) -> list[str]:
     return [f"{name}: {_sizes_in_words(by_ratio)}." for name, by_ratio in sizes.items()]
 
 
-def _sizes_in_words(by_ratio: dict[float, int]) -> str:
+def _sizes_in_words(by_ratio: dict[float, int | str]) -> str:
+    if set(by_ratio.values()) == {ALL}:
+        return "as many labels as γ allows"
     if len(set(by_ratio.values())) == 1:
         return f"the largest class has {next(iter(by_ratio.values()))} labels"
     if all(ratio == size for ratio, size in by_ratio.items()):

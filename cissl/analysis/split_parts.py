@@ -1,7 +1,7 @@
 """What the name of a split says, part by part, for records and in words."""
 
 from cissl.analysis.values import Value
-from cissl.datasets.spec import UNLABELED_SHAPES, DatasetSpec, parse_spec
+from cissl.datasets.spec import ALL, UNLABELED_SHAPES, DatasetSpec, parse_spec
 
 
 class SplitPart(str):
@@ -28,9 +28,9 @@ def split_parts(name: str) -> dict[str, Value]:
 
     Returns:
         ``name`` of the data set; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the
-        labels (``N1_10``, ``RAND``) or None; ``unlabeled``: what shapes the unlabeled and validation images
-        (``ULT_50``, ``UREV_50+3000 DISJOINT``, ``HELDOUT``) or None; ``split_seed``; ``size`` (labels) and ``valid``
-        (validation images).
+        labels or another order of the classes (``N1_10``, ``RAND``, ``BYSIZE``) or None; ``unlabeled``: what shapes
+        the unlabeled and validation images (``ULT_50``, ``UREV_50+3000 DISJOINT``, ``HELDOUT``) or None;
+        ``split_seed``; ``size`` (labels, or ``all``) and ``valid`` (validation images).
 
     Raises:
         UserError: it is not the name of a split.
@@ -42,15 +42,20 @@ def split_parts(name: str) -> dict[str, Value]:
         "labels": _labels(spec),
         "unlabeled": _unlabeled(spec),
         "split_seed": spec.seed,
-        "size": spec.size,
+        "size": ALL if spec.size is None else spec.size,
         "valid": spec.valid,
     }
 
 
 def _labels(spec: DatasetSpec) -> SplitPart | None:
+    text, words = "", []
     if spec.largest:
-        return SplitPart.of(f"N1_{spec.largest}", [f"N₁ = {spec.largest}"])
-    return SplitPart.of("RAND", ["random shares"]) if spec.random else None
+        text, words = f"N1_{spec.largest}", [f"N₁ = {spec.largest}"]
+    if spec.random:
+        text, words = "RAND", ["random shares"]
+    if spec.by_size:
+        text, words = f"{text} BYSIZE".strip(), [*words, "classes by size"]
+    return SplitPart.of(text, words)
 
 
 def _unlabeled(spec: DatasetSpec) -> SplitPart | None:

@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,14 +129,15 @@ def _images(name: str, data_dir: Path) -> store.Images:
 
 def _split(spec: DatasetSpec, images: store.Images) -> Dataset:
     labels = np.asarray(images.train_labels)
+    ranked, class_names = _ranked(spec, labels, images.class_names)
     labeled = _labeled(spec, images, labels)
     order = splits.unlabeled_order(
-        labels,
+        ranked,
         imbalance_ratio=spec.unlabeled_ratio,
         shape=spec.unlabeled_shape,
         largest=spec.unlabeled_largest,
         leave_out=labeled if spec.disjoint else None,
-        class_names=images.class_names,
+        class_names=class_names,
     )
     valid, unlabeled = splits.cut_validation(order, spec.valid, labels, leave_out=labeled if spec.held_out else None)
     return Dataset(
@@ -167,6 +168,16 @@ def _labeled(spec: DatasetSpec, images: store.Images, labels: np.ndarray) -> np.
                 key="dataset",
             )
         return np.sort(np.asarray(folds[spec.seed]))
+    return draw_labeled(spec, labels, images.class_names)
+
+
+def draw_labeled(spec: DatasetSpec, labels: np.ndarray, class_names: Sequence[str] | None = None) -> np.ndarray:
+    """The labeled images of a split, sorted int64 indices into ``labels`` (N,), which are -1 where unknown.
+
+    Raises:
+        UserError: a class has too few images.
+    """
+    labels, class_names = _ranked(spec, labels, class_names)
     return splits.labeled_indices(
         labels,
         size=spec.size,
@@ -174,5 +185,16 @@ def _labeled(spec: DatasetSpec, images: store.Images, labels: np.ndarray) -> np.
         imbalance_ratio=spec.imbalance_ratio,
         largest=spec.largest,
         random=spec.random,
-        class_names=images.class_names,
+        keep_back=spec.valid if spec.disjoint or spec.held_out else 0,
+        class_names=class_names,
     )
+
+
+def _ranked(
+    spec: DatasetSpec, labels: np.ndarray, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, Sequence[str] | None]:
+    """Labels and names of classes in the order in which a long tail takes them."""
+    if not spec.by_size:
+        return labels, class_names
+    labels, order = splits.ranked_by_size(labels)
+    return labels, class_names and [class_names[k] for k in order]

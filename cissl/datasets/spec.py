@@ -1,11 +1,11 @@
 """Names of data sets and splits, such as ``cifar10_LT_20.1@20-1``.
 
-    <name>[<labels>][<unlabeled>][<apart>].<seed>@<size>[+<largest>]-<valid>
+    <name>[<labels>][<unlabeled>][<order>][<apart>].<seed>@<size>[+<largest>]-<valid>
 
 ===============  ====================================================================================
 ``name``         a data set of the catalog, or one that was imported; in lower case
 ``seed``         shuffles the images before the labeled ones are drawn; 0 keeps the data set's order
-``size``         number of labels; with ``_LT_``, labels of the largest class (N1)
+``size``         number of labels; with ``_LT_``, labels of the largest class (N1); or ``all``: as many as there are
 ``valid``        number of validation images, the first of the unlabeled order
 
 labels
@@ -22,11 +22,19 @@ nothing          every image
 ``_UHT_γ``       head-tail, the first and the last classes are the largest: in the order 1 3 5 7 9 8 6 4 2 0
 ``+largest``     images of the largest unlabeled class (M1); without it, as many as the data can give
 
+order
+nothing          the first class of a long tail is the data set's first
+``_BYSIZE``      the first class of a long tail is the one with most images, and so on; equal ones keep their order
+
 apart
 nothing          labeled images are among the unlabeled ones, and may be among the validation images too
 ``_HELDOUT``     validation images are taken from those without a label, so that settings can be chosen by them
 ``_DISJOINT``    labeled images are left out of the unlabeled ones, and so of the validation images
 ===============  ====================================================================================
+
+With ``all``, every image of a known class is labeled, or, where the labels have another shape, as many as it allows.
+Validation comes first where it is apart: ``pets_HELDOUT.1@all-200`` labels all but 200 images, and at least one of each
+class. The seed then has nothing to draw.
 
 The protocols of the literature, on CIFAR-10:
 
@@ -55,13 +63,15 @@ Number = TypeVar("Number", int, float)
 NAME = r"[a-z][a-z0-9_-]*"  # lower case, so that no name ends in what reads as a suffix
 WHOLE = r"\d{1,18}"  # no data set is larger, and Python refuses to read numbers of thousands of digits
 NUMBER = rf"{WHOLE}(?:\.\d{{1,40}})?"
+ALL = "all"  # in place of a number of labels
 UNLABELED_SHAPES = {"LT": "", "REV": "reversed", "MID": "middle", "HT": "head-tail"}  # and what tables call them
 SPEC = re.compile(
     rf"(?P<name>{NAME})"
     rf"(?:_LT_(?P<ratio>{NUMBER})|_N1_(?P<largest>{WHOLE})|(?P<random>_RAND))?"
     rf"(?:_U(?P<shape>{'|'.join(UNLABELED_SHAPES)})_(?P<unlabeled_ratio>{NUMBER}))?"
+    r"(?P<by_size>_BYSIZE)?"
     r"(?P<apart>_DISJOINT|_HELDOUT)?"
-    rf"\.(?P<seed>{WHOLE})@(?P<size>{WHOLE})(?:\+(?P<unlabeled_largest>{WHOLE}))?-(?P<valid>{WHOLE})",
+    rf"\.(?P<seed>{WHOLE})@(?P<size>{WHOLE}|{ALL})(?:\+(?P<unlabeled_largest>{WHOLE}))?-(?P<valid>{WHOLE})",
     re.ASCII,
 )
 LARGEST_SEED = 2**32 - 1  # of NumPy's legacy generator
@@ -90,13 +100,15 @@ class DatasetSpec:
     """Which unlabeled classes are the largest: one of `UNLABELED_SHAPES`."""
     unlabeled_largest: int | None = None
     """M1: images of the largest unlabeled class; None for as many as the data can give."""
+    by_size: bool = False
+    """The classes of a long tail are taken from the one with most images to the one with fewest."""
     disjoint: bool = False
     """Labeled images are left out of the unlabeled ones, and so of the validation images."""
     held_out: bool = False
     """Labeled images are left out of the validation images alone."""
     seed: int
-    size: int
-    """Number of labels; with an imbalance ratio, labels of the largest class."""
+    size: int | None
+    """Number of labels; with an imbalance ratio, labels of the largest class. None for as many as the data can give."""
     valid: int
     """Number of validation images."""
 
@@ -111,13 +123,21 @@ class DatasetSpec:
             f"unlabeled shape '{self.unlabeled_shape}' is none of {', '.join(UNLABELED_SHAPES)}",
         )
         _require(0 <= self.seed <= LARGEST_SEED, f"seed {self.seed} is not between 0 and {LARGEST_SEED}")
-        _require(self.size >= 1, f"labeled size {self.size} is below 1")
+        _require(self.size is None or self.size >= 1, f"labeled size {self.size} is below 1")
         _require(self.valid >= 1, f"validation size {self.valid} is below 1 (1 is the usual small choice)")
         _require(not (self.disjoint and self.held_out), "_DISJOINT leaves labeled images out of validation already")
         _require(sum(self._label_shapes()) <= 1, "only one of imbalance_ratio, largest and random can shape the labels")
         _require(
-            self.largest is None or 1 <= self.largest <= self.size,
+            self.largest is None or self.size is not None, "_N1_ shares out a number of labels: give it instead of all"
+        )
+        _require(
+            self.largest is None or self.size is None or 1 <= self.largest <= self.size,
             f"the largest class cannot have {self.largest} of {self.size} labels",
+        )
+        _require(
+            not self.by_size or any((self.imbalance_ratio, self.largest, self.unlabeled_ratio)),
+            "_BYSIZE orders the classes of a long tail, and there is none: it needs _LT_, _N1_ or one of "
+            + ", ".join(f"_U{shape}_" for shape in UNLABELED_SHAPES),
         )
         _require(
             self.unlabeled_largest is None or self.unlabeled_ratio is not None,
@@ -131,17 +151,23 @@ class DatasetSpec:
 
     def __str__(self) -> str:
         unlabeled_largest = "" if self.unlabeled_largest is None else f"+{self.unlabeled_largest}"
-        return f"{self.protocol}.{self.seed}@{self.size}{unlabeled_largest}-{self.valid}"
+        return f"{self.protocol}.{self.seed}@{self.size_text}{unlabeled_largest}-{self.valid}"
 
     @property
     def protocol(self) -> str:
         """What stands before the seed, such as ``cifar10_LT_20``."""
-        return f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{self._apart_suffix()}"
+        order = "_BYSIZE" if self.by_size else ""
+        return f"{self.name}{self._label_suffix()}{self._unlabeled_suffix()}{order}{self._apart_suffix()}"
 
     @property
     def shapes_labels(self) -> bool:
         """Whether the labels have other class proportions than the data set."""
         return any(self._label_shapes())
+
+    @property
+    def size_text(self) -> str:
+        """The number of labels as the name has it."""
+        return ALL if self.size is None else str(self.size)
 
     def _label_shapes(self) -> tuple[bool, bool, bool]:
         return self.imbalance_ratio is not None, self.largest is not None, self.random
@@ -187,10 +213,11 @@ def parse_spec(text: str) -> DatasetSpec:
             unlabeled_ratio=_optional(float, match["unlabeled_ratio"]),
             unlabeled_shape=match["shape"] or "LT",
             unlabeled_largest=_optional(int, match["unlabeled_largest"]),
+            by_size=match["by_size"] is not None,
             disjoint=match["apart"] == "_DISJOINT",
             held_out=match["apart"] == "_HELDOUT",
             seed=int(match["seed"]),
-            size=int(match["size"]),
+            size=None if match["size"] == ALL else int(match["size"]),
             valid=int(match["valid"]),
         )
     except UserError as error:

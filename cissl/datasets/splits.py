@@ -68,25 +68,38 @@ def class_counts(labels: np.ndarray, classes: int = 0) -> Ints:
     return np.bincount(labels[labels >= 0], minlength=classes)
 
 
+def ranked_by_size(labels: np.ndarray) -> tuple[Ints, Ints]:
+    """Labels whose class 0 is the class of most images, and so on; of equally large ones the first stays first.
+
+    Returns:
+        The new labels, int64 (N,), -1 where unknown; and which class each of them stands for, int64 (C,).
+    """
+    order = np.argsort(-class_counts(labels), kind="stable")
+    return np.where(labels < 0, -1, np.argsort(order)[labels]), order
+
+
 def labeled_indices(
     labels: np.ndarray,
     *,
-    size: int,
+    size: int | None,
     seed: int,
     imbalance_ratio: float | None = None,
     largest: int | None = None,
     random: bool = False,
+    keep_back: int = 0,
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
     """The labeled images.
 
     Args:
         labels: int (N,), -1 unknown; images without a label are never drawn.
-        size: number of labels; with an imbalance ratio, labels of the largest class.
+        size: number of labels; with an imbalance ratio, labels of the largest class. None for as many as the data can
+            give.
         seed: of the shuffle within each class; 0 draws in the order of the data set.
         imbalance_ratio: γ of a long-tailed split; None draws in the proportions of ``labels``.
         largest: N1 of PRG's protocol instead: labels of the largest class, ``size`` counting all labels.
         random: draw in random class shares instead, which the seed decides.
+        keep_back: with ``size`` None, images of known classes that stay without a label, see `kept_back`.
         class_names: what errors call the classes.
 
     Returns:
@@ -97,6 +110,11 @@ def labeled_indices(
     """
     positions = positions_by_class(labels)
     classes = len(positions)
+    if size is None:
+        held = kept_back(labels, keep_back)
+        positions = [members[~np.isin(members, held)] for members in positions]
+        if imbalance_ratio is None and not random:
+            return np.sort(np.concatenate(positions))
     draw = partial(_draw, size, positions=positions, purpose="labeled", class_names=class_names)
     if largest is not None:
         drawn = draw(
@@ -114,6 +132,27 @@ def labeled_indices(
         for members in positions:  # one generator, class after class, as the reference shuffles
             generator.shuffle(members)
     return np.sort(np.concatenate([members[:count] for members, count in zip(positions, drawn, strict=True)]))
+
+
+def kept_back(labels: np.ndarray, count: int) -> Ints:
+    """Images that stay without a label where all others have one: the first of the stream, but one of each class.
+
+    Args:
+        labels: int (N,), -1 unknown.
+        count: how many.
+
+    Raises:
+        UserError: a class would have no image left.
+    """
+    one_of_each = np.array([members[0] for members in positions_by_class(labels) if len(members)])
+    stream = unlabeled_order(labels, leave_out=one_of_each)
+    able: Ints = stream[labels[stream] >= 0]
+    if count > len(able):
+        raise UserError(
+            f"{count} validation images are more than the {len(able)} that are left when one of each class is labeled",
+            key="dataset",
+        )
+    return able[:count]
 
 
 def unlabeled_order(
@@ -199,7 +238,10 @@ def cut_validation(
             key="dataset",
         )
     if valid > limit:
-        raise UserError(f"{valid} validation images are more than the {limit} that the data can give", key="dataset")
+        reason = ", since an unlabeled image must be left to train on" if limit < np.count_nonzero(able) else ""
+        raise UserError(
+            f"{valid} validation images are more than the {limit} that the data can give{reason}", key="dataset"
+        )
     taken = able & (np.cumsum(able) <= valid)
     return order[taken], order[~taken]
 
@@ -308,7 +350,7 @@ def _counts(turns: np.ndarray, positions: list[np.ndarray]) -> np.ndarray:
 
 
 def _draw(
-    size: int,
+    size: int | None,
     counts_of: Callable[[int], np.ndarray],
     *,
     total: Callable[[int], int] = int,
@@ -320,7 +362,7 @@ def _draw(
     """Images per class, int64 (C,), of a draw.
 
     Args:
-        size: as the split's name has it.
+        size: as the split's name has it; None for the largest that there are images for.
         counts_of: size → images per class; a larger size takes no fewer of any class.
         total: size → images in all.
         sizes: the smallest and the largest that ``counts_of`` has an answer for.
@@ -331,7 +373,9 @@ def _draw(
     """
     available = np.array([len(members) for members in positions])
     everything = int(available.sum())
-    if total(size) > everything:  # which may be too many to count out
+    if size is None:
+        short = f"the classes have {everything} images"
+    elif total(size) > everything:  # which may be too many to count out
         short = f"the classes have {everything} images, but the split wants {total(size)} {purpose} ones"
     else:
         wanted = counts_of(size)
@@ -343,5 +387,7 @@ def _draw(
     possible = range(sizes[0], min(sizes[1], everything) + 1)
     possible = possible[: bisect_right(possible, everything, key=total)]
     fit = bisect_left(possible, True, key=lambda size: not (counts_of(size) <= available).all())
+    if size is None and fit:
+        return counts_of(possible[fit - 1])
     mend = f"{possible[fit - 1]} is the largest size that they allow" if fit else "they allow no size of this kind"
     raise UserError(f"{short}; {mend}", key="dataset")

@@ -9,11 +9,15 @@ from typing import Any
 from cissl import plugins, pretrained
 from cissl.algorithms.cards import Recipe, find
 from cissl.config import TrialConfig, core_fields, known_settings, setting_not_taken, unknown_setting
+from cissl.datasets.spec import ALL
 from cissl.errors import UserError, nearest
 from cissl.tuning.document import At, Document
 from cissl.tuning.mistakes import Mistakes
 
-SPLIT_KEYS = ("imbalance_ratio", "labeled_size", "valid_size")
+SPLIT_NUMBERS = ("imbalance_ratio", "labeled_size", "valid_size")
+SPLIT_KEYS = (*SPLIT_NUMBERS, "labels", "class_order")
+CLASS_ORDERS = {"index": "", "size": "_BYSIZE"}
+"""in which order a long tail takes the classes → what a split's name says of it"""
 DECISIVE = ("dataset", "algorithm")  # whether another setting is right depends on these
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
@@ -123,18 +127,28 @@ def compose_dataset(values: Mapping[str, Any], *, held_out: bool) -> str:
         raise UserError(
             "dataset must be a name such as cifar10, or a whole split such as cifar10_LT_20.1@20-1", key="dataset"
         )
-    parts = {"seed": values.get("seed", 1), "valid_size": 1} | {key: values[key] for key in SPLIT_KEYS if key in values}
+    given = [key for key in SPLIT_KEYS if key in values]
+    parts = {"seed": values.get("seed", 1), "valid_size": 1} | {key: values[key] for key in given}
     _check_parts(parts)
     if "@" in dataset:
-        return _fill(dataset, parts, given=[key for key in SPLIT_KEYS if key in values])
+        return _fill(dataset, parts, given=given)
+    if "labels" in parts:
+        parts["labeled_size"] = parts["labels"]
     if "labeled_size" not in parts:
         raise UserError(
-            "labeled_size is missing: the number of labels, with an imbalance_ratio those of the largest class; "
-            "or write the whole split, such as cifar10_LT_20.1@20-1",
+            "labeled_size is missing: the number of labels, with an imbalance_ratio those of the largest class; or say "
+            "labels: all; or write the whole split, such as cifar10_LT_20.1@20-1",
             key="dataset",
         )
-    ratio = parts.get("imbalance_ratio")
-    tail = ("" if ratio is None else "_LT_{imbalance_ratio}") + ("_HELDOUT" if held_out else "")
+    order = CLASS_ORDERS[parts.get("class_order", "index")]
+    tailed = parts.get("imbalance_ratio") is not None
+    if order and not tailed:
+        raise UserError(
+            "class_order: size would have no effect: without an imbalance_ratio there is no long tail",
+            key="class_order",
+        )
+    tail = "_LT_{imbalance_ratio}" + order if tailed else ""
+    tail += "_HELDOUT" if held_out else ""
     return _fill(dataset + tail + ".{seed}@{labeled_size}-{valid_size}", parts, given=[])
 
 
@@ -298,8 +312,20 @@ def _check_parts(parts: Mapping[str, Any]) -> None:
             "imbalance_ratio is largest class ÷ smallest class: a number of at least 1, or null for balanced labels",
             key="imbalance_ratio",
         )
+    if "labels" in parts and "labeled_size" in parts:
+        raise UserError("labels and labeled_size both say how many labels there are; give one of them", key="labels")
+    if parts.get("labels", ALL) != ALL:
+        raise UserError("labels can only be 'all'; labeled_size takes their number", key="labels")
+    if (order := parts.get("class_order", "index")) not in CLASS_ORDERS:
+        raise UserError(
+            f"class_order is one of {', '.join(CLASS_ORDERS)}: a long tail begins with the first class, or with the "
+            f"largest{nearest(str(order), CLASS_ORDERS)}",
+            key="class_order",
+        )
     for key, least in (("labeled_size", 1), ("valid_size", 1), ("seed", 0)):
         value = parts.get(key, least)
+        if key == "labeled_size" and value == ALL:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
             raise UserError(f"{key} must be a whole number of at least {least}", key=key)
 
@@ -312,9 +338,10 @@ def _fill(template: str, parts: Mapping[str, Any], given: list[str]) -> str:
             raise UserError(f"nothing to put in place of {{{key}}}{hint}", key="dataset")
     for key in given:
         if key not in used:
+            written = "_BYSIZE after its ratios" if key == "class_order" else f"{{{key}}} in it"
             raise UserError(
                 f"{key} would have no effect, since dataset is the whole split '{template}'; "
-                f"write {{{key}}} in it, or give dataset as a name alone",
+                f"write {written}, or give dataset as a name alone",
                 key=key,
             )
     return PLACEHOLDER.sub(lambda match: _plain(parts[match[1]]), template)

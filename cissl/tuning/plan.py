@@ -10,7 +10,7 @@ import numpy as np
 from cissl.config import TrialConfig, core_fields
 from cissl.datasets import DatasetSpec, load, splits
 from cissl.datasets.catalog import KNOWN
-from cissl.datasets.dataset import EMBEDDED
+from cissl.datasets.dataset import EMBEDDED, draw_labeled
 from cissl.datasets.store import data_directory, is_prepared
 from cissl.doubts import doubts
 from cissl.errors import UserError
@@ -304,14 +304,7 @@ def _from_catalog(spec: DatasetSpec) -> DataFacts:
     known = KNOWN[spec.name]
     labels = np.arange(known.train) % known.classes
     try:
-        labeled = splits.labeled_indices(
-            labels,
-            size=spec.size,
-            seed=spec.seed,
-            imbalance_ratio=spec.imbalance_ratio,
-            largest=spec.largest,
-            random=spec.random,
-        )
+        labeled = draw_labeled(spec, labels)
     except UserError as error:
         raise UserError(f"{spec}: {error}", key="labeled_size") from None
     counts = splits.class_counts(labels[labeled], known.classes).tolist()

@@ -4,11 +4,13 @@ base: other.yaml                      # optional: what this file does not say, b
                                       # it gives takes the place of the base's. YAML's <<: *name is understood too
 name: cifar10_lt                      # default: the file's name
 settings:                             # what all trials share: any setting of a trial (python -m cissl.train --help)
-  dataset: cifar10                    # the split is made of this and four more keys:
+  dataset: cifar10                    # the split is made of this and more keys:
   imbalance_ratio: 20                 #   γ; left out or null: balanced labels
   labeled_size: 20                    #   labels; with an imbalance ratio, those of the largest class
   valid_size: 1                       #   default 1
   seed: 1                             #   of the split and of training; default 1
+                                      #   labels: all  takes every label that there is, in place of labeled_size
+                                      #   class_order: size  gives the long tail's head to the class with most images
                                       # or is written whole: dataset: "cifar10_LT_20.{seed}@20-1"
                                       # with a search, validation images are taken from those without a label (_HELDOUT)
 grid:                                 # every combination; settings joined by commas move together
@@ -45,7 +47,7 @@ from cissl.errors import UserError, nearest
 from cissl.training.loggers import DEFAULT, INSTALL, check_loggers
 from cissl.tuning import document
 from cissl.tuning.document import At, Document
-from cissl.tuning.grid import SPLIT_KEYS, Origin, blamed, expand, known_keys, read_axes, require_setting
+from cissl.tuning.grid import SPLIT_KEYS, SPLIT_NUMBERS, Origin, blamed, expand, known_keys, read_axes, require_setting
 from cissl.tuning.halving import rungs
 from cissl.tuning.mistakes import Mistakes
 
@@ -57,7 +59,7 @@ METRICS = ("valid_accuracy", "valid_gmean")
 SAMPLERS = ("tpe", "random")
 RANGES = ("uniform", "loguniform", "int", "logint", "choice")
 WHOLE_RANGES = ("int", "logint")
-WHOLE_AXES = (*(key for key, field in core_fields().items() if field.type is int), *SPLIT_KEYS)
+WHOLE_AXES = (*(key for key, field in core_fields().items() if field.type is int), *SPLIT_NUMBERS)
 AXIS_RANGE = re.compile(r"(\d+)\s*\.\.\s*(\d+)", re.ASCII)
 LONGEST_RANGE = 10_000
 CONTINUOUS = ("uniform", "loguniform")

@@ -25,6 +25,11 @@ def test_spec_is_taken_apart():
     }
     assert split_parts("cifar10_N1_10.1@40-1")["labels"] == "N1_10"
     assert split_parts("cifar10_RAND.1@40-1")["labels"] == "RAND"
+    assert split_parts("cifar10_N1_10_BYSIZE.1@40-1")["labels"] == "N1_10 BYSIZE"
+    assert split_parts("cifar10_LT_10_BYSIZE.1@all-1") == split_parts("cifar10_LT_10.1@9-1") | {
+        "labels": "BYSIZE",
+        "size": "all",
+    }
     assert split_parts("cifar10_ULT_7.5.1@40-1")["unlabeled"] == "ULT_7.5"
     assert split_parts("cifar10_LT_20_HELDOUT.1@20-200")["unlabeled"] == "HELDOUT"
 
@@ -38,5 +43,6 @@ def test_spec_that_is_none_is_refused(spec):
 def test_parts_have_words_for_tables():
     parts = split_parts("own-set_2_N1_7_UREV_2.5_DISJOINT.0@15+30-1")
     assert parts["labels"].words == "N₁ = 7"
+    assert split_parts("pets_N1_7_BYSIZE.1@15-1")["labels"].words == "N₁ = 7, classes by size"
     assert parts["unlabeled"].words == "γᵤ = 2.5 reversed, M₁ = 30, disjoint"
     assert split_parts("cifar10_ULT_50_HELDOUT.1@40-1")["unlabeled"].words == "γᵤ = 50, held-out validation"

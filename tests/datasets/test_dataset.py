@@ -215,3 +215,72 @@ def test_protocols_have_their_class_counts(prepared, name, labeled, unlabeled):
     assert (data.labeled_counts, data.unlabeled_counts) == (labeled, unlabeled)
     if data.spec.disjoint:
         assert not set(data.labeled) & {*data.unlabeled, *data.valid}
+
+
+def written(folder, images, sizes):
+    """A data directory with so many training images of each class of ``images``, and those without a class."""
+    labels = images.train_labels
+    kept = np.sort(np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in [*enumerate(sizes), (-1, None)]]))
+    (folder / "tiny").mkdir()
+    writing.write(
+        folder / "tiny", replace(images, train_images=images.train_images[kept], train_labels=labels[kept]), {}
+    )
+    return folder
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """Training images of three classes, 4, 20 and 9 of them, and 5 without a class."""
+    return written(tmp_path, tiny(unknown=5), [4, 20, 9])
+
+
+@pytest.mark.parametrize(
+    "name, labeled, valid, unlabeled",
+    [
+        ("tiny.1@all-2", [4, 20, 9], [0, 1, 1], 36),  # validation images are labeled too, as elsewhere
+        ("tiny_HELDOUT.1@all-6", [3, 17, 7], [1, 3, 2], 32),
+        ("tiny_HELDOUT.1@all-30", [1, 1, 1], [3, 19, 8], 8),  # each class keeps a label
+        ("tiny_DISJOINT.1@all-6", [3, 17, 7], [1, 3, 2], 5),
+        ("tiny_LT_5.1@all-1", [4, 2, 1], [0, 1, 0], 37),
+        ("tiny_LT_5_BYSIZE.1@all-1", [4, 20, 9], [0, 1, 0], 37),
+        ("tiny_LT_5_BYSIZE_HELDOUT.1@all-6", [3, 15, 7], [1, 3, 2], 32),
+        ("tiny_RAND.1@all-1", [4, 7, 1], [0, 1, 0], 37),
+    ],
+)
+def test_all_labels_are_as_many_as_the_data_can_give(uneven, name, labeled, valid, unlabeled):
+    data = load(name, uneven)
+    assert data.labeled_counts == labeled
+    assert np.bincount(data.labels[data.valid], minlength=3).tolist() == valid
+    assert len(data.unlabeled) == unlabeled
+    if "HELDOUT" in name or "DISJOINT" in name:
+        assert not set(data.labeled) & set(data.valid)
+
+
+def test_with_all_labels_the_seed_draws_nothing(uneven):
+    assert load("tiny_HELDOUT.1@all-6", uneven).split_hash == load("tiny_HELDOUT.2@all-6", uneven).split_hash
+
+
+def test_all_labels_leave_an_unlabeled_image_to_train_on(prepared):
+    with pytest.raises(UserError, match="6 validation images are more than the 5 .* must be left to train on"):
+        load("tiny_DISJOINT.1@all-6", prepared)
+    with pytest.raises(UserError, match="58 validation images are more than the 57 .* one of each class is labeled"):
+        load("tiny_HELDOUT.1@all-58", prepared)
+
+
+def test_a_long_tail_begins_with_the_largest_class_where_it_goes_by_size(uneven):
+    data = load("tiny_LT_4_BYSIZE.1@8-1", uneven)
+    assert data.labeled_counts == [2, 8, 4]
+    assert load("tiny_N1_6_BYSIZE.1@10-1", uneven).labeled_counts == [1, 6, 3]
+    with pytest.raises(UserError, match="class 'class 0' has 4 images, but the split wants 5 labeled ones"):
+        load("tiny_LT_4_BYSIZE.1@17-1", uneven)
+
+
+def test_unlabeled_images_go_by_size_too(tmp_path):
+    written(tmp_path, tiny(), [8, 20, 12])
+    assert load("tiny_ULT_4_BYSIZE.1@3+16-1", tmp_path).unlabeled_counts == [4, 15, 8]
+    assert load("tiny_UREV_4_BYSIZE.1@3+8-1", tmp_path).unlabeled_counts == [7, 2, 4]
+
+
+def test_classes_of_one_size_keep_their_order(prepared):
+    by_index, by_size = (load(f"tiny_LT_4_UREV_4{order}_DISJOINT.3@8-2", prepared) for order in ("", "_BYSIZE"))
+    assert by_index.split_hash == by_size.split_hash

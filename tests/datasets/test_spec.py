@@ -1,7 +1,7 @@
 """Names of splits: parsing, the inverse, and what is refused."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cissl.datasets.spec import UNLABELED_SHAPES, DatasetSpec, parse_spec
@@ -52,6 +52,22 @@ from cissl.errors import UserError
                 valid=1,
             ),
         ),
+        ("pets.1@all-1", DatasetSpec(name="pets", seed=1, size=None, valid=1)),
+        (
+            "pets_LT_10_UREV_5_BYSIZE_HELDOUT.1@all+9-7",
+            DatasetSpec(
+                name="pets",
+                imbalance_ratio=10,
+                unlabeled_ratio=5,
+                unlabeled_shape="REV",
+                unlabeled_largest=9,
+                by_size=True,
+                held_out=True,
+                seed=1,
+                size=None,
+                valid=7,
+            ),
+        ),
         ("cifar10_DISJOINT.1@40-1", DatasetSpec(name="cifar10", disjoint=True, seed=1, size=40, valid=1)),
         (
             "cifar10_LT_20_HELDOUT.1@20-200",
@@ -85,13 +101,16 @@ def test_needless_digits_do_not_make_another_spec():
     numbers=st.builds(
         dict,
         seed=st.integers(0, 2**32 - 1),
-        size=st.integers(10, 10**6),
+        size=st.integers(10, 10**6) | st.none(),
         valid=st.integers(1, 10**5),
     ),
+    by_size=st.booleans(),
     apart=st.sampled_from([{}, {"disjoint": True}, {"held_out": True}]),
 )
-def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers, apart):
-    spec = DatasetSpec(name=name, **labels, **unlabeled, **numbers, **apart)
+def test_parse_is_the_inverse_of_str(name, labels, unlabeled, numbers, by_size, apart):
+    assume(numbers["size"] is not None or "largest" not in labels)
+    assume(not by_size or "largest" in labels or "imbalance_ratio" in labels or unlabeled)
+    spec = DatasetSpec(name=name, **labels, **unlabeled, **numbers, by_size=by_size, **apart)
     assert parse_spec(str(spec)) == spec
 
 
@@ -146,6 +165,9 @@ def test_two_shapes_of_the_labels_are_refused():
         ("cifar10.4294967296@40-1", "seed 4294967296"),
         ("cifar10_ULT_0.1.1@40-1", "unlabeled imbalance ratio 0.1 is below 1"),
         ("cifar10_N1_50.1@40-1", "cannot have 50 of 40 labels"),
+        ("cifar10_N1_50.1@all-1", "_N1_ shares out a number of labels: give it instead of all"),
+        ("cifar10_BYSIZE.1@40-1", "_BYSIZE orders the classes of a long tail, and there is none"),
+        ("cifar10_RAND_BYSIZE.1@40-1", "_BYSIZE orders the classes of a long tail, and there is none"),
         ("cifar10.1@40+3000-1", r"\+3000 .* needs one of _ULT_, _UREV_, _UMID_, _UHT_"),
         ("cifar10_ULT_10.1@40+0-1", "largest unlabeled class of 0 images"),
     ],

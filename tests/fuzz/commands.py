@@ -79,9 +79,10 @@ def splits(folder: Path, r: random.Random) -> Case:
 
     shape = r.choice(["", f"_LT_{number()}", f"_N1_{number()}", "_RAND", f"_LT_{r.uniform(1, 200)}"])
     unlabeled = r.choice(["", "", f"_ULT_{number()}", f"_UREV_{number()}"])
-    apart = r.choice(["", "", "_DISJOINT", "_HELDOUT"])
+    apart = r.choice(["", "", "_BYSIZE"]) + r.choice(["", "", "_DISJOINT", "_HELDOUT"])
+    size = r.choice(["all", number(), number(), number()])
     largest = r.choice(["", f"+{number()}"]) if unlabeled else ""
-    text = f"digits{shape}{unlabeled}{apart}.{r.choice([0, 1, 7, 2**32])}@{number()}{largest}-{r.choice([1, number()])}"
+    text = f"digits{shape}{unlabeled}{apart}.{r.choice([0, 1, 7, 2**32])}@{size}{largest}-{r.choice([1, number()])}"
     return Case(call=lambda: datasets.main(["inspect", text]), culprits=(text, text[text.index("@") :]))
 
 

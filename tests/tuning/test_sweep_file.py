@@ -68,6 +68,11 @@ def test_everything_else_has_a_default(load):
         ("dataset: digits_LT_20.3@20-1, seed: 8", "digits_LT_20.3@20-1"),
         ("dataset: 'digits_LT_20.{seed}@{labeled_size}-1', seed: 8, labeled_size: 21", "digits_LT_20.8@21-1"),
         ("dataset: 'digits_LT_5_UREV_5.{seed}@10-1'", "digits_LT_5_UREV_5.1@10-1"),
+        ("dataset: digits, labels: all", "digits.1@all-1"),
+        ("dataset: digits, labeled_size: all, valid_size: 9", "digits.1@all-9"),
+        ("dataset: 'digits_HELDOUT.{seed}@{labels}-3', labels: all", "digits_HELDOUT.1@all-3"),
+        ("dataset: digits, labels: all, imbalance_ratio: 5, class_order: size", "digits_LT_5_BYSIZE.1@all-1"),
+        ("dataset: digits, labels: all, imbalance_ratio: 5, class_order: index", "digits_LT_5.1@all-1"),
     ],
 )
 def test_the_split_is_made_of_its_keys_or_written_whole(load, settings, dataset):
@@ -207,6 +212,28 @@ MISTAKES = {
     "split key without effect": (
         "settings:\n  dataset: digits.1@40-1\n  labeled_size: 50",
         "study.yaml:3: 'labeled_size: 50': labeled_size would have no effect",
+    ),
+    "class order of a whole split": (
+        "settings:\n  dataset: digits_LT_5.1@40-1\n  class_order: size",
+        "study.yaml:3: 'class_order: size': class_order would have no effect, since dataset is the whole split "
+        "'digits_LT_5.1@40-1'; write _BYSIZE after its ratios",
+    ),
+    "class order without a tail": (
+        "settings:\n  dataset: digits\n  labels: all\n  class_order: size",
+        "study.yaml:4: 'class_order: size': class_order: size would have no effect: without an imbalance_ratio",
+    ),
+    "class order that there is not": (
+        "settings:\n  dataset: digits\n  labels: all\n  class_order: sized",
+        "study.yaml:4: 'class_order: sized': class_order is one of index, size: a long tail begins with the first "
+        "class, or with the largest; did you mean 'size'?",
+    ),
+    "labels twice": (
+        "settings:\n  dataset: digits\n  labels: all\n  labeled_size: 9",
+        "study.yaml:3: 'labels: all': labels and labeled_size both say how many labels there are",
+    ),
+    "number of labels": (
+        "settings:\n  dataset: digits\n  labels: 40",
+        "study.yaml:3: 'labels: 40': labels can only be 'all'; labeled_size takes their number",
     ),
     "unknown placeholder": (
         "settings:\n  dataset: 'digits.{sede}@40-1'",
