@@ -229,7 +229,7 @@ def row(name: str, times: list[float], total: float) -> dict:
 def make_parts(trainer: Trainer) -> dict:
     """The parts of `Trainer.train_step`, each to be called any number of times."""
     learner = trainer.learner
-    batch = trainer._batches.at(trainer.step)
+    batch = trainer._batch()
     views, probes = trainer._augmented(batch)
 
     def forward():
@@ -243,7 +243,7 @@ def make_parts(trainer: Trainer) -> dict:
         update_ema(learner.ema_model, learner.model, trainer.config.ema_decay)
 
     parts = {
-        "batch assembly": lambda: trainer._batches.at(trainer.step),
+        "batch assembly and draws": trainer._batch,
         "views, and CTAugment's probes": lambda: trainer._augmented(batch),
         "forward and losses": forward,
         "forward, losses and backward": forward_and_backward,

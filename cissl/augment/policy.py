@@ -109,22 +109,6 @@ class Augmentation:
         """The unlabeled images' strong view (third letter), with a mirror and shift of its own."""
         return self.view("strong", images, rng)
 
-    def strong_and_probes(self, images: Tensor, rng, views: Tensor, probe_rng) -> tuple[Tensor, Tensor, ProbePolicy]:
-        """CTAugment's `strong`, and its probes: a random policy with uniform levels on weakly augmented labeled images.
-
-        Args:
-            images, rng: as for `strong`.
-            views: the labeled images' views, (N, C, S, S) float32 in [-1, 1].
-            probe_rng: randomness of the probes.
-
-        Returns: the strong views, the probes, like `views`, and the probes' policies for `update`.
-        """
-        places = self._places(ADAPTIVE, len(images), rng)
-        draws = self._sent({"": {"places": places}, ADAPTIVE: self._ctaugment.draw([rng], self.side, probe_rng)})
-        images = weak.crop(images, draws[""]["places"], self.shift)
-        strong, (probes, policy) = self._adaptive(images, draws[ADAPTIVE], ops.to_uint8(views))
-        return strong, probes, policy
-
     def order(self, views: Mapping[str, ViewBatch]) -> list[str]:
         """The views' names in the order in which `views` wants their images, one below the other."""
         return sorted(views, key=lambda name: self._group(views[name]))
@@ -176,13 +160,13 @@ class Augmentation:
             names = list(group)
             sizes = [views[name].rows for name in names]
             rows, images = images.tensor_split((sum(sizes),))
-            if letter == ADAPTIVE:
-                again = None if probed is None else ops.to_uint8(made[probed])
-                floats, probes = self._adaptive(rows, draws[letter], again)
-            elif not letter:
+            if not letter:
                 floats = ops.to_float(rows)
             else:
-                floats = self._policies[letter].apply(rows, draws[letter])
+                floats, found = self._strengthened(
+                    letter, rows, draws[letter], None if probed is None else made[probed]
+                )
+                probes = probes or found
             made |= dict(zip(names, floats.split(sizes), strict=True))
         return made, probes
 
@@ -231,15 +215,17 @@ class Augmentation:
             return weak.places(rng.uniform() < 0.5, np.full((rows, 2), self.shift), self.shift)
         return weak.draw(rng, flip=self.mirror, shift=self.shift)
 
-    def _adaptive(
-        self, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
+    def _strengthened(
+        self, letter: str, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
     ) -> tuple[Tensor, Probes | None]:
-        """CTAugment's views of these images, and with `probed` its probes of those, all uint8."""
+        """A policy's views of these images, uint8; CTAugment also gives probes of the views `probed`, floats."""
+        if letter != ADAPTIVE:
+            return self._policies[letter].apply(images, draws), None
         choice, centres = draws["choice"], draws["centres"]
         number = len(images)
         levels = self._ctaugment.levels(choice[:number], draws["uniform"])
         if probed is not None:
-            images, levels = torch.cat((images, probed)), torch.cat((levels, draws["levels"]))
+            images, levels = torch.cat((images, ops.to_uint8(probed))), torch.cat((levels, draws["levels"]))
         changed = ctaugment.apply(images, choice, levels, centres[:, :-1])
         ctaugment.final_cutout_(changed[:number], centres[:number, -1])
         strong, probes = ops.to_float(changed).tensor_split((number,))

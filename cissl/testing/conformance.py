@@ -272,7 +272,7 @@ def check_waiting(config: TrialConfig) -> str:
     readings = _Readings()
     for step in range(STEPS):
         trainer._between_steps()
-        batch = trainer._batches.at(trainer.step)
+        batch = trainer._batch()
         views, _ = trainer._augmented(batch)
         with readings if step else contextlib.nullcontext():
             trainer.learner.losses(trainer._step(batch, views))

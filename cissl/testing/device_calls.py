@@ -36,6 +36,7 @@ PARTS = (
 )
 ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach")
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
+STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
 SMALL = {"batch": 8, "filters": 4}  # of the backward pass on a CPU: calls do not depend on sizes
 
 
@@ -75,7 +76,8 @@ class DeviceCalls(TorchDispatchMode):
         if there and not function.is_view and name not in ALLOCATIONS:
             self.operators.setdefault(self._part, Counter())[name] += 1
         if function in COPIES and args[0].device.type == "cpu" and result.device.type != "cpu":
-            self.sent.append((self._part, args[0].nbytes, bool((kwargs or {}).get("non_blocking"))))
+            staged = args[0].nbytes <= STAGED or getattr(args[0], "pretends_to_be_pinned", False)
+            self.sent.append((self._part, args[0].nbytes, staged and bool((kwargs or {}).get("non_blocking"))))
         return result
 
     @contextlib.contextmanager
@@ -110,11 +112,9 @@ class DeviceCalls(TorchDispatchMode):
 
     def _watch(self, trainer: Trainer) -> None:
         learner, augmentation = trainer.learner, trainer.augmentation
-        trainer._batches.at = self.of("batch", trainer._batches.at)
+        trainer._batch = self.of("batch", trainer._batch)
         trainer._augmented = self.of("views", trainer._augmented)
-        view, strong = augmentation.view, self.of("strong views", augmentation.view)
-        augmentation.view = lambda kind, *rest: (strong if kind == "strong" else view)(kind, *rest)
-        augmentation.strong_and_probes = self.of("strong views", augmentation.strong_and_probes)
+        augmentation._strengthened = self.of("strong views", augmentation._strengthened)
         trainer._update_rates = self.of("probe", trainer._update_rates)
         trainer._interval.add = self.of("records", trainer._interval.add)
         learner.losses = self.of("losses", learner.losses)
@@ -154,7 +154,12 @@ def pretended_gpu() -> Iterator[torch.device]:
         for parameter in networks[-1].parameters():
             parameter.grad = torch.empty_like(parameter)
 
+    def pin_memory(tensor: Tensor) -> Tensor:
+        tensor.pretends_to_be_pinned = True
+        return tensor
+
     with contextlib.ExitStack() as changed:
+        changed.enter_context(mock.patch.object(Tensor, "pin_memory", pin_memory))
         changed.enter_context(mock.patch.object(backbones, "build", build_there))
         changed.enter_context(mock.patch.object(Learner, "make_heads", make_heads))
         # Before training, when waiting costs nothing.

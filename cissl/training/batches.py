@@ -1,14 +1,17 @@
 """Which images each step sees: the labeled and the unlabeled stream, and those that a method adds."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Facts, Stream
+from cissl.augment.policy import ViewBatch
 from cissl.datasets import Dataset
-from cissl.training.device import to_device
+from cissl.training.device import send
 from cissl.training.randomness import EpochSampler, WeightedSampler
 
 LABELED, UNLABELED = "labeled", "unlabeled"
@@ -16,24 +19,37 @@ LABELED, UNLABELED = "labeled", "unlabeled"
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """The global batch of one step.
+    """The global batch of one step, as arrays; as tensors of the device once it has been sent.
 
     Attributes:
-        images: stream → numbers of its images in the data set, (rows,) int64.
-        index: stream → positions of its rows in the stream's pool, (rows,) int64, on the device.
-        labels: stream → labels of its rows, where its pool is the labeled images, (rows,) int64, on the device.
+        images: stream → numbers of its images in the data set, (rows,) int64; stays an array.
+        index: stream → positions of its rows in the stream's pool, (rows,) int64.
+        labels: stream → labels of its rows, where its pool is the labeled images, (rows,) int64.
         true_labels: those of the unlabeled rows, −1 where unknown, for the records alone; None without such rows.
+        views: name → what is wanted of a view.
+        numbers: of this worker's images of all views, one below the other in the augmentation's order, (n,) int64;
+            a tensor only where the images are on the device too.
+        draws: what chance gives to the views, see `cissl.augment.policy.Augmentation.draw`.
     """
 
     images: dict[str, np.ndarray]
-    index: dict[str, Tensor]
-    labels: dict[str, Tensor]
-    true_labels: Tensor | None
+    index: dict[str, Any]
+    labels: dict[str, Any]
+    true_labels: Any
+    views: Mapping[str, ViewBatch] = dataclasses.field(default_factory=dict)
+    numbers: Any = None
+    draws: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
-    def targets(self) -> Tensor:
+    def targets(self) -> Any:
         """Labels of the labeled rows, (B,) int64."""
         return self.labels[LABELED]
+
+    def on(self, device: torch.device, *, numbers: bool) -> "Batch":
+        """The batch as tensors, `numbers` if wanted; a GPU gets all of them in one copy."""
+        names = ("index", "labels", "true_labels", "draws", *(("numbers",) if numbers else ()))
+        parcel = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return dataclasses.replace(self, **send(parcel, device))
 
 
 class Batches:
@@ -44,7 +60,7 @@ class Batches:
         seed: the trial's.
         batch: labeled images a step.
         uratio: unlabeled images for each labeled one; 0 for none.
-        device: where labels and positions are wanted.
+        device: where the labels of all labeled images are wanted.
     """
 
     def __init__(self, dataset: Dataset, *, seed: int, batch: int, uratio: int, device: torch.device):
@@ -84,15 +100,15 @@ class Batches:
         return self._streams[stream].rows
 
     def at(self, step: int) -> Batch:
-        """The batch of a step."""
+        """The batch of a step, as arrays."""
         images, index, labels = {}, {}, {}
         for name, stream in self._streams.items():
             positions = self._samplers[name].batch(step, stream.rows)
             images[name] = self._pool(stream.pool)[positions]
-            index[name] = to_device(positions, self._device)
+            index[name] = positions
             if stream.pool == LABELED:
-                labels[name] = to_device(self._labels[positions], self._device)
-        true_labels = to_device(self._dataset.labels[images[UNLABELED]], self._device) if UNLABELED in images else None
+                labels[name] = self._labels[positions]
+        true_labels = self._dataset.labels[images[UNLABELED]] if UNLABELED in images else None
         return Batch(images, index, labels, true_labels)
 
     def _pool(self, pool: str) -> np.ndarray:

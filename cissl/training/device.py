@@ -4,15 +4,19 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from cissl.errors import UserError
 
 MMAP_MAX, TRIM_THRESHOLD = -4, -1  # glibc's mallopt
 LARGEST_INT = 2**31 - 1
+ALIGNMENT = 16  # bytes, at least those of any element
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -107,17 +111,65 @@ class DeviceImages:
         self._images, self._device = images, device
         self._resident = None
         if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
-            self._resident = torch.from_numpy(np.array(images)).to(device)
+            self._resident = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).contiguous()
 
-    def batch(self, indices: np.ndarray) -> Tensor:
-        """Images by number, (len(indices), channels, H, W) uint8 on the device."""
+    @property
+    def resident(self) -> bool:
+        """Whether the images are in a GPU's memory."""
+        return self._resident is not None
+
+    def batch(self, numbers: np.ndarray | Tensor) -> Tensor:
+        """Images (n, channels, H, W) uint8 on the device.
+
+        Args:
+            numbers: theirs, (n,) int64; a tensor of the device only where the images are resident.
+        """
         if self._resident is not None:
-            rows = self._resident.index_select(0, to_device(indices, self._device))
-        else:
-            rows = to_device(self._images[indices], self._device)  # indexing copies: the file is never written
+            wanted = numbers if isinstance(numbers, Tensor) else to_device(numbers, self._device)
+            return self._resident.index_select(0, wanted)
+        rows = to_device(self._images[numbers], self._device)  # indexing copies: the file is never written
         return rows.permute(0, 3, 1, 2)
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """An array as a tensor on the device; nothing waits for the copy."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+
+def send(parcel: Any, device: torch.device) -> Any:
+    """Arrays as tensors on the device, in the same nested dicts; a GPU gets them in one copy, which nothing waits for.
+
+    Args:
+        parcel: nested dicts of arrays.
+        device: where they are wanted.
+    """
+    leaves, structure = tree_flatten(parcel)
+    tensors = [torch.from_numpy(np.asarray(leaf, order="C")) for leaf in leaves]
+    if device.type != "cpu":
+        packed = torch.from_numpy(pack(leaves)).pin_memory()
+        tensors = unpack(packed.to(device, non_blocking=True), tensors)
+    return tree_unflatten(tensors, structure)
+
+
+def pack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays' bytes one after the other, each from a multiple of ALIGNMENT on."""
+    parts = []
+    for array in arrays:
+        own = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        parts += [own, np.zeros(-own.size % ALIGNMENT, np.uint8)]
+    return np.concatenate(parts)
+
+
+def unpack(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """What was packed, as views of it.
+
+    Args:
+        packed: what `pack` gave, on any device.
+        like: tensors of the shapes and types of what was packed.
+    """
+    ends = np.cumsum([tensor.nbytes + -tensor.nbytes % ALIGNMENT for tensor in like]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        packed[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        for start, tensor in zip(starts, like, strict=True)
+    ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from cissl.algorithms.contract import Facts, Losses, Method
 from cissl.augment.ctaugment import ProbePolicy
 from cissl.augment.ops import to_float
-from cissl.augment.policy import Augmentation, Probes
+from cissl.augment.policy import Augmentation, Probes, ViewBatch
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.models.layers import Classifier
@@ -82,7 +82,7 @@ class Trainer:
     def train_step(self) -> None:
         """One optimizer update; with CTAugment also one update of its rates."""
         self._between_steps()
-        batch = self._batches.at(self.step)
+        batch = self._batch()
         views, probes = self._augmented(batch)
         self._update_rates(probes, batch.targets)
         losses = self._update_network(batch, views)
@@ -160,24 +160,33 @@ class Trainer:
             at_once=self._evaluation_batch(),
         )
 
+    def _batch(self) -> Batch:
+        """The step's batch and what chance gives to its views, on the device, where they come in one parcel."""
+        batch = self._batches.at(self.step)
+        views = self._views(batch)
+        streams = {name: self.learner.method.views[name].stream for name in views}
+
+        def random(purpose: str) -> RowRandom:
+            rows = len(batch.images[streams.get(purpose, LABELED)])
+            return RowRandom(self.config.seed, purpose, self.step, total=rows, rows=own_rows())
+
+        draws = self.augmentation.draw(views, random, LABELED)
+        numbers = [batch.images[streams[name]][own_rows()] for name in self.augmentation.order(views)]
+        batch = dataclasses.replace(batch, views=views, numbers=np.concatenate(numbers), draws=draws)
+        return batch.on(self.device, numbers=self._images.resident)
+
+    def _views(self, batch: Batch) -> dict[str, ViewBatch]:
+        """The views of this stage, of this worker's rows."""
+        without = self.schedule.stages[self._stage].without
+        return {
+            name: ViewBatch(view.augment, len(batch.images[view.stream][own_rows()]))
+            for name, view in self.learner.method.views.items()
+            if name not in without
+        }
+
     def _augmented(self, batch: Batch) -> tuple[dict[str, Tensor], Probes | None]:
         """This worker's views of a batch, by name, and CTAugment's probes where a strong view uses it."""
-        images = {name: self._images.batch(numbers[own_rows()]) for name, numbers in batch.images.items()}
-        views: dict[str, Tensor] = {}
-        probes = None
-        for name, view in self.learner.method.views.items():
-            if name in self.schedule.stages[self._stage].without:
-                continue
-            random = self._random(name, len(batch.images[view.stream]))
-            if view.augment == "strong" and self.augmentation.uses_ctaugment and probes is None:
-                probe_random = self._random("probe", self.config.batch)
-                views[name], probed, policy = self.augmentation.strong_and_probes(
-                    images[view.stream], random, views[LABELED], probe_random
-                )
-                probes = Probes(probed, policy)
-            else:
-                views[name] = self.augmentation.view(view.augment, images[view.stream], random)
-        return views, probes
+        return self.augmentation.views(batch.views, self._images.batch(batch.numbers), batch.draws, LABELED)
 
     @torch.no_grad()
     def _update_rates(self, probes: Probes | None, targets: Tensor) -> None:
@@ -276,9 +285,6 @@ class Trainer:
         self._stage = state.get("stage", 0)  # the first version had no stages
         if self._stage:
             self._enter(self._stage, self.learner.state)
-
-    def _random(self, purpose: str, total: int) -> RowRandom:
-        return RowRandom(self.config.seed, purpose, self.step, total=total, rows=own_rows())
 
     def _fresh_augmentation(self) -> Augmentation:
         config, dataset = self.config, self.dataset

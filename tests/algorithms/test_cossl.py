@@ -244,11 +244,11 @@ def test_the_second_phase_begins_once_and_has_its_streams():
     for _ in range(8):
         trainer.train_step()
         started.append(bool(trainer.learner.state["cossl.started"]))
-        views, _ = trainer._augmented(trainer._batches.at(trainer.step))
+        views, _ = trainer._augmented(trainer._batch())
         made.append(sorted(views)[:2] == [BALANCED, OTHER])
     assert started == made == [False] * 6 + [True] * 2
     for number in range(100):
-        drawn.append(trainer._batches.at(number).labels[BALANCED])
+        drawn.append(torch.from_numpy(trainer._batches.at(number).labels[BALANCED]))
     shares = torch.bincount(torch.cat(drawn), minlength=10) / sum(map(len, drawn))
     assert (shares - 0.1).abs().max() < 0.05
     counts = trainer.learner.facts.labeled_counts

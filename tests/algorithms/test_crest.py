@@ -194,7 +194,7 @@ def test_other_add_ons_see_each_generation_as_a_training():
     progress = []
     for _ in range(12):
         trainer._between_steps()
-        step = trainer._step(trainer._batches.at(trainer.step), {})
+        step = trainer._step(trainer._batch(), {})
         progress.append(step.progress)
         trainer.train_step()
     assert progress == pytest.approx([n / 6 for n in (*range(6), *range(6))])
@@ -229,7 +229,7 @@ def test_the_labels_mean_is_kept_for_bases_without_a_place_to_guess_too(base):
     trainer = Trainer(config(f"{base}+crest", **{"crest.num_generation": 2, "crest.reweight_labeled": True}), *data())
     targets = torch.zeros(10)
     for _ in range(3):
-        batch = trainer._batches.at(trainer.step)
+        batch = trainer._batch()
         targets = 0.999 * targets + 0.001 * torch.bincount(batch.targets, minlength=10) / len(batch.targets)
         trainer.train_step()
     torch.testing.assert_close(trainer.learner.state["crest.p_data"], 0.999**3 / 10 + targets)

@@ -7,7 +7,7 @@ import torch
 from cissl.augment import ctaugment, ops, randaugment, weak
 from cissl.augment.autoaugment import sub_policies
 from cissl.augment.ctaugment import ProbePolicy
-from cissl.augment.policy import Augmentation
+from cissl.augment.policy import Augmentation, ViewBatch
 from cissl.augment.triple import parse_triple
 from cissl.errors import UserError
 
@@ -22,22 +22,28 @@ def make(triple="d.d.d", **changes):
     return Augmentation(triple, **settings | changes)
 
 
+def strong_and_probes(augmentation, images, rng, views, probe_rng):
+    """Strong views of some images, and probes of other ones' views."""
+    wanted = {"strong": ViewBatch("strong", len(images)), "labeled": ViewBatch("none", len(views))}
+    random = {"strong": rng, "probe": probe_rng, "labeled": None}
+    draws = augmentation.draw(wanted, random.get, "labeled")
+    assert augmentation.order(wanted) == ["labeled", "strong"]
+    sent = augmentation._sent(draws)
+    made, probes = augmentation.views(wanted, torch.cat((ops.to_uint8(views), images)), sent, "labeled")
+    return made["strong"], probes
+
+
 def probe(augmentation, views, rng):
     """Probes of labeled views and their policies, drawn after strong views of the same images."""
-    return augmentation.strong_and_probes(ops.to_uint8(views), rng, views, rng)[1:]
+    return strong_and_probes(augmentation, ops.to_uint8(views), rng, views, rng)[1]
 
 
 def all_views(augmentation, images, rng):
-    labeled = augmentation.labeled(images, rng)
-    probes, policy = probe(augmentation, labeled, rng)
-    return [
-        labeled,
-        augmentation.weak(images, rng),
-        augmentation.strong(images, rng),
-        probes,
-        policy.ops,
-        policy.levels,
-    ]
+    views = [augmentation.labeled(images, rng), augmentation.weak(images, rng), augmentation.strong(images, rng)]
+    if augmentation.uses_ctaugment:
+        probes, policy = probe(augmentation, views[0], rng)
+        views += [probes, policy.ops, policy.levels]
+    return views
 
 
 @pytest.mark.parametrize("text", ["d.d.d", "x.m.ra", "rac.aa.aac", "d.d.r1_1_0", "r3_15_100.d.x"])
@@ -134,10 +140,10 @@ def test_nothing_is_read_back_from_the_device(triple, rows):
     """Tensors on the meta device have no values: a branch on one, or a mix of devices, would raise."""
     augmentation = make(triple, device="meta")
     images = torch.empty(30, 3, 16, 16, dtype=torch.uint8, device="meta")
-    *views, _, levels = all_views(augmentation, images, rows(0, 30))
-    assert all(view.device.type == "meta" for view in (*views, levels))
-    policy = probe(augmentation, views[0], rows(1, 30))[1]
-    augmentation.update(policy, torch.empty(30, device="meta"))
+    views = all_views(augmentation, images, rows(0, 30))
+    assert all(view.device.type == "meta" for view in views)
+    if augmentation.uses_ctaugment:
+        augmentation.update(probe(augmentation, views[0], rows(1, 30))[1], torch.empty(30, device="meta"))
 
 
 def test_identity_and_mirror(rows, images_of):
@@ -197,7 +203,7 @@ def test_strong_and_weak_views_move_independently(rows, images_of):
 def test_strong_views_and_probes_together_are_those_apart(rows, images_of):
     images, views, augmentation = images_of(300, 3, 16), ops.to_float(images_of(90, 3, 16)), make()
     augmentation.update(probe(augmentation, views, rows(2, 90))[1], torch.linspace(0, 1, 90))  # rates that differ
-    strong, probes, policy = augmentation.strong_and_probes(images, rows(0, 300), views, rows(1, 90))
+    strong, (probes, policy) = strong_and_probes(augmentation, images, rows(0, 300), views, rows(1, 90))
     assert torch.equal(strong, augmentation.strong(images, rows(0, 300)))
     choice = policy.ops.numpy()
     rng = rows(1, 90)

@@ -18,9 +18,9 @@ from tests.training import short_trial
 
 # Device calls of each part of a step; whoever needs more says so here.
 MOST_CALLS = {
-    "batch": 4,  # and 2 for each further stream
-    "views": 50,
-    "strong views": 600,  # of each strong view
+    "batch": 1,
+    "views": 10,
+    "strong views": 275,
     "probe": 42,
     "optimizer": 9,
     "moving average": 1,
@@ -34,7 +34,7 @@ LOSSES = {
     **{"flexmatch": 53, "acr": 54, "comatch": 54, "adello": 57, "fixmatch+abc": 59, "boat": 67, "fixmatch+prg": 72},
     **{"cadr": 74, "freematch": 77, "remixmatch": 80, "cpe": 86},
 }
-STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
+
 
 pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="pretends that there is a GPU"),
@@ -66,21 +66,13 @@ def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     if any(part.waits for part in trainer.learner.method.parts) and algorithm != "cadr":  # its wait is inside torch
         pytest.skip("says itself that it waits")
     trainer.train_step()  # sends the constant tables that augmentation keeps
-    method = trainer.learner.method
-    strong = sum(view.augment == "strong" for view in method.views.values())
-    further = len(method.streams(trainer.learner.facts))
-    bounds = MOST_CALLS | {
-        "batch": MOST_CALLS["batch"] + 2 * further,
-        "strong views": MOST_CALLS["strong views"] * strong,
-        "losses": LOSSES.get(algorithm, 90),
-    }
+    bounds = MOST_CALLS | {"losses": LOSSES.get(algorithm, 90)}
     for step in seconds(trainer.schedule, config.steps):
         trainer.step, trainer._stage = step, trainer.schedule.at(step).stage
         with DeviceCalls().watching(trainer) as calls:
             trainer.train_step()
         assert {part: count for part, count in calls.calls.items() if count > bounds.get(part, count)} == {}
-        assert calls.sent
-        assert max(size for _, size, _ in calls.sent) <= STAGED
+        assert [part for part, *_ in calls.sent if part != "losses"] == ["batch"]  # beside a method's own draws
         assert all(at_once for *_, at_once in calls.sent)
 
 
@@ -101,7 +93,7 @@ def test_an_evaluation_waits_for_the_gpu_once_and_not_for_each_batch(pretended_g
         score = trainer.learner.scorer()
         predictions = trainer._predictions(score, trainer._test_images, np.arange(number))  # reading one would raise
     assert predictions.is_cuda and predictions.shape == (number,)
-    assert len(calls.sent) > 3 and all(size <= STAGED and at_once for _, size, at_once in calls.sent)
+    assert len(calls.sent) > 3 and all(at_once for *_, at_once in calls.sent)
 
 
 def test_the_backward_pass_is_counted_in_two_parts():

@@ -41,7 +41,7 @@ def test_a_surveys_random_numbers_are_its_own():
 
     first = draw()
     assert draw() == first != trainer.survey().random("shares").uniform(5).tolist()
-    batch = trainer._batches.at(0)
+    batch = trainer._batch()
     assert trainer._step(batch, {}).random("places").uniform(5).tolist() != first
     trainer.train_step()
     assert draw() != first
