@@ -1,1 +1,1 @@
-"""ABC: a second head, trained on a randomly thinned and so balanced stream, makes the predictions."""
+"""ABC: a second head learns from a balanced part of each batch and makes the predictions."""

@@ -27,11 +27,12 @@ CARDS = (
         fills=("unlabeled", "predict"),
         short={"abc.confidence": 0.12},
         differs="""\
-One strong view for each unlabeled image instead of two; ABC's loss is a sum over the strong views, so its weight is
-that of one view. One forward pass over all views, hence one set of BatchNorm statistics, instead of four passes.
-Nesterov SGD with the schedule of all methods instead of Adam with a hand-made decay. Labeled images are among the
-unlabeled ones, as the split says. The keep rates take the smallest class count, where the authors take the last
-class's: the same for classes in order of size. The ramp follows the progress of the trial, step by step, where the
-authors' moves once an epoch of 500 steps. The head's start: Xavier normal, bias 0, as in the authors' program.""",
+Each unlabeled image has one strong view; the authors use two. ABC's loss is a sum over the strong views, so its weight
+is that of one view. One forward pass covers all views, so that they share one set of BatchNorm statistics; the authors
+make four passes. The optimizer is Nesterov SGD with the schedule of all methods; the authors use Adam and a weight
+decay of their own. The split decides whether labeled images are also unlabeled images; by default they are. The keep
+rates use the smallest class count; the authors use the count of the last class, which is the same if classes are in
+order of size. The ramp follows the progress of the trial step by step; the authors' ramp moves once per epoch of 500
+steps. The head starts as in the authors' program, with Xavier normal weights and bias 0.""",
     ),
 )

@@ -1,4 +1,4 @@
-"""ABC: FixMatch trains the backbone, a second head on the same features sees a balanced stream (Lee et al., 2021)."""
+"""ABC: the base trains the backbone, and a second head on its features sees balanced batches (Lee et al., 2021)."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,10 @@ from cissl.algorithms.maths.heads import xavier_linear
 
 
 class ABC(AddOn):
-    """The auxiliary balanced classifier; its loss reaches the backbone too."""
+    """An auxiliary classifier on the same features learns from balanced batches and makes the predictions.
+
+    Its loss also trains the backbone.
+    """
 
     settings: Settings
 
@@ -21,7 +24,9 @@ class ABC(AddOn):
         return {"abc": xavier_linear(width, classes)}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """Both losses of the balanced head, ``abc.labeled`` and ``abc.unlabeled``, scalars times the weight."""
+        """Both losses of the balanced head, ``abc.labeled`` and ``abc.unlabeled``, scalars already multiplied by the
+        weight.
+        """
         settings = self.settings
         weak = out["weak"].head("abc").detach().softmax(1)  # Q: soft, not sharpened
         confident = weak.amax(1) >= settings.confidence

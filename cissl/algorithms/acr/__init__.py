@@ -1,1 +1,1 @@
-"""ACR: two heads, and pseudo-labels adjusted by how far the unlabeled classes are from the labeled ones."""
+"""ACR: two heads whose pseudo-labels are adjusted by the estimated distance between unlabeled and labeled classes."""

@@ -1,7 +1,7 @@
-"""How far the unlabeled images' classes are from three anchor distributions (Wei and Gan, 2023).
+"""The distance of the unlabeled images' class distribution from three anchor distributions (Wei and Gan, 2023).
 
 Notation: π class shares of the labeled images, q running shares of the unlabeled ones, (C,) each; U rows, C classes.
-All float64.
+All tensors are float64.
 """
 
 import torch
@@ -9,11 +9,12 @@ from torch import Tensor
 
 
 def present(classes: Tensor, counted: Tensor, number: int) -> Tensor:
-    """Class shares v of a batch, (number,) float64: each class whose last row is counted has the same; or all are 0.
+    """Class shares v of a batch, (number,) float64. Each class whose last row is counted has the same share; other
+    classes have 0. Without such a class all shares are 0.
 
     Args:
-        classes: predicted, (U,) int64.
-        counted: (U,) bool.
+        classes: predicted classes, (U,) int64.
+        counted: whether a row may count, (U,) bool.
         number: C.
     """
     rows = torch.arange(len(classes), device=classes.device)
@@ -24,9 +25,9 @@ def present(classes: Tensor, counted: Tensor, number: int) -> Tensor:
 
 
 def divergences(shares: Tensor, labeled: Tensor) -> Tensor:
-    """½ KL(q‖r) + ½ KL(r‖q) for r = π, equal shares, and π in reversed order, (3,).
+    """½ KL(q‖r) + ½ KL(r‖q) for three anchors r: π, equal shares, and π in reversed order; (3,).
 
-    Not a number where a class has no labeled image.
+    The result is NaN if a class has no labeled image.
 
     Args:
         shares: q, (C,).
@@ -38,7 +39,7 @@ def divergences(shares: Tensor, labeled: Tensor) -> Tensor:
 
 
 def strength(mean_divergences: Tensor, largest: float) -> Tensor:
-    """τ = τ₁ · exp K₀ / Σ exp K, scalar: the stronger the farther q is from π.
+    """τ = τ₁ · exp K₀ / Σ exp K, scalar. It grows with the distance of q from π.
 
     Args:
         mean_divergences: K, (3,).

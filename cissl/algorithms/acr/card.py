@@ -7,7 +7,7 @@ from cissl.algorithms.cards import BASE, Card, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TwoHeadSettings:
-    """Settings of ACR and of BOAT."""
+    """Settings that ACR and BOAT share."""
 
     uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
     wu: float = setting(1.0, "weight of both heads' unlabeled losses", symbol="λ", at_least=0)
@@ -19,16 +19,16 @@ class Settings(TwoHeadSettings):
     """ACR's settings."""
 
     tau1: float = setting(
-        2.0, "largest strength with which the plain head's pseudo-labels are adjusted", symbol="τ₁", at_least=0
+        2.0, "largest strength of the adjustment of the plain head's pseudo-labels", symbol="τ₁", at_least=0
     )
-    tau12: float = setting(2.0, "strength with which the balanced head's pseudo-labels are adjusted", at_least=0)
+    tau12: float = setting(2.0, "strength of the adjustment of the balanced head's pseudo-labels", at_least=0)
     tau2: float = setting(2.0, "strength of the balanced head's labeled adjustment", symbol="τ₂", at_least=0)
-    temperature: float = setting(1.0, "of the confidences", symbol="T", above=0)
+    temperature: float = setting(1.0, "temperature of the confidences", symbol="T", above=0)
     ema_u: float = setting(0.99, "momentum of the unlabeled images' class distribution", at_least=0, at_most=1)
     epoch: float = setting(
         0.002, "steps between two estimates of tau, or below 1 as a share of training", above=0, other=3
     )
-    est_epoch: int = setting(5, "last epoch in which nothing is estimated; they count from 0", at_least=0)
+    est_epoch: int = setting(5, "last epoch without an estimate, counted from 0", at_least=0)
 
 
 CARDS = (
@@ -43,12 +43,12 @@ CARDS = (
         slots=("stages",),
         short={"confidence": 0.25, "epoch": 2, "est_epoch": 0, "ema_u": 0.5},
         differs="""\
-Learning rate, schedule, weight decay and moving average are those of all methods; 7 unlabeled images for each
-labeled one instead of 1. An epoch is the authors' share of the training, 500 of 250 000 steps. The strong views are
-the trial's, CTAugment by default, where the authors have RandAugment. The labeled images of each class are counted,
-where the authors run once through a loader that leaves out the last incomplete batch. Of two rows of one class the
-later counts for the estimate, on GPUs too. A resumed trial goes on with tau and the divergences, which the authors'
-program starts anew. The balanced head starts like the other heads here: Xavier normal, bias 0. The weight wu is 1
-in their program.""",
+Learning rate, schedule, weight decay and moving average are those of all methods. There are 7 unlabeled images for
+each labeled one; the authors use 1. An epoch is the authors' share of the training, 500 of 250 000 steps. The strong
+views are the trial's, CTAugment by default; the authors use RandAugment. All labeled images of each class are counted;
+the authors run once through a loader that drops the last incomplete batch. If two rows of a batch have one class, the
+later row counts for the estimate, also on GPUs. A resumed trial continues with its tau and divergences; the authors'
+program resets them. The balanced head starts like the other heads here, with Xavier normal weights and bias 0. In the
+authors' program the weight wu is fixed at 1.""",
     ),
 )

@@ -1,7 +1,7 @@
 """ACR: Adaptive Consistency Regularizer (Wei and Gan, CVPR 2023).
 
-Notation: head a plain, head b balanced; π labeled class shares, float64 as in the authors' program, so that what is
-adjusted by them is float64 too; A adjustments.
+Notation: a plain head, b balanced head; π labeled class shares. π is float64 as in the authors' program, so everything
+that is adjusted by it is float64 too.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from cissl.algorithms.maths.heads import xavier_linear
 
 
 class TwoHeads(Base):
-    """A plain head, and a balanced one on the same features, which predicts."""
+    """Two heads on the same features: a plain one, and a balanced one that makes the predictions."""
 
     settings: TwoHeadSettings
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG, "strong2": STRONG}
@@ -34,27 +34,32 @@ class TwoHeads(Base):
         return outputs.head("balanced")
 
     def loss_of(self, strong: Tensor, pseudo: PseudoLabels) -> Tensor:
-        """Unlabeled loss of one head's logits of both strong views, (2U, C); scalar."""
+        """Unlabeled loss of one head, scalar.
+
+        Args:
+            strong: the head's logits for both strong views, (2U, C).
+            pseudo: its pseudo-labels.
+        """
         return unlabeled_loss(strong, pseudo.classes.repeat(2), pseudo.weights.repeat(2))
 
     def strong_balanced(self, out: Mapping[str, Outputs]) -> Tensor:
-        """The balanced head's logits of both strong views, (2U, C)."""
+        """The balanced head's logits for both strong views, (2U, C)."""
         return torch.cat([out[name].head("balanced") for name in self.strong_views])
 
 
 class ACR(TwoHeads):
-    """Pseudo-labels of both heads come from the plain one, with the labeled shares divided out.
+    """The plain head makes the pseudo-labels of both heads, after the labeled class shares are divided out.
 
     State:
         unlabeled_shares: q, (C,) float64.
-        divergences: K, sum of this epoch's divergences from the three anchors, (3,) float64.
+        divergences: K, sum over this epoch of the divergences from the three anchors, (3,) float64.
         tau: strength with which the plain head's pseudo-labels are adjusted, float64 scalar.
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``unlabeled_shares`` q (C,), ``divergences`` K (3,) and ``tau`` τ, a scalar; float64."""
+        """``unlabeled_shares`` q (C,), ``divergences`` K (3,) and ``tau`` τ, a scalar; all float64."""
         return {
             "unlabeled_shares": facts.full((facts.classes,), 1 / facts.classes, torch.float64),
             "divergences": facts.full((3,), 0, torch.float64),
@@ -62,7 +67,7 @@ class ACR(TwoHeads):
         }
 
     def losses(self, step: Step) -> Losses:
-        """The losses of both heads on the pseudo-labels of head a, scalars."""
+        """The losses of both heads on pseudo-labels of head a, scalars."""
         settings, pi = self.settings, labeled_shares(step.facts)
         out = step.forward(*self.views)
         labeled_b, weak_b = (out[name].head("balanced") for name in ("labeled", "weak"))
@@ -88,16 +93,18 @@ class ACR(TwoHeads):
         )
 
     def pseudo_labels(self, adjusted: Tensor, others: Tensor) -> PseudoLabels:
-        """The largest of the adjusted logits (U, C), where these or the others (U, C) are confident."""
+        """The class of the largest adjusted logit (U, C). A row is kept if its adjusted or its other logits (U, C) are
+        confident.
+        """
         kept = self.confident(adjusted) | self.confident(others)
         return PseudoLabels(adjusted.argmax(1), kept, adjusted.softmax(1))
 
     def confident(self, logits: Tensor) -> Tensor:
-        """Rows whose largest probability reaches the threshold, (U,) bool."""
+        """Whether the largest probability of a row reaches the threshold, (U,) bool."""
         return (logits / self.settings.temperature).softmax(1).amax(1) >= self.settings.confidence
 
     def estimate(self, step: Step, weak_b: Tensor, pi: Tensor) -> None:
-        """Take the classes of weak_b (U, C) into q (C,), and its distances from the anchors into K (3,)."""
+        """Update q (C,) with the classes of weak_b (U, C), and add the distances of q from the anchors to K (3,)."""
         state, m = step.state, self.settings.ema_u
         labeled_too = step.facts.labeled_too[step.index["unlabeled"]]
         now = present(weak_b.argmax(1), self.confident(weak_b) & ~labeled_too, len(pi))
@@ -107,11 +114,11 @@ class ACR(TwoHeads):
         step.next |= {name: torch.where(found, value, state[name]) for name, value in news.items()}
 
     def period(self, facts: Facts) -> int:
-        """An epoch, in steps."""
+        """Length of an epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A new epoch: τ, a scalar, follows the divergences of the last one, unless they are not numbers."""
+        """Begin a new epoch: τ, a scalar, follows the divergences of the last epoch, unless they are NaN."""
         steps, K, tau = self.period(survey.facts), state["divergences"], state["tau"]
         if survey.number // steps > self.settings.est_epoch:
             now = strength(K / steps, self.settings.tau1)
@@ -120,5 +127,5 @@ class ACR(TwoHeads):
 
 
 def labeled_shares(facts: Facts) -> Tensor:
-    """π, (C,) float64."""
+    """Class shares of the labeled images, π, (C,) float64."""
     return facts.labeled_counts.double() / facts.labeled

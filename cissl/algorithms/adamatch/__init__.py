@@ -1,1 +1,1 @@
-"""AdaMatch: predictions aligned with labeled ones, a relative threshold, labeled logits of two passes."""
+"""AdaMatch: predictions are aligned with those on labeled images, and the threshold is relative to their confidence."""

@@ -1,4 +1,4 @@
-"""AdaMatch's training step (Berthelot et al., 2022), and the USB library's simplification.
+"""AdaMatch's training step (Berthelot et al., 2022), and the USB library's simplification of it.
 
 Notation: a running mean of the labeled predictions, b of the unlabeled ones, (C,) each; P weak probabilities, (U, C).
 """
@@ -18,19 +18,19 @@ LABELED_VIEWS = ("labeled", "labeled_strong")
 
 
 class AdaMatch(FixMatch):
-    """Distribution alignment, a threshold relative to labeled confidence, and mixed labeled logits.
+    """Pseudo-labels from aligned predictions, a threshold relative to the labeled confidence, and mixed labeled logits.
 
     State:
         p_labeled: a, (C,).
-        p_unlabeled: mean predictions on weak views of the last 128 steps, oldest first, (128, C); of usb b itself,
-            (C,), zeros until the first batch, which sets it.
+        p_unlabeled: mean predictions on weak views in the last 128 steps, oldest first, (128, C). In the variant usb: b
+            itself, (C,), zeros until the first batch.
     """
 
     settings: Settings
 
     @property
     def usb(self) -> bool:
-        """Whether this is the USB library's simplification."""
+        """Whether the variant is the USB library's simplification."""
         return self.settings.variant == "usb"
 
     def __init__(self, settings: Settings) -> None:
@@ -39,13 +39,13 @@ class AdaMatch(FixMatch):
             self.views = {**FixMatch.views, "labeled_strong": View("labeled", "strong")}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's, and running means of predictions: ``p_labeled`` (C,) and ``p_unlabeled`` (C,), or (buffer, C)."""
+        """FixMatch's state, and running means of predictions: ``p_labeled`` (C,), ``p_unlabeled`` (C,) or (128, C)."""
         C = facts.classes
         unlabeled = facts.full((C,), 0) if self.usb else facts.full((BUFFER, C), 1 / C)
         return super().state(facts) | {"p_labeled": facts.full((C,), 1 / C), "p_unlabeled": unlabeled}
 
     def losses(self, step: Step) -> Losses:
-        """FixMatch's losses, scalars, with aligned pseudo-labels and a weight that grows with time."""
+        """FixMatch's losses, scalars, with aligned pseudo-labels and a weight that grows during the training."""
         settings = self.settings
         out = step.forward(*self.views) if self.usb else mixed_outputs(step, tuple(self.views))
         prior, momentum = step.state["class_prior"], settings.cap_ema_momentum
@@ -65,7 +65,7 @@ class AdaMatch(FixMatch):
         return (weak + super().supervised(step, {"labeled": out["labeled_strong"]}, weights)) / 2
 
     def align(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Aligned weak probabilities (U, C), by running means that know this batch."""
+        """Aligned weak probabilities (U, C). The running means include this batch."""
         state, momentum = step.state, self.settings.ema_p
         weak, labeled = out["weak"].probabilities.detach(), out["labeled"].probabilities.detach()
         a = momentum * state["p_labeled"] + (1 - momentum) * labeled.mean(0)
@@ -80,7 +80,9 @@ class AdaMatch(FixMatch):
         return aligned(weak, a, b)
 
     def label(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> PseudoLabels:
-        """Pseudo-labels from aligned probabilities (U, C), where they reach the threshold."""
+        """Pseudo-labels from aligned probabilities (U, C). A row is kept if its largest probability reaches the
+        threshold.
+        """
         largest, classes = probabilities.max(1)
         threshold = largest.new_full((), self.settings.confidence)
         if self.settings.use_cr:
@@ -95,10 +97,15 @@ class AdaMatch(FixMatch):
 
 
 def mixed_outputs(step: Step, views: tuple[str, ...]) -> dict[str, Outputs]:
-    """The views' outputs of one joint pass, with labeled logits on a random place between those of two passes.
+    """Outputs of one joint pass over the views, with labeled logits (B, C) mixed from two passes.
 
-    The other pass is over the labeled rows alone, so by their own BatchNorm statistics, and its batch leaves the
-    averages. Every logit has a place of its own. The gradient follows both.
+    The second pass has the labeled rows alone and uses their own BatchNorm statistics. It does not update BatchNorm's
+    averages. Each labeled logit is drawn uniformly between its values of the two passes. The gradient goes through
+    both.
+
+    Args:
+        step: makes the passes and draws the numbers.
+        views: names of the views of the joint pass.
     """
     alone = step.forward(*LABELED_VIEWS, update_averages=False)
     out = step.forward(*views)

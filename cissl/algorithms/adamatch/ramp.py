@@ -4,7 +4,9 @@ import math
 
 
 def unlabeled_weight(progress: float, last: float) -> float:
-    """Raised cosines: from 0 to 1 over the first half of the training, from 1 to `last` over the second; then 0.
+    """A raised cosine from 0 to 1 over the first half of the training, and one from 1 to `last` over the second half.
+
+    After the end of the training the weight is 0.
 
     Args:
         progress: share of the training that is over.

@@ -1,1 +1,1 @@
-"""ADELLO: FixMatch whose losses are adjusted towards a class distribution that becomes even during the training."""
+"""ADELLO: FixMatch whose losses are adjusted towards a class distribution that becomes uniform during the training."""

@@ -15,17 +15,19 @@ from cissl.algorithms.maths.mixing import sharpen
 
 
 class ADELLO(FixMatch):
-    """FixMatch with adjusted logits; rows below the threshold have soft labels.
+    """FixMatch with logits adjusted towards a target distribution; rows below the threshold get soft labels.
 
     State:
         unlabeled_shares: q, (C,) float64.
-        temperature: T as it was inferred, float64 scalar; not a number before.
+        temperature: T after it was inferred, float64 scalar; NaN before.
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's, and ``unlabeled_shares`` q (C,) and ``temperature`` T, a scalar, NaN until inferred; float64."""
+        """FixMatch's state, ``unlabeled_shares`` q (C,), and ``temperature`` T, a scalar that is NaN until inferred;
+        float64.
+        """
         C = facts.classes
         return super().state(facts) | {
             "unlabeled_shares": facts.full((C,), 1 / C, torch.float64),
@@ -33,17 +35,17 @@ class ADELLO(FixMatch):
         }
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of the distillation."""
+        """FixMatch's weights, and the weight of the distillation."""
         return super().weights() | {"distill": self.settings.lambda_distill}
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy of the logits adjusted from the labeled shares to the target, scalar."""
+        """Cross-entropy of logits that are adjusted from the labeled shares to the target, scalar."""
         adjustment, _ = self.adjustments(step)
         rows = F.cross_entropy(out["labeled"].logits + adjustment, step.targets, reduction="none")
         return rows.mean() if weights is None else (weights * rows).mean()
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """The weak view's probabilities (U, C), unadjusted, which are taken into q."""
+        """The weak view's probabilities (U, C), not adjusted. They update q."""
         probabilities, index = super().predictions(step, out), step.index.get("unlabeled")
         counted = torch.ones(len(probabilities), dtype=torch.bool, device=probabilities.device)
         if self.settings.exclude_labeled:
@@ -53,12 +55,12 @@ class ADELLO(FixMatch):
         return probabilities
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Strong logits adjusted from the unlabeled shares to the target, (views · U, C)."""
+        """Strong logits that are adjusted from the unlabeled shares to the target, (views · U, C)."""
         _, adjustment = self.adjustments(step)
         return step.strong_logits(out) + adjustment
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``distill``: the loss of the rows that give no pseudo-label, scalar."""
+        """``distill``: the loss of the rows without a pseudo-label, scalar."""
         settings = self.settings
         if step.number < step.facts.steps_of(settings.distill_start):
             return {}
@@ -69,7 +71,7 @@ class ADELLO(FixMatch):
         return {"distill": soft_unlabeled_loss(logits, targets.repeat(views, 1), left_out.repeat(views))}
 
     def temperature(self, step: Step) -> float | Tensor:
-        """T, a number or a scalar tensor, which is inferred once."""
+        """T, a number or a scalar tensor. It is inferred once."""
         if not self.settings.distill_inferred:
             return self.settings.distill_temperature
         before = step.state["temperature"]
@@ -78,7 +80,7 @@ class ADELLO(FixMatch):
         return T
 
     def adjustments(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Of the labeled and of the strong logits, (C,) each, by the shares of before this step."""
+        """The adjustments of the labeled and of the strong logits, (C,) each, from the shares before this step."""
         settings, facts = self.settings, step.facts
         labeled = facts.labeled_counts.double() / facts.labeled
         alpha = exponent(step.progress, settings.alpha_min, settings.alpha_k)

@@ -1,7 +1,7 @@
 """ADELLO's target distribution, the adjustments towards it, and its temperature (Sanchez Aimar et al., 2024).
 
-Notation: π class shares of the labeled images, q running shares of the unlabeled ones, g target, (C,) each, float64 as
-in the authors' program, so that what is adjusted by them is float64 too; α exponent.
+Notation: π class shares of the labeled images, q running shares of the unlabeled ones, g target, (C,) each; α exponent.
+The shares are float64 as in the authors' program, so logits that are adjusted by them are float64 too.
 """
 
 import torch
@@ -13,7 +13,13 @@ SMALL = 1e-9
 
 
 def exponent(progress: float, smallest: float, power: float) -> float:
-    """α = 1 − (1 − α_min) · (share of the training that is over)^k."""
+    """α = 1 − (1 − α_min) · progress^k.
+
+    Args:
+        progress: share of the training that is over.
+        smallest: α_min.
+        power: k.
+    """
     fallen: float = progress**power
     return 1 - (1 - smallest) * fallen
 
@@ -31,12 +37,12 @@ def adjustments(labeled: Tensor, unlabeled: Tensor, alpha: float) -> tuple[Tenso
 
 
 def updated_shares(shares: Tensor, probabilities: Tensor, counted: Tensor, momentum: float) -> Tensor:
-    """m · q + (1 − m) · mean of the rows that count, (C,); q where none does.
+    """m · q + (1 − m) · mean of the rows that count, (C,). Without such a row it is q.
 
     Args:
         shares: q, (C,) float64.
         probabilities: (U, C).
-        counted: (U,) bool.
+        counted: whether a row counts, (U,) bool.
         momentum: m.
     """
     rows = counted.sum()
@@ -45,7 +51,7 @@ def updated_shares(shares: Tensor, probabilities: Tensor, counted: Tensor, momen
 
 
 def unevenness(shares: Tensor) -> Tensor:
-    """exp KL(equal shares ‖ q), scalar: 1 for equal shares.
+    """exp KL(uniform ‖ q), scalar. It is 1 for equal shares.
 
     Args:
         shares: q, (C,).

@@ -1,1 +1,1 @@
-"""Adsh: one confidence threshold for each class, so that every class keeps the same share of its predictions."""
+"""Adsh: each class has its own confidence threshold, so that every class keeps the same share of its predictions."""

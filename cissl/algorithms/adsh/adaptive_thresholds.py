@@ -1,8 +1,8 @@
 """Adsh's thresholds by class (Guo and Li, 2022).
 
-Notation: N unlabeled images, C classes; P probabilities; s thresholds, (C,) float64; τ the ordinary threshold; h the
-most frequent class; v_c largest probabilities of the n_c images predicted as class c, in descending order; ρ share of
-v_h at or above τ.
+Notation: N unlabeled images, C classes; P probabilities; s thresholds, (C,) float64; τ the base's threshold; h the
+most frequent class; v_c the largest probabilities of the n_c images that are predicted as class c, in descending order;
+ρ share of v_h at or above τ.
 """
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def adapted(scores: Tensor, probabilities: Tensor, threshold: float, head: int) -> Tensor:
-    """New s, (C,) float64: every class keeps the share of its predictions that class h keeps at τ.
+    """New s, (C,) float64. Every class keeps the share of its predictions that class h keeps at τ.
 
-    s_c = min(τ, v_c[max(0, rint(n_c ρ − 1))]), halves rounded to even; s_h, and s_c of a class that is never predicted,
-    stay. Where class h keeps nothing ρ is 1, as in the authors' program.
+    s_c = min(τ, v_c[max(0, rint(n_c ρ − 1))]), where rint rounds halves to even. s_h does not change, and neither does
+    s_c of a class that is never predicted. If class h keeps nothing, ρ is 1, as in the authors' program.
 
     Args:
         scores: s, (C,) float64.
@@ -33,5 +33,11 @@ def adapted(scores: Tensor, probabilities: Tensor, threshold: float, head: int) 
 
 
 def rectified(probabilities: Tensor, scores: Tensor) -> Tensor:
-    """P / s, (U, C) of P's type; a row is kept where its largest value is at least 1, and that is its label."""
+    """P / s, (U, C) with P's dtype. The class of the largest value is the label; the row is kept if this value is at
+    least 1.
+
+    Args:
+        probabilities: P, (U, C).
+        scores: s, (C,).
+    """
     return probabilities / scores.to(probabilities.dtype)

@@ -7,11 +7,12 @@ from cissl.algorithms.cards import ADD_ON, Card, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Adsh's settings; its threshold is the base's `confidence`."""
+    """Adsh's settings. Its threshold is the base's `confidence`."""
 
     epoch: float = setting(
         1 / 512,
-        "Adsh: how often thresholds are adapted to all unlabeled images, in steps, or below 1 as a share of training",
+        "Adsh: steps between two adaptations of the thresholds to all unlabeled images, or below 1 as a share of "
+        "training",
         above=0,
     )
 
@@ -29,12 +30,13 @@ CARDS = (
         reads=("confidence",),
         short={"adsh.epoch": 3},
         differs="""\
-One forward pass over all views, hence one set of BatchNorm statistics, instead of three. Nesterov SGD with the schedule
-of all methods instead of Adam with a hand-made decay. 448 unlabeled images a step instead of 128. Labeled images are
-among the unlabeled ones, as the split says. An epoch is the authors' share of the training, 1 of 512, before each of
-which all unlabeled images are looked at; the authors' loader leaves out some. That costs about 7 % of the protocol's
-training, and more of a shorter one: give adsh.epoch in steps there. The class whose share of kept predictions all
-others follow is the one with most labeled images, of equals the first, where the authors take class 0. A trial that is
-resumed goes on with its thresholds, which the authors' program starts anew.""",
+One forward pass covers all views, so that they share one set of BatchNorm statistics; the authors make three passes.
+The optimizer is Nesterov SGD with the schedule of all methods; the authors use Adam and a weight decay of their own. A
+step has 448 unlabeled images; the authors use 128. The split decides whether labeled images are also unlabeled images;
+by default they are. An epoch is the authors' share of the training, 1 of 512. Before each epoch the network predicts
+all unlabeled images; the authors' loader drops some of them. This takes about 7 % of the protocol's training time, and
+more of a shorter training: there, give adsh.epoch in steps. All classes follow the share of kept predictions of one
+class. Here this is the class with the most labeled images, and of equal classes the first; the authors use class 0. A
+resumed trial continues with its thresholds; the authors' program resets them.""",
     ),
 )

@@ -11,7 +11,7 @@ from cissl.algorithms.contract import AddOn, Facts, Outputs, PseudoLabels, Step,
 
 
 class Adsh(AddOn):
-    """Thresholds by class, adapted from time to time to what the raw network says of all unlabeled images.
+    """Thresholds by class. Each epoch adapts them to what the trained network predicts for all unlabeled images.
 
     State:
         adsh.score: s, the thresholds, (C,) float64.
@@ -20,15 +20,15 @@ class Adsh(AddOn):
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``adsh.score``: each class's threshold, (C,) float64."""
+        """``adsh.score``: the threshold of each class, (C,) float64."""
         return {"adsh.score": facts.full((facts.classes,), self.base.settings.confidence, torch.float64)}
 
     def period(self, facts: Facts) -> int:
-        """An epoch, in steps."""
+        """Length of an epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """New thresholds (C,) from the network's probabilities (N, C) on all unlabeled images."""
+        """New thresholds (C,) from the trained network's probabilities (N, C) of all unlabeled images."""
         if survey.number < 2 * self.period(survey.facts):  # the thresholds of the first two epochs are fixed
             return {}
         probabilities = survey.outputs("unlabeled", network="raw", augment="weak").probabilities
@@ -37,8 +37,8 @@ class Adsh(AddOn):
         return {"adsh.score": adapted(state["adsh.score"], probabilities, self.base.settings.confidence, head)}
 
     def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
-        """Pseudo-labels of the probabilities divided by the thresholds; rows (U,) whose largest ratio reaches 1 are
-        kept.
+        """Pseudo-labels from probabilities divided by thresholds. A row (U,) is kept if its largest ratio is at least
+        1.
         """
         scores = step.measured["thresholds"] = step.state["adsh.score"]
         largest, classes = rectified(pseudo.probabilities, scores).max(1)

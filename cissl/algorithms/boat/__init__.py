@@ -1,1 +1,1 @@
-"""BOAT: ACR's two heads, adjusted by two running class priors in place of anchors."""
+"""BOAT: ACR's two heads, adjusted by two running class priors instead of anchors."""

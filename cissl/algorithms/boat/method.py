@@ -1,7 +1,7 @@
 """BOAT: Boosting cOnsistency in duAl Training (Gan and Wei, 2024).
 
-Notation: head a plain, head b balanced; π labeled class shares, float64 as in the authors' program, so that the labeled
-losses are float64 too; q̂ and q_bal running class priors of head a and of head b, (C,) each.
+Notation: a plain head, b balanced head; π labeled class shares; q̂ and q_bal running class priors of head a and of head
+b, (C,) each. π is float64 as in the authors' program, so that the labeled losses are float64 too.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MOMENTUM = 0.9  # of the two means that scale the weights
 
 
 class BOAT(TwoHeads):
-    """The balanced head learns from every row, with a weight that says how sure and how stable its label is.
+    """Two heads; the balanced one learns from every row, weighted by how confident and how stable its label is.
 
     State:
         plain_prior, balanced_prior: q̂ and q_bal, (C,) each.
@@ -65,24 +65,26 @@ class BOAT(TwoHeads):
         )
 
     def update_priors(self, step: Step, weak_a: Tensor, weak_b: Tensor) -> None:
-        """Take the mean probabilities of weak_a and weak_b (U, C) into both priors; the new ones count in this step."""
+        """Update both priors with the mean probabilities of weak_a and weak_b (U, C). This step uses the new priors."""
         m = self.settings.emap
         for name, logits in (("plain_prior", weak_a), ("balanced_prior", weak_b)):
             step.next[name] = m * step.state[name] + (1 - m) * logits.softmax(1).mean(0)
 
     def plain_adjustment(self, step: Step, pi: Tensor) -> Tensor:
-        """τ₃ (log π − log q_bal), (C,); −∞ for a class that no label has, unless τ₃ is 0."""
+        """τ₃ (log π − log q_bal), (C,). It is −∞ for a class without labels, unless τ₃ is 0."""
         if self.settings.tau3 == 0:
             return torch.zeros_like(pi)
         return self.settings.tau3 * (pi.log() - step.next["balanced_prior"].log())
 
     def plain_labels(self, weak_a: Tensor) -> PseudoLabels:
-        """FixMatch's pseudo-labels of weak_a (U, C)."""
+        """FixMatch's pseudo-labels from weak_a (U, C)."""
         p = weak_a.softmax(1)
         return PseudoLabels(p.argmax(1), confidence_mask(p, self.settings.confidence), p)
 
     def balanced_labels(self, step: Step, weak_a: Tensor) -> PseudoLabels:
-        """The labels of adjusted predictions (U, C), weighed by g · mean confidence / mean g, (U,), of any size."""
+        """Labels from adjusted predictions (U, C). Their weights are g · mean confidence / mean g, (U,), and have no
+        upper bound.
+        """
         settings, log_prior = self.settings, step.next["plain_prior"].log()
         p = (weak_a - settings.tau * log_prior).softmax(1)
         other = ((weak_a - settings.tau4 * log_prior) / settings.tw).softmax(1)
@@ -93,5 +95,5 @@ class BOAT(TwoHeads):
         return PseudoLabels(p.argmax(1), weights, p)
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
-        """Head b's logits without the balanced prior, (n, C)."""
+        """Head b's logits minus τ_b log q_bal, (n, C)."""
         return outputs.head("balanced") - self.settings.tau_b * state["balanced_prior"].log()

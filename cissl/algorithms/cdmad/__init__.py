@@ -1,1 +1,1 @@
-"""CDMAD: what the network says of a blank image is its class bias, and is subtracted."""
+"""CDMAD: the logits of a blank image measure the network's bias towards classes, and are subtracted."""

@@ -12,7 +12,7 @@ class Settings(SharedSettings):
 
     confidence: float = setting(0.0, "threshold of the pseudo-labels; 0 keeps all", symbol="τ", at_least=0, at_most=1)
     debias_start: float = setting(
-        0.202, "steps before pseudo-labels are debiased, or below 1 as a share of training", at_least=0, other=3
+        0.202, "steps before debiasing starts, or below 1 as a share of training", at_least=0, other=3
     )
 
 
@@ -29,12 +29,13 @@ CARDS = (
         slots=("unlabeled", "stages"),
         short={"debias_start": 1, "confidence": 0.12},
         differs="""\
-It is the authors' FixMatch variant; their ReMixMatch variant is not here. Every view is a batch of its own to
-BatchNorm, as in their program. The blank image has the value 1 everywhere: white here, where pixels are from −1 to 1;
-in the authors' normalised pixels a light grey. It is as large as the data set's images, not always 32×32. Nesterov
-SGD with the schedule and the weight decay of all methods instead of Adam with a decay that also shrinks BatchNorm's
-averages; BatchNorm's averages are shared with the averaged network and not averaged once more. 7 unlabeled images for
-each labeled one instead of 2. The start of debiasing is the authors' share of the training, 101 of 500 epochs. The
-strong views are the trial's, CTAugment by default, where the authors have RandAugment.""",
+This is the authors' FixMatch variant; their ReMixMatch variant is not offered. Every view is a separate batch for
+BatchNorm, as in their program. All pixels of the blank image have the value 1. Here, where pixels are from −1 to 1,
+this is white; in the authors' normalised pixels it is a light gray. The blank image has the size of the data set's
+images; the authors' is always 32×32. The optimizer is Nesterov SGD with the schedule and weight decay of all methods;
+the authors use Adam with a decay that also shrinks BatchNorm's averages. The averaged network shares BatchNorm's
+averages with the trained one and does not average them again. There are 7 unlabeled images for each labeled one; the
+authors use 2. Debiasing starts at the authors' share of the training, 101 of 500 epochs. The strong views are the
+trial's, CTAugment by default; the authors use RandAugment.""",
     ),
 )

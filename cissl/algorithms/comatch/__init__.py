@@ -1,1 +1,1 @@
-"""CoMatch: pseudo-labels make a graph, and the vectors of strong views follow it."""
+"""CoMatch: pseudo-labels make a graph of images, and the embeddings of strong views follow this graph."""

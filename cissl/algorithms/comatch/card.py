@@ -12,10 +12,10 @@ class Settings(FixMatchSettings):
 
     lam_c: float = setting(1.0, "weight of the contrastive loss", symbol="λ_ctr", at_least=0)
     temperature: float = setting(0.2, "temperature of similarities", symbol="t", above=0)
-    low_dim: int = setting(64, "length of the vectors that are compared", at_least=1)
+    low_dim: int = setting(64, "dimensions of the embeddings that are compared", at_least=1)
     contrast_th: float = setting(
         0.8,
-        "two images are linked if their pseudo-labels agree to this degree",
+        "smallest agreement of their pseudo-labels with which two images are linked",
         symbol="T",
         at_least=0,
         at_most=1,
@@ -25,9 +25,9 @@ class Settings(FixMatchSettings):
         0.9, "share of the weak view's own prediction in a pseudo-label", symbol="α", at_least=0, at_most=1
     )
     queue_batch: int = setting(
-        5, "steps whose vectors are remembered; pseudo-labels are smoothed after so many", at_least=1
+        5, "number of steps whose embeddings are in the memory; smoothing begins after as many steps", at_least=1
     )
-    da_len: int = setting(32, "steps whose predictions are aligned to be uniform on average", at_least=1)
+    da_len: int = setting(32, "number of steps over which predictions are aligned to be uniform on average", at_least=1)
 
 
 CARDS = (
@@ -42,11 +42,11 @@ CARDS = (
         slots=SLOTS,
         short={"queue_batch": 2, "confidence": 0.15},
         differs="""\
-Both strong views are the trial's; the authors' first is RandAugment, the second an augmentation like SimCLR's. The
-first alone has a loss on its classes, as theirs. Their wait for a full memory at the start of the first epoch is
-counted in steps of the training. Weight decay acts on all kernels, the projection's too, and on no bias. Optimizer,
-schedule, length and moving average are those of all methods. With several workers there is one memory. A class that no
-prediction gives any probability keeps none, where the authors' program divides by zero. An add-on that guesses acts on
-the prediction before it is aligned.""",
+Both strong views are the trial's. The authors' first view is RandAugment, their second one an augmentation like
+SimCLR's. Only the first has a classification loss, as in their program. Their program waits for a full memory at the
+start of the first epoch; here the wait is counted in steps of the training. Weight decay acts on all kernels, the
+projection's too, and on no bias. Optimizer, schedule, length and moving average are those of all methods. Several
+workers share one memory. If no prediction gives a class any probability, it keeps probability 0; the authors' program
+divides by zero there. An add-on at the slot guess changes the prediction before it is aligned.""",
     ),
 )

@@ -1,7 +1,7 @@
-"""The two graphs that CoMatch lets agree (Li et al., 2021, sections 3.2 and 3.3).
+"""The two graphs that CoMatch compares (Li et al., 2021, sections 3.2 and 3.3).
 
-Notation: U unlabeled rows; C classes; g vectors of length 1, (n, d); K rows of the memory, F its vectors, (K, d), and
-Y their class probabilities, (K, C), zeros where it is empty; P pseudo-labels, (U, C).
+Notation: U unlabeled rows; C classes; g embeddings of length 1, (n, d); K rows of the memory, F its embeddings, (K, d),
+and Y their class probabilities, (K, C), zeros in unused rows; P pseudo-labels, (U, C).
 """
 
 import torch
@@ -11,23 +11,24 @@ SMALL = 1e-7
 
 
 def remembered(vectors: Tensor, memory: Tensor, memory_classes: Tensor, temperature: float) -> Tensor:
-    """softmax(g · F / temperature) · Y, (U, C): classes of similar rows of the memory; empty ones count as unlike.
+    """softmax(g · F / temperature) · Y, (U, C): the classes of similar rows of the memory. Unused rows have similarity
+    0.
 
     Args:
         vectors: g of the weak views, (U, d).
-        memory: F.
-        memory_classes: Y.
-        temperature: of the softmax.
+        memory: F, (K, d).
+        memory_classes: Y, (K, C).
+        temperature: temperature of the softmax.
     """
     return (vectors @ memory.T / temperature).softmax(1) @ memory_classes
 
 
 def links(probabilities: Tensor, threshold: float) -> Tensor:
-    """P Pᵀ with a diagonal of 1, without what is below the threshold; (U, U).
+    """P Pᵀ with a diagonal of 1, where entries below the threshold are set to 0; (U, U).
 
     Args:
-        probabilities: P.
-        threshold: reached by what stays.
+        probabilities: P, (U, C).
+        threshold: the smallest entry that is not set to 0.
     """
     agreement = probabilities @ probabilities.T
     itself = torch.eye(len(agreement), dtype=torch.bool, device=agreement.device)
@@ -36,12 +37,13 @@ def links(probabilities: Tensor, threshold: float) -> Tensor:
 
 
 def contrast_loss(first: Tensor, second: Tensor, graph: Tensor, temperature: float) -> Tensor:
-    """mean_u −Σ_j W_uj log(softmax(g_u · g'_j / temperature) + 1e-7), scalar; the gradient reaches both views.
+    """The mean over u of −Σ_j W_uj log(softmax(g_u · g'_j / temperature) + 1e-7), scalar. The gradient reaches both
+    views.
 
     Args:
         first, second: g and g' of the two strong views, (U, d).
-        graph: `links`, whose rows become W by adding up to 1.
-        temperature: of the softmax.
+        graph: the result of `links`, (U, U). W is this graph with rows that sum to 1.
+        temperature: temperature of the softmax.
     """
     weights = graph / graph.sum(1, keepdim=True)
     similarity = (first @ second.T / temperature).softmax(1)

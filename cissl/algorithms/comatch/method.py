@@ -15,23 +15,24 @@ HEAD = "projection"
 
 
 class CoMatch(FixMatch):
-    """A memory of vectors smooths pseudo-labels, and images with like pseudo-labels get like vectors.
+    """A memory of embeddings smooths pseudo-labels, and images with similar pseudo-labels get similar embeddings.
 
     State:
-        memory: F, vectors of the last steps' rows, weak ones and then labeled ones of each, (K, low_dim); 0 before.
-        memory_classes: Y, their class probabilities, aligned and not smoothed, (K, C); 0 before.
-        predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 before.
+        memory: F, embeddings of the last steps, the weak rows and then the labeled rows of each step, (K, low_dim); 0
+            at first.
+        memory_classes: Y, their class probabilities, aligned and not smoothed, (K, C); 0 at first.
+        predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 at first.
     """
 
     settings: Settings
     views = {**FixMatch.views, "strong2": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """The embedding, (n, width) → (n, low_dim), of length 1."""
+        """``projection``: an embedding of length 1, (n, width) → (n, low_dim)."""
         return {HEAD: projection(width, self.settings.low_dim, nn.LeakyReLU(0.1))}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; K rows of ``memory`` (K, low_dim) and ``memory_classes`` (K, C); ``predictions`` (da_len, C)."""
+        """FixMatch's state; ``memory`` (K, low_dim), ``memory_classes`` (K, C) and ``predictions`` (da_len, C)."""
         settings, C = self.settings, facts.classes
         K = settings.queue_batch * facts.batch * (1 + self.uratio())
         return super().state(facts) | {
@@ -41,7 +42,9 @@ class CoMatch(FixMatch):
         }
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
-        """FixMatch's; the embeddings of weak and labeled views, (U, low_dim) and (B, low_dim), go to the memory."""
+        """FixMatch's outputs. The embeddings of weak and labeled views, (U, low_dim) and (B, low_dim), go to the
+        memory.
+        """
         out = super().outputs(step)
         step.shared["vectors"] = {view: out[view].head(HEAD).detach() for view in ("weak", "labeled")}
         return out
@@ -59,14 +62,14 @@ class CoMatch(FixMatch):
         return PseudoLabels(probabilities.argmax(1), confidence_mask(probabilities, settings.confidence), probabilities)
 
     def align(self, step: Step, probabilities: Tensor) -> Tensor:
-        """The probabilities (U, C), divided by their running mean, to which they belong themselves."""
+        """The probabilities (U, C), divided by their running mean, which includes this batch."""
         rows = torch.cat([step.state["predictions"][1:], probabilities.mean(0, keepdim=True)])
         step.next["predictions"] = rows
         total = rows.sum(0)  # a multiple of the mean over the steps so far, which the rows' scaling takes away
         return normalised(probabilities / total.clamp_min(torch.finfo(total.dtype).tiny))
 
     def remember(self, step: Step, aligned: Tensor) -> None:
-        """Put this step's rows, of probabilities aligned (U, C), in the place of the oldest."""
+        """Replace the oldest rows of the memory by this step's rows, whose aligned probabilities are (U, C)."""
         one_hot = torch.eye(step.facts.classes, dtype=aligned.dtype, device=aligned.device)[step.targets]
         vectors = step.shared["vectors"]
         news = {
@@ -81,7 +84,7 @@ class CoMatch(FixMatch):
     consistency = FixMatch.soft_consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``contrast``: embeddings of two strong views follow the graph of pseudo-labels, scalar."""
+        """``contrast``: the embeddings of two strong views follow the graph of pseudo-labels, scalar."""
         settings = self.settings
         graph = links(pseudo.probabilities, settings.contrast_th)
         step.measured["edges"] = (graph > 0).sum(1).double().mean()
@@ -89,5 +92,5 @@ class CoMatch(FixMatch):
         return {"contrast": contrast_loss(first, second, graph, settings.temperature)}
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of the contrast."""
+        """FixMatch's weights, and the weight of the contrastive loss."""
         return super().weights() | {"contrast": self.settings.lam_c}

@@ -1,1 +1,1 @@
-"""CoSSL: a second head learns from balanced batches with enhanced features of rare classes, and makes the labels."""
+"""CoSSL: a second head learns from balanced batches with mixed features of rare classes. It makes the pseudo-labels."""

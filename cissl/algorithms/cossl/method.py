@@ -19,8 +19,9 @@ BALANCED, OTHER = "cossl.balanced", "cossl.other"  # streams, and their views
 
 
 class CoSSL(AddOn):
-    """In a second phase, H learns from balanced batches of the averaged network's features, makes the pseudo-labels,
-    and H' predicts.
+    """In a second phase, a second head H learns from balanced batches of features and makes the pseudo-labels.
+
+    The features come from the averaged network. H' predicts.
 
     State:
         cossl.weights, cossl.average, cossl.first, cossl.second: H, H' and Adam's averages, (C, D + 1) each.
@@ -31,10 +32,16 @@ class CoSSL(AddOn):
     views = {BALANCED: View(BALANCED, "strong"), OTHER: View(OTHER, "strong")}
 
     def streams(self, facts: Facts) -> dict[str, Stream]:
+        """Two streams of B images for H: labeled images, drawn so that classes are balanced, and all images."""
         weights = functools.partial(row_weights, classes=facts.classes)
         return {BALANCED: Stream("labeled", facts.batch, weights), OTHER: Stream("all", facts.batch)}
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
+        """The two phases. The first does not use the views of H.
+
+        Raises:
+            UserError: one phase has no step.
+        """
         start = facts.steps_of(self.settings.start)
         if not 0 < start < facts.steps:
             raise UserError(
@@ -45,12 +52,15 @@ class CoSSL(AddOn):
         return Stage(start / facts.steps, without=(BALANCED, OTHER)), Stage(1 - start / facts.steps)
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
+        """``cossl.weights``, ``cossl.average``, ``cossl.first`` and ``cossl.second`` (C, D + 1), and ``cossl.started``,
+        a bool scalar.
+        """
         nothing = facts.full((facts.classes, facts.width + 1), 0)
         started = facts.full((), False, torch.bool)
         return {**dict.fromkeys(map(_name, Head._fields), nothing), "cossl.started": started}
 
     def between(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The second head's first training, on a fixed set of features."""
+        """The second head after its first training on a fixed set of features: tensors of shape (C, D + 1)."""
         settings, facts = self.settings, survey.facts
         features, targets = self.enhanced(survey)
         head = trained(
@@ -67,7 +77,7 @@ class CoSSL(AddOn):
         return {**_named(fresh(head.weights, head.average)), "cossl.started": torch.ones_like(state["cossl.started"])}
 
     def enhanced(self, survey: Survey) -> tuple[Tensor, Tensor]:
-        """Features of labeled images, and made ones of rare classes, (rows, D), with their classes, (rows,) int64."""
+        """Features of labeled images and mixed ones of rare classes, (rows, D), with their classes, (rows,) int64."""
         facts = survey.facts
         labeled, weak, strong = (
             survey.outputs(images, augment=augment).features
@@ -79,7 +89,9 @@ class CoSSL(AddOn):
         return balanced_set(labeled, facts.labeled_targets, strong, probabilities, *draws)
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """What H, as it is before this step, says of the averaged network's features."""
+        """Probabilities (U, C) by H before this step, from the averaged network's features; in the first phase those
+        given.
+        """
         if step.stage == 0:
             return probabilities
         images = torch.cat([step.view(name) for name in ("weak", BALANCED, OTHER)])
@@ -89,7 +101,9 @@ class CoSSL(AddOn):
         return logits(step.state["cossl.weights"], weak).softmax(1)
 
     def learn(self, step: Step, balanced: Tensor, other: Tensor) -> None:
-        """One step of H on balanced features, of which the rarer are mixed the more often with others; (B, D) each."""
+        """One update of H on balanced features (B, D). Features of rarer classes are mixed more often with others (B,
+        D).
+        """
         settings, targets = self.settings, step.labels[BALANCED]
         mix = step.random("cossl.mix").bernoulli(mix_chances(step.facts.labeled_counts)[targets])
         shares = settings.max_lam + (1 - settings.max_lam) * step.random("cossl.lambda").uniform(len(targets))
@@ -107,6 +121,7 @@ class CoSSL(AddOn):
         step.measured |= {"cossl.loss": loss, "cossl.mixed": mix.double().mean()}
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
+        """Logits of H', (n, C), in the second phase; in the first the given scores."""
         return torch.where(state["cossl.started"], logits(state["cossl.average"], outputs.features), scores)
 
 

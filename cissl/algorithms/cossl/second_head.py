@@ -1,6 +1,6 @@
-"""CoSSL's second head: a linear layer on features that do not learn, trained by Adam (Kingma and Ba, 2015).
+"""CoSSL's second head: a linear layer on fixed features, trained by Adam (Kingma and Ba, 2015).
 
-Notation: C classes; D features; g gradient. The last column of a (C, D + 1) tensor is the bias's.
+Notation: C classes; D features; g gradient. The last column of a (C, D + 1) tensor belongs to the bias.
 """
 
 import math
@@ -16,7 +16,7 @@ BETAS, SMALL = (0.9, 0.999), 1e-8
 
 
 class Head(NamedTuple):
-    """A head in training, (C, D + 1) each.
+    """A head in training. All tensors are (C, D + 1).
 
     Attributes:
         weights: H.
@@ -31,12 +31,14 @@ class Head(NamedTuple):
 
 
 def logits(weights: Tensor, features: Tensor) -> Tensor:
-    """(n, C) of features (n, D)."""
+    """Logits (n, C) of features (n, D) by weights (C, D + 1)."""
     return F.linear(features, weights[:, :-1], weights[:, -1])
 
 
 def fresh(weights: Tensor, average: Tensor | None = None) -> Head:
-    """A head with these weights that Adam knows nothing of; by default their average is a copy."""
+    """A head with these weights (C, D + 1) and with Adam's averages at 0. By default the moving average equals the
+    weights.
+    """
     nothing = torch.zeros_like(weights)
     return Head(weights, weights if average is None else average, nothing, nothing)
 
@@ -44,16 +46,16 @@ def fresh(weights: Tensor, average: Tensor | None = None) -> Head:
 def stepped(
     head: Head, features: Tensor, targets: Tensor, *, number: int, lr: float, weight_decay: float, decay: float
 ) -> tuple[Head, Tensor]:
-    """The head after an update by the mean cross-entropy of some rows, and that loss, a scalar.
+    """Update the head by Adam on the mean cross-entropy of some rows. Returns the new head and this loss, a scalar.
 
     Args:
-        head: before.
-        features: (n, D), constants.
-        targets: (n,) int64.
-        number: updates before this one.
+        head: the head before the update.
+        features: (n, D), without gradient.
+        targets: classes of the rows, (n,) int64.
+        number: updates made before this one.
         lr: learning rate.
-        weight_decay: added to g, times the weights; not for the bias.
-        decay: of the average.
+        weight_decay: factor of the weights that are added to g. The bias has no decay.
+        decay: decay of the moving average.
     """
     scores = logits(head.weights, features)
     right = targets[:, None] == torch.arange(len(head.weights), device=targets.device)
@@ -70,21 +72,21 @@ def stepped(
 
 
 def initial_weights(classes: int, width: int, draws: Draws) -> Tensor:
-    """torch's own start of a linear layer: uniform within ±1/√D, the bias too; (C, D + 1)."""
+    """Torch's initial weights of a linear layer, uniform within ±1/√D, for the bias too; (C, D + 1)."""
     return (2 * draws.uniform(classes, width + 1) - 1) / math.sqrt(width)
 
 
 def trained(
     head: Head, features: Tensor, targets: Tensor, order: Draws, *, steps: int, batch: int, **settings: float
 ) -> Head:
-    """The head after so many steps through shuffled rows, which are shuffled anew when they are at an end.
+    """Train the head for some steps on shuffled rows. After the last row they are shuffled again.
 
     Args:
-        head: before.
+        head: the head before the training.
         features: (rows, D).
-        targets: (rows,) int64.
-        order: shuffles.
-        steps, batch: number of updates, and rows of each.
+        targets: classes of the rows, (rows,) int64.
+        order: random numbers that shuffle the rows.
+        steps, batch: number of updates, and rows of each update.
         settings: ``lr``, ``weight_decay`` and ``decay``, see `stepped`.
     """
     rounds = math.ceil(steps * batch / len(targets))

@@ -1,6 +1,6 @@
-"""CoSSL's tail-class feature enhancement (Fan et al., 2022, section 3.2): features of rare classes, mixed with others.
+"""CoSSL's enhancement of rare classes (Fan et al., 2022, section 3.2): their features are mixed with those of others.
 
-Notation: n labeled images, n_c of class c, n_max of the largest; N unlabeled images; C classes; D features.
+Notation: n labeled images, n_c of class c, n_max of the largest class; N unlabeled images; C classes; D features.
 """
 
 import numpy as np
@@ -14,10 +14,11 @@ BETA = 0.75  # of the shares in the second head's first training
 
 
 def imprinted(features: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """Weights of a head without bias: the mean feature of each class, of length 1; (C, D), zeros without an image.
+    """Weights (C, D) of a head without bias: the mean feature of each class, scaled to length 1. A class without an
+    image has zeros.
 
     Args:
-        features: of the labeled images, (n, D).
+        features: features of the labeled images, (n, D).
         targets: their classes, (n,) int64.
         classes: C.
     """
@@ -28,18 +29,19 @@ def imprinted(features: Tensor, targets: Tensor, classes: int) -> Tensor:
 def balanced_set(
     labeled: Tensor, targets: Tensor, unlabeled: Tensor, probabilities: Tensor, partners: Draws, shares: Draws
 ) -> tuple[Tensor, Tensor]:
-    """Features with classes, n_max rows of each: the labeled ones in their order, then new ones class by class.
+    """Features with classes, n_max rows of each class: the labeled ones in their order, then new ones class by class.
 
-    A new row is a random labeled one of its class, mixed with one of the images of other classes or of none that most
-    resemble the class. Where there are too few, fewer rows are made; none of a class without a labeled image.
+    A new row mixes a random labeled row of its class with an image that is not labeled as this class. The partners are
+    the images that the classifier finds most similar to the class. If there are too few partners, fewer rows are made.
+    A class without a labeled image gets no row.
 
     Args:
-        labeled: features, (n, D).
+        labeled: features of the labeled images, (n, D).
         targets: their classes, (n,) int64.
-        unlabeled: features, (N, D).
+        unlabeled: features of the unlabeled images, (N, D).
         probabilities: of the labeled images, then of the unlabeled ones, (n + N, C).
-        partners: draws places among the labeled images of a class.
-        shares: draws the partner's share, Beta(0.75, 0.75).
+        partners: random numbers that choose a labeled image of a class.
+        shares: random numbers for the share of the labeled image, Beta(0.75, 0.75).
 
     Returns:
         (rows, D) and (rows,) int64.
@@ -64,13 +66,13 @@ def balanced_set(
 
 
 def mixed(rows: Tensor, others: Tensor, shares: Tensor) -> Tensor:
-    """λ · rows + (1 − λ) · others, (n, D); λ is `shares`, (n,)."""
+    """λ · rows + (1 − λ) · others, (n, D), where λ is `shares`, (n,)."""
     shares = shares.to(rows.dtype)[:, None]
     return shares * rows + (1 - shares) * others
 
 
 def mix_chances(labeled_counts: Tensor) -> Tensor:
-    """(n_max − n_c) / n_max: how often an image of each class is mixed, (C,) float64.
+    """(n_max − n_c) / n_max, the probability that an image of class c is mixed, (C,) float64.
 
     Args:
         labeled_counts: n_c, (C,), not all 0.
@@ -80,7 +82,7 @@ def mix_chances(labeled_counts: Tensor) -> Tensor:
 
 
 def row_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(1/C) / n_y of each labeled image: the chance to be drawn for a balanced batch, (n,) float64.
+    """(1/C) / n_y for each labeled image, the probability that it is drawn for a balanced batch; (n,) float64.
 
     Args:
         labels: y, (n,) int64.

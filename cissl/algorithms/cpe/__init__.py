@@ -1,1 +1,1 @@
-"""CPE: three experts for three class distributions, and a last BatchNorm in three copies for groups of classes."""
+"""CPE: three experts for three class distributions, on three copies of the last BatchNorm for groups of classes."""

@@ -14,12 +14,12 @@ class Settings:
     wu: float = setting(1.0, "weight of the experts' unlabeled losses", symbol="λ", at_least=0)
     confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
     la_tau1: float = setting(0.0, "strength of the first expert's labeled adjustment", at_least=0)
-    la_tau2: float = setting(2.0, "strength of the second expert's, which predicts", at_least=0)
-    la_tau3: float = setting(4.0, "strength of the third expert's", at_least=0)
-    cut1: int = setting(2, "so many classes are frequent ones", at_least=0, other=0)
-    cut2: int = setting(4, "so many classes are frequent or medium ones", at_least=0, other=8)
+    la_tau2: float = setting(2.0, "strength of the labeled adjustment of the second expert, which predicts", at_least=0)
+    la_tau3: float = setting(4.0, "strength of the third expert's labeled adjustment", at_least=0)
+    cut1: int = setting(2, "number of frequent classes", at_least=0, other=0)
+    cut2: int = setting(4, "number of frequent and medium classes", at_least=0, other=8)
     by_frequency: bool = setting(
-        True, "classes are ordered by their labeled images, the most frequent first; else by their numbers", other=False
+        True, "order classes by their labeled images, the most frequent first; false: by their numbers", other=False
     )
 
     def __post_init__(self) -> None:
@@ -39,13 +39,14 @@ CARDS = (
         settings=Settings,
         short={"confidence": 0.2, "dataset": "digits_RAND.2@100-20"},  # classes in no order of size
         differs="""\
-Learning rate, schedule, weight decay and moving average are those of all methods; the authors decay BatchNorm too.
-7 unlabeled images for each labeled one instead of 2. The strong view is the trial's, CTAugment by default, where
-the authors have RandAugment. The authors report the best test accuracy; here it is the mean of the last
-evaluations. The authors' cuts are of class numbers, which is right where classes stand in order of size; here they
-are of ranks, of equals the lower number first, unless by_frequency: false. For CIFAR-100 the authors have cut1 35
-and cut2 70. The three experts start like the other heads here: Xavier normal, bias 0. The network's own last dense
-layer, which this method has no use for, stays as it is at the start: what looks at its predictions, such as CReST,
-is refused. A network of one's own has no last feature map that the three BatchNorms could see, and is refused.""",
+Learning rate, schedule, weight decay and moving average are those of all methods; the authors also decay BatchNorm's
+weights. There are 7 unlabeled images for each labeled one; the authors use 2. The strong view is the trial's,
+CTAugment by default; the authors use RandAugment. The reported figure is the mean of the last evaluations; the authors
+report the best test accuracy. The authors' cuts are class numbers, which is right if classes are in order of size.
+Here the cuts are ranks, and of equal classes the lower number comes first; by_frequency: false gives the authors'
+rule. For CIFAR-100 the authors use cut1 35 and cut2 70. The three experts start like the other heads here, with Xavier
+normal weights and bias 0. CPE does not use the network's own last dense layer, which keeps its initial weights; an
+add-on that uses its predictions, such as CReST, is refused. Your own network has no last feature map for the three
+BatchNorms and is refused.""",
     ),
 )

@@ -1,6 +1,7 @@
 """CPE: ComPlementary Experts with classwise BatchNorm (Ma et al., AAAI 2024).
 
-Notation: π labeled class shares, float64 as in the authors' program, so that the labeled losses are float64 too.
+Notation: π labeled class shares. They are float64 as in the authors' program, so that the labeled losses are float64
+too.
 """
 
 from collections.abc import Mapping
@@ -19,23 +20,26 @@ PREDICTS = 1  # number of the expert whose labeled loss is balanced
 
 
 class CPE(Base):
-    """Three times FixMatch on one backbone, with labeled adjustments of three strengths.
+    """Three FixMatch classifiers on one backbone, whose labeled logits are adjusted with three strengths.
 
-    The terms of the expert that predicts have the plain names; the others' end in their numbers.
+    The loss terms of the expert that predicts have plain names. The names of the other terms end in the expert's
+    number.
     """
 
     settings: Settings
     views = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """``experts``: three classifiers on three normalised copies of the last feature map; see `Experts`."""
+        """``experts``: three classifiers on three normalised copies of the last feature map, (n, 3, 3, C); see
+        `Experts`.
+        """
         return {"experts": Experts(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """Empty: nothing of CPE changes.
+        """Empty, because CPE has no state.
 
         Raises:
-            UserError: there are fewer classes than ``cut2`` says.
+            UserError: there are fewer classes than ``cut2``.
         """
         if self.settings.cut2 > facts.classes:
             raise UserError(
@@ -63,22 +67,22 @@ class CPE(Base):
         )
 
     def pseudo_labels(self, weak: Tensor) -> PseudoLabels:
-        """FixMatch's, of one expert's mean logits (U, C)."""
+        """FixMatch's pseudo-labels from the mean logits (U, C) of one expert."""
         p = weak.softmax(1)
         return PseudoLabels(p.argmax(1), confidence_mask(p, self.settings.confidence), p)
 
     def loss_of(self, step: Step, strong: Tensor, pseudo: PseudoLabels) -> Tensor:
-        """Unlabeled loss of one expert's logits of each branch, (U, 3, C); scalar."""
+        """Unlabeled loss of one expert, scalar. `strong` has its logits in each branch, (U, 3, C)."""
         settings, counts = self.settings, step.facts.labeled_counts
         places = ranks(counts) if settings.by_frequency else torch.arange(len(counts), device=counts.device)
         weights = branch_weights(pseudo.weights, places[pseudo.classes], (settings.cut1, settings.cut2))
         return branch_loss(strong, pseudo.classes, weights)
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor]) -> Tensor:
-        """Logits of the balanced expert, the mean over branches, (n, C)."""
+        """Logits of the balanced expert, averaged over branches, (n, C)."""
         return outputs.head("experts")[:, :, PREDICTS].mean(1)
 
 
 def log_shares(shares: Tensor, strength: float) -> Tensor:
-    """τ log π, (C,): −∞ for a class without labels, and 0 where τ is 0."""
+    """τ log π, (C,). It is −∞ for a class without labels, and 0 if τ is 0."""
     return torch.xlogy(torch.full_like(shares, strength), shares)

@@ -1,1 +1,1 @@
-"""CReST and CReST+: trainings one after the other, each with more pseudo-labeled images of rare classes."""
+"""CReST and CReST+: several trainings in a row, each with more pseudo-labeled images of rare classes."""

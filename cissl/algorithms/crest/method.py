@@ -24,27 +24,30 @@ LABEL_DECAY = 0.999
 
 
 class CReST(AddOn):
-    """Generations: after each, the images of rare classes join the labeled set, with the labels that it gives them.
+    """Training in generations. After each one, unlabeled images, mostly of rare classes, join the labeled set.
 
-    With its further options off it leaves the base's step alone.
+    Their labels are the predictions of the generation. Without further options CReST does not change the base's step.
 
     State:
         crest.counts: n, labeled images of each class at the start, (C,) int64.
         crest.positions, crest.classes: unlabeled images that this generation counts as labeled, (n,) int64 each.
-        crest.p_model: mean predictions on weak views of the last 128 steps, oldest first, (128, C).
+        crest.p_model: mean predictions on weak views in the last 128 steps, oldest first, (128, C).
         crest.p_data: running mean of the labels, (C,).
     """
 
     settings: Settings
 
     def stages(self, facts: Facts) -> tuple[Stage, ...]:
-        """Generations of equal length, each from a fresh network."""
+        """Generations of equal length. Each starts from a fresh network."""
         generations = self.settings.num_generation
         return (Stage(1 / generations, fresh=True, restart_schedule=True),) * generations
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``crest.counts`` (C,) int64, labels at the start; ``crest.positions`` and ``crest.classes`` (n,) int64, added
-        images; ``crest.p_model`` (buffer, C) and ``crest.p_data`` (C,), running means.
+        """``crest.counts`` (C,) int64; ``crest.positions`` and ``crest.classes`` (n,) int64; ``crest.p_model`` (128, C)
+        and ``crest.p_data`` (C,).
+
+        Raises:
+            UserError: an option needs a slot that the base does not have, or has no effect with this base.
         """
         self._check()
         C, nothing = facts.classes, torch.zeros(0, dtype=torch.int64, device=facts.device)
@@ -67,18 +70,20 @@ class CReST(AddOn):
         return {"crest.counts": counts, "crest.positions": torch.cat(lists), "crest.classes": torch.cat(classes)}
 
     def extra_labeled(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The added images: positions and classes, (n,) int64."""
+        """The images that were added: positions and classes, (n,) int64."""
         return state["crest.positions"], state["crest.classes"]
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """The same probabilities (U, C); running means are kept of the raw ones, and read before this step's."""
+        """The given probabilities (U, C), unchanged. The mean of the weak predictions is recorded in the state."""
         now = out["weak"].probabilities.detach().mean(0, keepdim=True)
         step.next["crest.p_model"] = torch.cat([step.state["crest.p_model"][1:], now])
         step.measured["crest.p_model"] = normalised(step.state["crest.p_model"].mean(0))
         return probabilities
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """``labeled``: the base's loss with rows weighed by the rarity of their class, scalar; nothing by default."""
+        """``labeled``: the base's loss with rows weighted by the rarity of their class, scalar. By default there is no
+        term.
+        """
         p_data, classes = step.state["crest.p_data"], torch.arange(step.facts.classes, device=step.targets.device)
         labels = (step.targets[:, None] == classes).to(p_data.dtype).mean(0)
         step.next["crest.p_data"] = LABEL_DECAY * p_data + (1 - LABEL_DECAY) * labels
@@ -88,7 +93,10 @@ class CReST(AddOn):
         return {"labeled": self.base.supervised(step, out, row_weights(normalised(p_data), step.targets))}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``unlabeled``: the base's loss with sharpened targets, or divided by the kept rows, scalar."""
+        """``unlabeled``: the base's loss with sharpened targets, or divided by the number of kept rows, scalar.
+
+        By default there is no term.
+        """
         temperature, by_kept = self.settings.temperature, self.settings.unsup_loss_divisor == "quality"
         if not temperature and not by_kept:
             return {}
@@ -101,7 +109,7 @@ class CReST(AddOn):
         return {"unlabeled": loss * len(pseudo.weights) / kept if by_kept else loss}
 
     def _check(self) -> None:
-        """Refuse options for which the base has no place, or which change nothing."""
+        """Refuse options that need a slot that the base does not have, or that have no effect."""
         settings, base = self.settings, self.base.card
         wanted = {
             "reweight_labeled": ("labeled", settings.reweight_labeled),
@@ -123,17 +131,17 @@ class CReST(AddOn):
 
 
 class CReSTPlus(CReST):
-    """CReST whose pseudo-labels are aligned with the class distribution, the more the later the generation."""
+    """CReST whose pseudo-labels are aligned with the class distribution, more strongly in each generation."""
 
     settings: PlusSettings
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """The probabilities (U, C), aligned with the labels' class shares."""
+        """The probabilities (U, C), aligned with the target distribution."""
         probabilities = super().guess(step, out, probabilities)
         return aligned(probabilities, self.target(step), normalised(step.state["crest.p_model"].mean(0)))
 
     def target(self, step: Step) -> Tensor:
-        """The distribution (C,) that pseudo-labels are to have."""
+        """The class distribution (C,) with which pseudo-labels are aligned."""
         settings = self.settings
         if settings.how_dalign == "labels":
             return normalised(step.state["crest.p_data"])

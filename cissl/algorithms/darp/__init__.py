@@ -1,1 +1,1 @@
-"""DARP: pseudo-labels of all unlabeled images are refined together until their classes have the assumed counts."""
+"""DARP: the pseudo-labels of all unlabeled images are refined together until their classes have the assumed counts."""

@@ -1,7 +1,8 @@
-"""How frequent the classes are among unlabeled images, by a classifier's confusions (Kim et al., 2020; `--est`).
+"""An estimate of the class shares among unlabeled images from a classifier's confusions (Kim et al., 2020; ``--est``).
 
-Notation: C classes; K (C, C) soft confusions, K[:, j] = mean probabilities on validation images of class j; v = Σ
-probabilities of the unlabeled images; if the images of a class look alike in both sets, v = K q, so q = K⁻¹ v.
+Notation: C classes; K (C, C) soft confusions, where K[:, j] are the mean probabilities on validation images of class j;
+v sum of the probabilities of the unlabeled images. If the images of a class look alike in both sets, v = K q, so
+q = K⁻¹ v.
 """
 
 import torch
@@ -9,10 +10,10 @@ from torch import Tensor
 
 
 def confusions(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """K, (C, C) float64; columns sum to 1, and are NaN for a class without images.
+    """K, (C, C) float64. Its columns sum to 1. The column of a class without images is NaN.
 
     Args:
-        probabilities: of validation images, (n, C).
+        probabilities: of the validation images, (n, C).
         labels: their classes, (n,) int64.
     """
     classes = torch.arange(probabilities.shape[1], device=labels.device)
@@ -21,11 +22,14 @@ def confusions(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def estimated_counts(confusion: Tensor, unlabeled: Tensor) -> Tensor:
-    """q, (C,) float64, sum N; an entry may be negative where the classifier is a poor one.
+    """q, (C,) float64 of sum N. Entries can be negative if the classifier is poor.
 
     Args:
         confusion: K, (C, C).
         unlabeled: probabilities of the unlabeled images, (N, C).
+
+    Raises:
+        RuntimeError: K has no inverse.
     """
     counts: Tensor = torch.linalg.solve(confusion, unlabeled.double().sum(0))
     return counts

@@ -11,24 +11,28 @@ from cissl.errors import UserError
 
 
 class DARP(AddOn):
-    """Pseudo-labels come from a table over all unlabeled images, refined so that the classes have assumed counts.
+    """A table has pseudo-labels of all unlabeled images. They are refined so that the classes have assumed counts.
 
     State:
-        darp.table: the latest prediction of every unlabeled image, (N, C).
-        darp.refined: the table as it was last refined, (N, C).
+        darp.table: the latest prediction for every unlabeled image, (N, C).
+        darp.refined: the table after its last refinement, (N, C).
     """
 
     settings: Settings
     waits = "the solver asks whether its roots are found"
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``darp.table`` and ``darp.refined``, (N, C): the newest probabilities of all images, and the refined ones."""
+        """``darp.table``, the latest probabilities of all images, and ``darp.refined``, the refined ones; (N, C) each.
+
+        Raises:
+            UserError: ``darp.shares`` does not have one number for each class, or a class has share 0.
+        """
         self._check(facts)
         uniform = facts.full((facts.unlabeled, facts.classes), 1 / facts.classes)
         return {"darp.table": uniform, "darp.refined": uniform}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """The refined pseudo-labels of this step's rows, (U, C); the given probabilities until the warm-up is over."""
+        """The refined pseudo-labels of this step's rows, (U, C). In the warm-up these are the given probabilities."""
         settings, index = self.settings, step.index["unlabeled"]
         table = step.next["darp.table"] = put_rows(step.state["darp.table"], index, probabilities)
         length = max(1, step.facts.steps_of(settings.epoch))
@@ -51,7 +55,7 @@ class DARP(AddOn):
         return target_counts(shares, facts.unlabeled)
 
     def _check(self, facts: Facts) -> None:
-        """Refuse class counts that cannot be reached, before training."""
+        """Refuse class counts that cannot be reached, before the training starts."""
         given = self.settings.numbers
         if given is not None and len(given) != facts.classes:
             raise UserError(

@@ -1,8 +1,8 @@
-"""DARP's refinery: pseudo-labels of all unlabeled images that have assumed class counts (Kim et al., 2020).
+"""DARP's refinement of the pseudo-labels of all unlabeled images towards assumed class counts (Kim et al., 2020).
 
-Notation: N unlabeled images, C classes; P predictions, (N, C); q class counts with sum N, (C,) float32; F what the
-filter leaves of P, (N, C); w_n = 1 / entropy(F_n), confident rows are heavy. The refined M = A · X · Y (element-wise,
-A = F/e, X (N, 1), Y (N, C)) is the solution of the convex problem's dual by coordinate ascent: X makes rows sum to 1,
+Notation: N unlabeled images, C classes; P predictions, (N, C); q class counts of sum N, (C,) float32; F the filtered P,
+(N, C); w_n = 1 / entropy(F_n), so confident rows have large weights. The refined M = A · X · Y (element-wise, A = F/e,
+X (N, 1), Y (N, C)) solves the dual of a convex problem by coordinate ascent. X makes rows sum to 1.
 Y_nc = exp(−ν_c / w_n) makes column c sum to q_c.
 """
 
@@ -21,7 +21,7 @@ def target_counts(shares: Tensor, unlabeled: int) -> Tensor:
     """q = N · shares / Σ shares, (C,) float32.
 
     Args:
-        shares: how frequent each class is, (C,), of any sum above 0.
+        shares: share of each class, (C,), of any sum above 0.
         unlabeled: N.
     """
     shares = shares.double()
@@ -29,7 +29,9 @@ def target_counts(shares: Tensor, unlabeled: int) -> Tensor:
 
 
 def most_probable(table: Tensor, counts: Tensor, alpha: float) -> Tensor:
-    """Which images each class keeps: the ⌊α · q_c⌋ with the largest P_nc, those of equal P in their order; (N, C) bool.
+    """Whether a class keeps an image, (N, C) bool. Class c keeps the ⌊α · q_c⌋ images with the largest P_nc.
+
+    Of images with equal P the first ones are kept.
 
     Args:
         table: P, (N, C).
@@ -43,15 +45,21 @@ def most_probable(table: Tensor, counts: Tensor, alpha: float) -> Tensor:
 
 
 def class_scales(table: Tensor, selected: Tensor, counts: Tensor) -> Tensor:
-    """Factors (C,) by which what is left of each column sums to q_c; `selected` as from `most_probable`."""
+    """Factors (C,) that scale the kept entries of column c to the sum q_c.
+
+    Args:
+        table: P, (N, C).
+        selected: the result of `most_probable`, (N, C) bool.
+        counts: q, (C,).
+    """
     return (counts.to(table.dtype) + SMALL) / ((table * selected).sum(0) + SMALL)
 
 
 def filtered(table: Tensor, counts: Tensor, alpha: float) -> Tensor:
-    """F, (N, C): of each class its most probable images alone, scaled to q_c; rows sum to 1.
+    """F, (N, C): only the most probable images of each class, scaled to q_c. Rows sum to 1.
 
     Args:
-        table, counts, alpha: as for `most_probable`.
+        table, counts, alpha: as in `most_probable`.
     """
     selected = most_probable(table, counts, alpha)
     scaled = table * selected * class_scales(table, selected, counts) + SMALL
@@ -59,18 +67,19 @@ def filtered(table: Tensor, counts: Tensor, alpha: float) -> Tensor:
 
 
 def solve(probabilities: Tensor, counts: Tensor, *, rounds: int, tolerance: float) -> tuple[Tensor, Tensor]:
-    """The refined pseudo-labels M, (N, C), of F's type; rows sum to 1, columns to q up to what the rounds leave.
+    """The refined pseudo-labels M, (N, C), with F's dtype. Rows sum to 1; columns sum to q up to the error of the
+    rounds.
 
-    Entropies are of F's type, the rest is float64.
+    Entropies have F's dtype; all other numbers are float64.
 
     Args:
         probabilities: F, (N, C).
         counts: q, (C,).
         rounds: T, coordinate ascents over all X and Y.
-        tolerance: see `secant_roots`. It is so coarse in the authors' settings that the result depends on it.
+        tolerance: see `secant_roots`. In the authors' settings it is so large that the result depends on it.
 
     Returns:
-        M, and how many roots were not found, a scalar.
+        M, and the number of roots that were not found, a scalar.
     """
     F, q = probabilities, counts.double()
     entropy = -(F * (F + SMALL).log()).sum(1, keepdim=True)
@@ -90,24 +99,25 @@ def solve(probabilities: Tensor, counts: Tensor, *, rounds: int, tolerance: floa
 
 
 def _excess(AX: Tensor, inverse_weight: Tensor, q: Tensor, nu: Tensor) -> Tensor:
-    """By how much each column of the solution with these ν is above its count, (C,)."""
+    """The sum of each column of the solution with these ν, minus its count, (C,)."""
     return (AX * torch.exp(-nu * inverse_weight)).sum(0) - q
 
 
 def secant_roots(function: Callable[[Tensor], Tensor], start: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Roots of C functions of one variable each by the secant method, every one with its own end.
+    """Roots of C functions of one variable, each by the secant method. Every root has its own end.
 
-    From a = start and b = a · (1 + 1e-4) ± 1e-4, the better of which comes first, the line through both gives the next;
-    a root is found when it moves by no more than the tolerance. The steps are those of SciPy's derivative-free
-    ``newton``, whose last iterate DARP uses.
+    The search begins with a = start and b = a · (1 + 1e-4) ± 1e-4, the better one first. The line through both points
+    gives the next point. A root is found when it moves by no more than the tolerance. The steps are those of SciPy's
+    derivative-free ``newton``, and DARP uses its last iterate.
 
     Args:
         function: (C,) → (C,), entry by entry.
         start: (C,) float64.
-        tolerance: of a root's last step.
+        tolerance: largest last step of a root that counts as found.
 
     Returns:
-        The roots (C,), and whether each was found within 30 steps, (C,) bool; if not, it is the last finite iterate.
+        The roots (C,), and whether each was found within 30 steps, (C,) bool. A root that was not found is the last
+        finite iterate.
     """
     a = start
     b = a * (1 + 1e-4) + torch.where(a >= 0, 1e-4, -1e-4)
@@ -128,7 +138,7 @@ def secant_roots(function: Callable[[Tensor], Tensor], start: Tensor, tolerance:
 
 
 def _secant(a: Tensor, fa: Tensor, b: Tensor, fb: Tensor) -> Tensor:
-    """Where the line through (a, fa) and (b, fb) is 0, by a ratio of at most 1; the middle if there is no such."""
+    """Where the line through (a, fa) and (b, fb) is 0, by a ratio of at most 1. If fa equals fb, the midpoint."""
     last_is_larger = fb.abs() > fa.abs()
     ratio = torch.where(last_is_larger, fa / fb, fb / fa)
     c = torch.where(last_is_larger, a - ratio * b, b - ratio * a) / (1 - ratio)

@@ -1,1 +1,1 @@
-"""Dash: pseudo-labels count whose loss is below a threshold that falls with time."""
+"""Dash: a pseudo-label counts if its loss is below a threshold that falls during the training."""

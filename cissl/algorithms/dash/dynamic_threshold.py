@@ -1,4 +1,4 @@
-"""Dash's threshold and the losses that it is compared with (Xu et al., 2021, section 4).
+"""Dash's threshold and the losses that are compared with it (Xu et al., 2021, section 4).
 
 Notation: Q guessed probabilities, (U, C); t pseudo-labels, one-hot or soft, (U, C); ρ threshold, ρ̂ its start.
 """
@@ -21,11 +21,12 @@ def decayed_threshold(start: Tensor, updates: Tensor, *, constant: float, gamma:
 
 
 def pseudo_targets(probabilities: Tensor, hard: Tensor, temperature: float) -> Tensor:
-    """t, (U, C): one-hot of the most probable class, of equals the first, or Q^(1/T) with rows that sum to 1.
+    """t, (U, C): one-hot of the most probable class, or Q^(1/T) with rows that sum to 1. Of equal classes the first is
+    taken.
 
     Args:
         probabilities: Q, (U, C).
-        hard: which of both, a bool scalar.
+        hard: whether the targets are one-hot, bool scalar.
         temperature: T.
     """
     classes = torch.arange(probabilities.shape[1], device=probabilities.device)
@@ -34,6 +35,11 @@ def pseudo_targets(probabilities: Tensor, hard: Tensor, temperature: float) -> T
 
 
 def row_losses(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each row of Q against its own pseudo-label, (U,)."""
+    """Cross-entropy of each row of Q against its own pseudo-label, (U,).
+
+    Args:
+        probabilities: Q, (U, C).
+        targets: t, (U, C).
+    """
     smallest = torch.finfo(probabilities.dtype).tiny
     return -(targets * probabilities.clamp_min(smallest).log()).sum(1)

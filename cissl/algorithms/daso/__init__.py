@@ -1,1 +1,1 @@
-"""DASO: predictions are blended with those of a classifier of prototypes, the more so for frequent classes."""
+"""DASO: pseudo-labels blend a linear classifier and one of class prototypes, which counts more for frequent classes."""

@@ -15,18 +15,18 @@ class Settings:
     proto_temp: float = setting(0.05, "DASO: temperature of similarities to the prototypes", symbol="T_proto", above=0)
     dist_temp: float = setting(
         1.5,
-        "DASO: the smaller, the less the prototypes count for rare classes; the authors take 0.3 where labeled and "
-        "unlabeled images differ in their class shares, and for CIFAR-100 and STL-10",
+        "DASO: temperature of the prototypes' shares; with a smaller one they count less for rare classes; the authors "
+        "use 0.3 if labeled and unlabeled images have different class shares, and for CIFAR-100 and STL-10",
         symbol="T_dist",
         above=0,
     )
     pl_dist_update_period: float = setting(
-        0.0004, "DASO: how often pseudo-labels are counted anew, in steps, or below 1 as a share of training", above=0
+        0.0004, "DASO: steps between two counts of the pseudo-labels, or below 1 as a share of training", above=0
     )
-    queue_size: int = setting(256, "DASO: labeled features that are remembered of each class", at_least=1)
+    queue_size: int = setting(256, "DASO: number of labeled features in the memory of each class", at_least=1)
     interp_alpha: float | None = setting(
         None,
-        "DASO: one share of the prototypes for all classes; by default it follows the count of each class",
+        "DASO: share of the prototypes, the same for all classes; by default it follows the count of each class",
         at_least=0,
         at_most=1,
         other=0.5,
@@ -52,13 +52,15 @@ CARDS = (
         fills=("guess", "unlabeled"),
         short={"daso.pretrain_steps": 4, "daso.pl_dist_update_period": 3, "daso.queue_size": 2},
         differs="""\
-Nesterov SGD, the schedule and the moving average are those of all methods; the authors' learning rate stays as it is
-and their average takes in BatchNorm's statistics. 7 unlabeled images for each labeled one instead of 2. Labeled images
-are among the unlabeled ones, as the split says. Pretraining and the period of the counts are the authors' shares of the
-training, 5000 and 100 of 250,000 steps. The averaged network takes its features by the statistics of the labeled batch,
-as theirs, and leaves its averages as they are. Pretraining lasts until pseudo-labels have been counted once; the
-authors' program divides by zero there. With several workers there is one memory. The authors' variant with ABC's head,
-whose soft labels are blended too, is not here: in daso+abc that head keeps labels of its own. Beside other bases than
-FixMatch, DASO blends what the base makes its pseudo-labels of, and counts the labels that come of it.""",
+Nesterov SGD, the schedule and the moving average are those of all methods. The authors' learning rate is
+constant, and their moving average includes BatchNorm's statistics. There are 7 unlabeled images for each labeled
+one; the authors use 2. The split decides whether labeled images are also unlabeled images; by default they are.
+The length of the pretraining and the period of the counts are the authors' shares of the training, 5000 and 100
+of 250 000 steps. The averaged network computes its features with the statistics of the labeled batch, as in the
+authors' program, and does not change its running averages. The pretraining lasts until pseudo-labels have been
+counted once; the authors' program divides by zero there. Several workers share one memory. The authors' variant
+with ABC's head, which also blends the soft labels of that head, is not offered; in daso+abc the head keeps labels
+of its own. With another base than FixMatch, DASO blends the probabilities that the base makes its pseudo-labels
+from, and counts the resulting labels.""",
     ),
 )

@@ -1,6 +1,7 @@
 """DASO: distribution-aware semantics-oriented pseudo-labels (Oh et al., CVPR 2022).
 
-Notation: P probabilities of the linear head, S those by prototypes, (U, C) each; a share of S in a row's blend, (U,).
+Notation: P probabilities of the linear head, S probabilities of the prototypes, (U, C) each; a share of S in the blend
+of a row, (U,).
 """
 
 import torch
@@ -14,22 +15,25 @@ from cissl.errors import UserError
 
 
 class DASO(AddOn):
-    """Pseudo-labels from (1 − a) P + a S; the more often a class is the label, the larger is a.
+    """Pseudo-labels from (1 − a) P + a S. The share a is larger for classes that are more often the label.
 
     State:
-        daso.bank: latest features of each class's labeled images, by the averaged network, (C, queue_size, D).
-        daso.seen: how many features of each class have been put there, (C,) int64.
+        daso.bank: latest features of each class's labeled images, from the averaged network, (C, queue_size, D).
+        daso.seen: how many features of each class were put there, (C,) int64.
         daso.prototypes: M, mean of each class's features, (C, D).
-        daso.counts: pseudo-labels of each class in the last period that is over, (C,) int64.
-        daso.histogram: those of this period, (C,) int64.
+        daso.counts: pseudo-labels of each class in the last complete period, (C,) int64.
+        daso.histogram: pseudo-labels of each class in this period, (C,) int64.
         daso.pretraining: whether the prototypes do not count yet, bool scalar.
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """D features: ``daso.bank`` (C, queue_size, D), ``daso.prototypes`` (C, D), ``daso.pretraining`` a bool scalar;
+        """``daso.bank`` (C, queue_size, D), ``daso.prototypes`` (C, D), and ``daso.pretraining``, a bool scalar;
         ``daso.seen``, ``daso.counts`` and ``daso.histogram`` (C,) int64.
+
+        Raises:
+            UserError: ``daso.logit_adjust`` is set, and the base has no slot for it.
         """
         self._check()
         nothing = facts.full((facts.classes,), 0, torch.int64)
@@ -41,7 +45,7 @@ class DASO(AddOn):
         }
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """``labeled``: the base's labeled loss of adjusted logits, scalar."""
+        """``labeled``: the base's labeled loss with adjusted logits, scalar."""
         if not self.settings.logit_adjust:
             return {}
         shares = step.facts.labeled_counts.to(step.facts.dtype) / step.facts.labeled
@@ -49,7 +53,7 @@ class DASO(AddOn):
         return {"labeled": self.base.supervised(step, {**out, "labeled": out["labeled"].with_logits(logits)})}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
-        """A blend (U, C) of the classifier's probabilities and of the prototypes'."""
+        """A blend (U, C) of the classifier's probabilities and those of the prototypes."""
         prototypes = self.prototypes(step)
         weak = out["weak"].features.detach()
         S = similarities(weak, prototypes, self.settings.proto_temp).softmax(1)
@@ -58,7 +62,7 @@ class DASO(AddOn):
         return (1 - a) * probabilities + a * S
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``daso``: strong views resemble the prototypes that their weak views resemble, scalar."""
+        """``daso``: strong views resemble the same prototypes as their weak views, scalar."""
         self.count(step, pseudo.classes)
         settings, views = self.settings, self.base.strong_views
         strong = torch.cat([out[view].features for view in views])
@@ -67,7 +71,7 @@ class DASO(AddOn):
         return {"daso": torch.where(step.state["daso.pretraining"], 0, settings.psa_loss_weight * loss)}
 
     def prototypes(self, step: Step) -> Tensor:
-        """M, (C, D), which knows this batch."""
+        """M, (C, D), after this batch."""
         state, targets = step.state, step.targets
         features = step.teacher(step.view("labeled"), batch_statistics=True).features
         bank, seen = remembered(state["daso.bank"], state["daso.seen"], features, targets)
@@ -77,7 +81,7 @@ class DASO(AddOn):
         return prototypes
 
     def shares(self, step: Step) -> Tensor:
-        """How much the prototypes count for images of each class, (C,); nothing in pretraining."""
+        """Share of the prototypes in the labels of each class, (C,); 0 in the pretraining."""
         counts, alpha = step.state["daso.counts"].to(step.facts.dtype), self.settings.interp_alpha
         shares = prototype_shares(counts, self.settings.dist_temp) if alpha is None else torch.full_like(counts, alpha)
         shares = torch.where(step.state["daso.pretraining"], 0, shares)
@@ -85,7 +89,7 @@ class DASO(AddOn):
         return shares
 
     def count(self, step: Step, classes: Tensor) -> None:
-        """Take the labels (U,) into the histogram; end a period, and pretraining, where it is time."""
+        """Add the labels (U,) to the histogram. End the period and the pretraining if this is their last step."""
         settings, facts, done = self.settings, step.facts, step.number + 1
         counts = step.state["daso.counts"]
         histogram = step.state["daso.histogram"] + class_counts(classes, facts.classes)
@@ -97,7 +101,7 @@ class DASO(AddOn):
             step.next["daso.pretraining"] = step.state["daso.pretraining"] & uncounted
 
     def _check(self) -> None:
-        """Refuse logit adjustment where the base has no place for it."""
+        """Refuse logit adjustment if the base has no slot for it."""
         if self.settings.logit_adjust and "labeled" not in self.base.card.slots:
             raise UserError(
                 f"daso.logit_adjust changes the labeled loss, and {self.base.card.title} lets no add-on do so; "

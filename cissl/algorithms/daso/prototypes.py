@@ -1,6 +1,6 @@
-"""DASO's memory of labeled features and its classifier of prototypes (Oh et al., 2022, section 3).
+"""DASO's memory of labeled features and its classifier of class prototypes (Oh et al., 2022, section 3).
 
-Notation: C classes; D features; B labeled rows; Q rows that are kept of each class; M prototypes, (C, D).
+Notation: C classes; D features; B labeled rows; Q rows that are kept for each class; M prototypes, (C, D).
 """
 
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ SMALL = 1e-8  # shortest length that a vector is divided by
 
 
 def remembered(bank: Tensor, seen: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The memory after a batch, each row in place of the oldest of its class; (C, Q, D) and (C,) int64.
+    """The memory after a batch. Each row replaces the oldest one of its class; (C, Q, D) and (C,) int64.
 
     Args:
-        bank: row number t of a class stands at place t mod Q, (C, Q, D); zeros where there is none.
+        bank: the memory, (C, Q, D), with zeros in unused rows. Row number t of a class is at t mod Q.
         seen: rows of each class so far, (C,) int64.
-        features: (B, D), in the order in which they came.
+        features: (B, D), in order of arrival.
         targets: their classes, (B,) int64.
     """
     classes, Q, D = bank.shape
@@ -28,26 +28,31 @@ def remembered(bank: Tensor, seen: Tensor, features: Tensor, targets: Tensor) ->
 
 
 def means(bank: Tensor, seen: Tensor) -> Tensor:
-    """Mean of the rows remembered of each class, (C, D); zeros for a class without any."""
+    """Mean of the remembered rows of each class, (C, D). A class without rows has zeros.
+
+    Args:
+        bank: the memory, (C, Q, D).
+        seen: rows of each class so far, (C,) int64.
+    """
     return bank.sum(1) / seen.clamp(1, bank.shape[1])[:, None]
 
 
 def similarities(features: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
-    """cos(f, M) / T_proto, (n, C); 0 for a prototype of length 0.
+    """cos(f, M) / T_proto, (n, C). A prototype of length 0 gives 0.
 
     Args:
         features: f, (n, D).
-        prototypes: M.
+        prototypes: M, (C, D).
         temperature: T_proto.
     """
     return F.normalize(features, dim=1, eps=SMALL) @ F.normalize(prototypes, dim=1, eps=SMALL).T / temperature
 
 
 def prototype_shares(counts: Tensor, temperature: float) -> Tensor:
-    """(p / max p)^(1 / T_dist): how much the prototypes count for images of each class, (C,) in [0, 1].
+    """(p / max p)^(1 / T_dist), the share of the prototypes in the labels of each class, (C,) in [0, 1].
 
     Args:
-        counts: pseudo-labels of each class, of which p are the shares; (C,) float, not all 0.
+        counts: pseudo-labels of each class, (C,) float, not all 0. p are their shares.
         temperature: T_dist.
     """
     return (counts / counts.max().clamp_min(1)) ** (1 / temperature)

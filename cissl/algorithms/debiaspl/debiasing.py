@@ -1,4 +1,4 @@
-"""DebiasPL's adjustment and its loss on groups (Wang et al., 2022, and their program).
+"""DebiasPL's logit adjustment and its loss on groups of rows (Wang et al., 2022, and their program).
 
 Notation: U rows, C classes; P_w weak and P_s strong probabilities, (U, C); q running mean of P_w's rows, (C,).
 """
@@ -12,7 +12,7 @@ CLD_TEMPERATURE = 0.07
 
 
 def log_bias(mean: Tensor, tau: float) -> Tensor:
-    """τ · log q, (C,): what is subtracted from weak logits and added to strong ones; entries of q are at least 1e-38.
+    """τ · log q, (C,). It is subtracted from weak logits and added to strong ones. Entries of q are at least 1e-38.
 
     Args:
         mean: q, (C,).
@@ -25,11 +25,11 @@ def group_loss(strong: Tensor, weak: Tensor) -> Tensor:
     """CLD: mean cross-entropy of P_s · μᵀ / 0.07 against each row's group, scalar.
 
     A row's group is its *least* probable class on the weak view, as in the authors' program. μ_g is the mean of the
-    weak probabilities of group g, zeros where the group is empty.
+    weak probabilities of group g, and zeros if the group is empty.
 
     Args:
         strong: P_s, (U, C), with gradient.
-        weak: P_w, (U, C), a constant.
+        weak: P_w, (U, C), without gradient.
     """
     groups = weak.argmin(1)
     members = (groups == torch.arange(weak.shape[1], device=weak.device)[:, None]).to(weak.dtype)

@@ -11,7 +11,7 @@ from cissl.errors import UserError
 
 
 class DebiasPL(FixMatch):
-    """FixMatch with labels of debiased logits, and with a margin against frequent classes in their loss.
+    """FixMatch with pseudo-labels from debiased logits and a margin against frequent classes in their loss.
 
     State:
         qhat: q, running mean of the weak views' probabilities before they are debiased, (C,).
@@ -27,15 +27,19 @@ class DebiasPL(FixMatch):
             self.views = {**FixMatch.views, "weak2": WEAK, "strong2": STRONG}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's, and ``qhat``, the running mean of the predictions, (C,)."""
+        """FixMatch's state, and ``qhat``, the running mean of the predictions, (C,)."""
         return super().state(facts) | {"qhat": facts.full((facts.classes,), 1 / facts.classes)}
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of CLD."""
+        """FixMatch's weights, and the weight of CLD."""
         return super().weights() | {"cld": self.settings.lambda_cld}
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
-        """``"weak"`` has the mean of the weak views' logits where there are two."""
+        """Outputs of every view. With two weak views, ``"weak"`` has the mean of their logits.
+
+        Raises:
+            UserError: an add-on is combined with ``multiviews``.
+        """
         self._stands_alone()
         seen_by_average = self.weak_views if self.settings.eman else ()
         out = step.forward(*(name for name in self.views if name not in seen_by_average))
@@ -46,17 +50,17 @@ class DebiasPL(FixMatch):
         return out
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Probabilities (U, C) debiased by the mean of before this step, which then takes this step's in."""
+        """Probabilities (U, C), debiased by the mean before this step. Then the mean is updated with this step."""
         m, weak = self.settings.qhat_m, out["weak"].logits.detach()
         step.next["qhat"] = step.measured["qhat"] = m * step.state["qhat"] + (1 - m) * weak.softmax(1).mean(0)
         return self.debiased(step, weak)
 
     def debiased(self, step: Step, weak: Tensor) -> Tensor:
-        """softmax(w − τ log q) of weak logits (U, C), by the q of before this step; (U, C)."""
+        """softmax(w − τ log q), (U, C), from weak logits w (U, C) and the q before this step."""
         return (weak - log_bias(step.state["qhat"], self.settings.tau)).softmax(1)
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """s + τ log q, (views · U, C), by the q that this step has made."""
+        """s + τ log q, (views · U, C), with the q after this step."""
         return step.strong_logits(out) + log_bias(step.next["qhat"], self.settings.tau)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
@@ -67,7 +71,7 @@ class DebiasPL(FixMatch):
         return torch.stack([super(DebiasPL, self).consistency(step, out, each) for each in labels]).mean()
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``cld``, scalar; with two views of the mean of the strong logits, which then have no margin."""
+        """``cld``, scalar. With two strong views it uses the mean of their logits, without a margin."""
         if not self.settings.lambda_cld:
             return {}
         if self.settings.multiviews:

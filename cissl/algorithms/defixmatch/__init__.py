@@ -1,1 +1,1 @@
-"""DeFixMatch: FixMatch's unlabeled loss is also taken of the labeled images, and subtracted."""
+"""DeFixMatch: FixMatch's unlabeled loss is also computed on the labeled images, and subtracted."""

@@ -10,13 +10,12 @@ from cissl.algorithms.fixmatch.card import Settings as FixMatchSettings
 class Settings(FixMatchSettings):
     """FixMatch's settings and DeFixMatch's own."""
 
-    wu: float = setting(0.5, "weight of the unlabeled loss and of what is subtracted", symbol="λ", at_least=0)
-    temperature: float = setting(
-        0.0, "of soft pseudo-labels, the weak view's probabilities; 0: classes", symbol="T", at_least=0
-    )
+    wu: float = setting(0.5, "weight of the unlabeled loss and of the subtracted loss", symbol="λ", at_least=0)
+    temperature: float = setting(0.0, "temperature of soft pseudo-labels; 0 for hard ones", symbol="T", at_least=0)
     variant: str = setting(
         "debiased",
-        "debiased; modified: nothing is subtracted, and labels train strong views too; fixmatch: neither",
+        "debiased: the method; modified: without the subtracted loss, but labels train strong views too; fixmatch: "
+        "FixMatch",
         choices=("debiased", "modified", "fixmatch"),
     )
 
@@ -33,11 +32,11 @@ CARDS = (
         slots=("labeled", "stages"),
         short={"confidence": 0.2},
         differs="""\
-The strong view is the trial's, CTAugment by default, where the authors have RandAugment. The weight decay's
-exceptions are those of all methods. The authors report the best test accuracy; here it is the mean of the last
-evaluations. Their fine-tuning of a trained FixMatch, which begins from the checkpoint that is best on test images,
-is left out. Their temperature 0.5 acts on soft labels alone (hard_label: false): temperature: 0.5. Where labeled
-images are among the unlabeled ones is the split's affair. Add-ons that change pseudo-labels or weigh their loss are
-refused: what is subtracted would have to change alike.""",
+The strong view is the trial's, CTAugment by default; the authors use RandAugment. The parameters without weight decay
+are those of all methods. The reported figure is the mean of the last evaluations; the authors report the best test
+accuracy. Their fine-tuning of a trained FixMatch is not offered, because it begins from the checkpoint that is best on
+test images. Their temperature 0.5 acts on soft labels alone (hard_label: false); here this is temperature: 0.5. The
+split decides whether labeled images are also unlabeled images. Add-ons that change pseudo-labels or weight their loss
+are refused, because the subtracted loss would have to change in the same way.""",
     ),
 )

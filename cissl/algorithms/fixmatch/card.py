@@ -7,7 +7,7 @@ from cissl.algorithms.cards import BASE, SLOTS, Card, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SharedSettings:
-    """Settings of every method with FixMatch's views and step, whatever its way to choose pseudo-labels."""
+    """Settings of every method with FixMatch's views and step. These methods choose pseudo-labels in different ways."""
 
     uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1, at_most=2**10)
     wu: float = setting(1.0, "weight of the unlabeled loss", symbol="λ", at_least=0)
@@ -18,7 +18,7 @@ class SharedSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(SharedSettings):
-    """FixMatch's settings; methods with its threshold share them."""
+    """FixMatch's settings. Methods with its threshold share them."""
 
     confidence: float = setting(0.95, "threshold of the pseudo-labels", symbol="τ", at_least=0, at_most=1)
 

@@ -1,4 +1,4 @@
-"""FixMatch's training step (Sohn et al., 2020), with a place for every kind of add-on."""
+"""FixMatch's training step (Sohn et al., 2020), with a slot for every kind of add-on."""
 
 from collections.abc import Mapping
 
@@ -14,23 +14,23 @@ from cissl.algorithms.fixmatch.losses import (
 
 
 class FixMatch(Base):
-    """Consistency between a weak and a strong view, where the weak view's prediction is confident.
+    """The prediction on a weak view is the label of a strong view of the same image, if it is confident.
 
-    A method that inherits it changes single parts of the step: `outputs`, `supervised`, `predictions`, `choose`,
-    `consistency`, `further_terms`.
+    A method that inherits from it changes single parts of the step: `outputs`, `supervised`, `predictions`, `choose`,
+    `consistency`, `further_terms`. Its settings extend `SharedSettings`; `choose` also needs ``confidence``.
 
     State:
-        class_prior: p̂, running mean of the weak views' probabilities, (C,); recorded, and used by CAP and CAI.
+        class_prior: p̂, running mean of the weak views' probabilities, (C,). It is recorded, and CAP and CAI use it.
     """
 
     views: Mapping[str, View] = {"labeled": LABELED, "weak": WEAK, "strong": STRONG}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``class_prior`` p̂, uniform at the start, (C,)."""
+        """``class_prior`` p̂, (C,), uniform at the start."""
         return {"class_prior": facts.full((facts.classes,), 1 / facts.classes)}
 
     def losses(self, step: Step) -> Losses:
-        """The labeled loss, then pseudo-labels and the unlabeled loss, with the add-ons' parts; scalars."""
+        """The labeled loss, the pseudo-labels and the unlabeled loss, with the terms of the add-ons; scalars."""
         out = self.outputs(step)
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
@@ -44,7 +44,7 @@ class FixMatch(Base):
         return Losses(labeled=labeled, unlabeled=unlabeled, weights=self.weights(), pseudo=pseudo)
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
-        """What the network says of every view."""
+        """The network's outputs for every view."""
         return step.forward(*self.views)
 
     def weights(self) -> dict[str, float]:
@@ -52,28 +52,30 @@ class FixMatch(Base):
         return {"unlabeled": self.settings.wu}
 
     def predictions(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """The probabilities (U, C) that pseudo-labels are made of, without gradient."""
+        """The probabilities (U, C) that pseudo-labels are made from, without gradient."""
         return out["weak"].probabilities.detach()
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Pseudo-labels from the guessed probabilities (U, C): the largest, where it reaches the threshold."""
+        """Pseudo-labels from the probabilities (U, C): the most probable class, kept if its probability reaches the
+        threshold.
+        """
         mask = confidence_mask(probabilities, self.settings.confidence)
         step.measured["thresholds"] = probabilities.new_full((step.facts.classes,), self.settings.confidence)
         return PseudoLabels(probabilities.argmax(1), mask, probabilities)
 
     def consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """The unlabeled loss before its weight λ, scalar; the mean over strong views where there are several."""
+        """The unlabeled loss before its weight λ, scalar: the mean over all strong views."""
         views = len(self.strong_views)
         return unlabeled_loss(self.strong_logits(step, out), pseudo.classes.repeat(views), pseudo.weights.repeat(views))
 
     def soft_consistency(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> Tensor:
-        """The unlabeled loss with probabilities (U, C) as targets, scalar; the mean over strong views."""
+        """The unlabeled loss with probabilities (U, C) as targets, scalar: the mean over all strong views."""
         views = len(self.strong_views)
         targets, weights = pseudo.probabilities.repeat(views, 1), pseudo.weights.repeat(views)
         return soft_unlabeled_loss(self.strong_logits(step, out), targets, weights)
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """What the unlabeled loss is taken of: the logits of all strong views one below the other, (views · U, C)."""
+        """The logits in the unlabeled loss: those of all strong views, one view below the other, (views · U, C)."""
         return step.strong_logits(out)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:

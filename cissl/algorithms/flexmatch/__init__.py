@@ -1,1 +1,1 @@
-"""FlexMatch: a class that is seldom predicted with confidence has a lower threshold."""
+"""FlexMatch: a class that is rarely predicted with confidence has a lower threshold."""

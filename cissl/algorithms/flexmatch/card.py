@@ -10,8 +10,8 @@ from cissl.algorithms.fixmatch.card import Settings as FixMatchSettings
 class Settings(FixMatchSettings):
     """FixMatch's settings and FlexMatch's own."""
 
-    thresh_warmup: bool = setting(True, "count images that were never confident when learning effects are compared")
-    hard_label: bool = setting(True, "pseudo-labels are classes; else the weak view's probabilities")
+    thresh_warmup: bool = setting(True, "learning effects also count images that were never predicted with confidence")
+    hard_label: bool = setting(True, "pseudo-labels are classes; false: the weak view's probabilities")
 
 
 CARDS = (
@@ -27,9 +27,9 @@ CARDS = (
         slots=("labeled", "guess", "unlabeled", "predict", "stages"),
         short={"confidence": 0.3},
         differs="""\
-The strong view is the trial's, CTAugment by default, where the authors have RandAugment. With several workers the
-images' classes are gathered, so that there is one table; the authors' processes have one each. Where an image stands
-twice in a batch, its later confident row counts, on GPUs too. N counts labeled images that are among the unlabeled
-ones. The temperature of soft labels, which the authors' program reads and never uses, is left out.""",
+The strong view is the trial's, CTAugment by default; the authors use RandAugment. With several workers the classes of
+all images are gathered in one table; in the authors' program each process has its own. If an image is twice in a
+batch, its later confident row counts, also on GPUs. N includes labeled images that are also unlabeled images. The
+authors' program reads a temperature of soft labels and never uses it; it is left out.""",
     ),
 )

@@ -1,7 +1,8 @@
 """FlexMatch's curriculum: how well each class is learned, and its threshold (Zhang et al., 2021, section 3).
 
-Notation: N unlabeled images, U rows of a batch, C classes; sel the class that an image was last predicted with
-confidence, −1 for never, (N,); σ how many images have each class, σ_C how many have none, (C + 1,); β learning effect.
+Notation: N unlabeled images, U rows of a batch, C classes; sel the last class that was predicted with confidence for an
+image, −1 for none, (N,); σ number of images of each class in sel, σ_C number without a class, (C + 1,); β learning
+effect.
 """
 
 import torch
@@ -9,21 +10,27 @@ from torch import Tensor
 
 
 def class_thresholds(learning: Tensor, confidence: float) -> Tensor:
-    """Threshold of each class, τ · β / (2 − β), (C,); 0 for a class with β = 0."""
+    """Threshold of each class, τ · β / (2 − β), (C,). A class with β = 0 has threshold 0.
+
+    Args:
+        learning: β, (C,).
+        confidence: τ.
+    """
     return confidence * (learning / (2 - learning))
 
 
 def remember(
     selected: Tensor, counts: Tensor, index: Tensor, classes: Tensor, confident: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """sel and σ after a batch: confident rows write their class; of two rows of one image the later one counts.
+    """sel (N,) and σ (C + 1,) after a batch. Confident rows write their class; of two rows of one image the later one
+    counts.
 
     Args:
         selected: sel, (N,) int64.
         counts: σ, (C + 1,) int64.
         index: positions of the rows' images, (U,) int64.
-        classes: (U,) int64.
-        confident: (U,) bool.
+        classes: predicted class of each row, (U,) int64.
+        confident: whether a row is confident, (U,) bool.
     """
     number = torch.arange(len(index), device=index.device)
     same = index[:, None] == index
@@ -38,11 +45,12 @@ def remember(
 
 
 def learning_effects(counts: Tensor, before: Tensor, *, warmup: bool) -> Tensor:
-    """β_c = σ_c / max(max σ, σ_C), (C,); without warm-up σ_C is left out. Where one count is all N images, β stays.
+    """β_c = σ_c / max(max σ, σ_C), (C,). Without warm-up σ_C is left out. If one count equals N, β does not change.
 
     Args:
         counts: σ, (C + 1,) int64.
         before: β, (C,) float.
+        warmup: whether σ_C counts.
     """
     seen = counts[:-1]
     largest = counts.max() if warmup else seen.max()

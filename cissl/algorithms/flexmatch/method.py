@@ -10,20 +10,18 @@ from cissl.algorithms.flexmatch.curriculum import class_thresholds, learning_eff
 
 
 class FlexMatch(FixMatch):
-    """Curriculum pseudo labeling.
+    """FixMatch whose thresholds follow how well each class is learned (curriculum pseudo labeling).
 
     State:
-        selected: the class that each unlabeled image was last predicted with confidence, −1 for never, (N,) int64.
-        selected_counts: how many images have each class, and at last how many have none, (C + 1,) int64.
+        selected: last class that was predicted with confidence for each unlabeled image, −1 for none, (N,) int64.
+        selected_counts: number of images of each class, and at the end the number without a class, (C + 1,) int64.
         learning: learning effect β of each class, (C,).
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``selected`` (N,) int64, ``selected_counts`` (C + 1,) int64 and ``learning`` (C,); see
-        `curriculum`.
-        """
+        """FixMatch's state; ``selected`` (N,) int64, ``selected_counts`` (C + 1,) int64 and ``learning`` (C,)."""
         counts = facts.full((facts.classes + 1,), 0, torch.int64)
         counts[-1] = facts.unlabeled
         return super().state(facts) | {
@@ -33,7 +31,7 @@ class FlexMatch(FixMatch):
         }
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Pseudo-labels (U,) by the thresholds of before this step, then what the batch teaches about the classes."""
+        """Pseudo-labels (U,) by the thresholds before this step. Then this batch updates the learning effects."""
         settings, state = self.settings, step.state
         largest, classes = probabilities.max(1)
         thresholds = class_thresholds(state["learning"], settings.confidence)

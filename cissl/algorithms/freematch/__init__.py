@@ -1,1 +1,1 @@
-"""FreeMatch: thresholds that rise with the network's own confidence, and a term for fairness between classes."""
+"""FreeMatch: thresholds that rise with the network's own confidence, and a loss term for fairness between classes."""

@@ -16,7 +16,7 @@ from cissl.algorithms.maths.mixing import sharpen
 
 
 class FreeMatch(FixMatch):
-    """Self-adaptive thresholds and fairness.
+    """FixMatch with self-adaptive thresholds and a fairness term.
 
     State:
         threshold: τ, running mean of the confidence, a scalar.
@@ -27,19 +27,17 @@ class FreeMatch(FixMatch):
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``threshold``, a scalar, ``mean`` and ``histogram`` (C,): confidence, and both class
-        distributions.
-        """
+        """FixMatch's state; ``threshold``, a scalar, and the class distributions ``mean`` and ``histogram`` (C,)."""
         C = facts.classes
         shapes = {"threshold": (), "mean": (C,), "histogram": (C,)}
         return super().state(facts) | {name: facts.full(shape, 1 / C) for name, shape in shapes.items()}
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of the fairness."""
+        """FixMatch's weights, and the weight of the fairness term."""
         return super().weights() | {"fairness": self.settings.ent_loss_ratio}
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """What the batch teaches about confidence and classes, then pseudo-labels (U,) by the new thresholds."""
+        """Update the running means with this batch. Then choose pseudo-labels (U,) by the new thresholds."""
         settings = self.settings
         largest, classes = probabilities.max(1)
         news = {
@@ -63,6 +61,6 @@ class FreeMatch(FixMatch):
         return loss(step, out, pseudo)
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``fairness``: kept rows of strong views follow the classes predicted so far, scalar."""
+        """``fairness``: kept rows of strong views follow the class distribution of the predictions so far, scalar."""
         kept = pseudo.weights.repeat(len(self.strong_views))
         return {"fairness": fairness_loss(step.strong_logits(out), kept, step.next["mean"], step.next["histogram"])}

@@ -12,7 +12,12 @@ SMALL = 1e-12
 
 
 def typical_confidence(probabilities: Tensor, *, quantile: bool) -> Tensor:
-    """Mean of max P over the rows, or its 0.8 quantile with linear interpolation; scalar."""
+    """Mean of max P over the rows, or its 0.8 quantile with linear interpolation; scalar.
+
+    Args:
+        probabilities: P, (U, C).
+        quantile: whether the result is the quantile.
+    """
     largest = probabilities.amax(1)
     if not quantile:
         return largest.mean()
@@ -24,12 +29,17 @@ def typical_confidence(probabilities: Tensor, *, quantile: bool) -> Tensor:
 
 
 def class_thresholds(threshold: Tensor, mean: Tensor) -> Tensor:
-    """τ · p / max p, (C,)."""
+    """τ · p / max p, (C,).
+
+    Args:
+        threshold: τ, scalar.
+        mean: p, (C,).
+    """
     return threshold * (mean / mean.max())
 
 
 def class_shares(classes: Tensor, weights: Tensor, count: int) -> Tensor:
-    """Share of the rows that have each class, (count,) as `weights`; 0 where no row counts.
+    """Share of the rows that have each class, (count,) with the dtype of `weights`. Without a row that counts it is 0.
 
     Args:
         classes: (n,) int64.
@@ -41,14 +51,15 @@ def class_shares(classes: Tensor, weights: Tensor, count: int) -> Tensor:
 
 
 def fairness_loss(strong: Tensor, kept: Tensor, mean: Tensor, histogram: Tensor) -> Tensor:
-    """Σ_c a_c · log(b_c + 1e-12) with a = norm(p / h), b = norm(mean S / g) over kept rows; 0 where none is kept.
+    """Σ_c a_c · log(b_c + 1e-12) with a = norm(p / h) and b = norm(mean S / g) over kept rows; 0 if no row is kept.
+    Scalar.
 
-    It is minus a cross-entropy and is added to the loss. 1/0 counts as 0. The gradient goes through S alone: neither
-    through g nor through p and h.
+    It is minus a cross-entropy and is added to the loss. 1/0 counts as 0. The gradient goes through S, and not through
+    g, p and h.
 
     Args:
         strong: logits of the strong views, (n, C).
-        kept: which rows have a pseudo-label, (n,) bool.
+        kept: whether a row has a pseudo-label, (n,) bool.
         mean: p, (C,).
         histogram: h, (C,).
     """
@@ -62,5 +73,5 @@ def fairness_loss(strong: Tensor, kept: Tensor, mean: Tensor, histogram: Tensor)
 
 
 def inverse(values: Tensor) -> Tensor:
-    """1 / x of each value, of the same shape, and 0 where that is infinite."""
+    """1 / x of each value, of the same shape, with 0 instead of infinity."""
     return values.reciprocal().nan_to_num(posinf=0)

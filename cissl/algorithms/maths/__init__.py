@@ -1,1 +1,1 @@
-"""Pure functions of tensors that several methods share."""
+"""Functions of tensors that several methods share."""

@@ -6,11 +6,11 @@ SMALL = 1e-12
 
 
 def log_adjustment(shares: Tensor, strength: float | Tensor) -> Tensor:
-    """log(π^τ + 1e-12), elementwise: what is added to logits; about −27.6 for a class without a share.
+    """log(π^τ + 1e-12) of each class, (C,), which is added to logits. A class of share 0 has about −27.6.
 
     Args:
-        shares: π, of classes, (C,) float.
-        strength: τ.
+        shares: π, class shares, (C,) float.
+        strength: τ, a number or a scalar tensor.
     """
     powered: Tensor = shares**strength
     return (powered + SMALL).log()

@@ -19,5 +19,5 @@ def aligned(probabilities: Tensor, target: Tensor, mean: Tensor) -> Tensor:
 
 
 def normalised(weights: Tensor) -> Tensor:
-    """Rows, or one row, that sum to 1; (…, C)."""
+    """Weights (…, C), scaled so that each row sums to 1."""
     return weights / weights.sum(-1, keepdim=True)

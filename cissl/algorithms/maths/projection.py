@@ -1,4 +1,4 @@
-"""Heads whose outputs are compared by their directions."""
+"""Heads whose outputs are compared by direction."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ def projection(width: int, size: int, activation: nn.Module) -> nn.Module:
 
 
 class UnitLength(nn.Module):
-    """Divides every row by its length."""
+    """Scales every row to length 1."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Rows (n, D) divided by their length."""
+        """Rows (n, D), scaled to length 1."""
         return F.normalize(rows, dim=1)

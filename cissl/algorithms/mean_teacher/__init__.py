@@ -1,1 +1,1 @@
-"""Mean Teacher: the averaged network's prediction is what the network's own shall be."""
+"""Mean Teacher: the network's predictions follow those of the averaged network."""

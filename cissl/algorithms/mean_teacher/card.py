@@ -8,7 +8,7 @@ from cissl.algorithms.pi_model.card import Settings as PiModelSettings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(PiModelSettings):
-    """The Π-Model's settings with another weight."""
+    """The Π-Model's settings with another default weight."""
 
     consistency_weight: float = setting(50.0, "weight of the consistency loss at the end of its ramp", at_least=0)
 
@@ -26,8 +26,8 @@ CARDS = (
         slots=("labeled", "stages"),
         short={"warmup_pos": 0.2},
         differs="""\
-The program of FixMatch's authors is followed: no second head, one decay of the average (ema_decay) for the whole
-training. The teacher has the weights of before the step's update, which that program leaves open. One unlabeled image
-for each labeled one, and so a seventh of FixMatch's images a step.""",
+This follows the program of FixMatch's authors: there is no second head, and the decay of the average (ema_decay) does
+not change during the training. The teacher has the weights from before the step's update; in that program the order is
+not determined. There is one unlabeled image for each labeled one, so a step has a seventh of FixMatch's images.""",
     ),
 )

@@ -7,8 +7,8 @@ from cissl.algorithms.pi_model.method import PiModel
 
 
 class MeanTeacher(PiModel):
-    """The Π-Model with the averaged weights on the fixed side, by the statistics of their own batch."""
+    """The Π-Model with targets from the averaged weights, which use the BatchNorm statistics of their own batch."""
 
     def target(self, step: Step) -> Tensor:
-        """Probabilities of the averaged network, by the batch's own statistics, (U, C)."""
+        """Probabilities of the averaged network with the batch's own statistics, (B, C)."""
         return step.teacher(step.view("weak"), batch_statistics=True).probabilities

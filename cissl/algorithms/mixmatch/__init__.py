@@ -1,1 +1,1 @@
-"""MixMatch: guessed labels, and images mixed with one another."""
+"""MixMatch: weak views guess labels, and images are mixed with each other."""

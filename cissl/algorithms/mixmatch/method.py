@@ -14,7 +14,7 @@ from cissl.algorithms.mixmatch.card import Settings
 
 
 class MixMatch(Base):
-    """Weak views vote for a label, and all images are mixed with one another, labels alike."""
+    """Weak views vote for a label, and images are mixed with each other together with their labels."""
 
     settings: Settings
     keeps_all = True
@@ -51,13 +51,15 @@ class MixMatch(Base):
 
 
 def weak_names(count: int) -> tuple[str, ...]:
-    """Names of so many independent weak views: weak, weak2, weak3, …."""
+    """Names of `count` independent weak views: weak, weak2, weak3, …."""
     return ("weak", *(f"weak{number}" for number in range(2, count + 1)))
 
 
 @torch.no_grad()
 def guessed(step: Step, views: Sequence[str]) -> Tensor:
-    """Mean of the views' probabilities, (B, C); each view is a batch of its own to BatchNorm, whose averages stay."""
+    """Mean of the views' probabilities, (B, C). Each view is a separate batch for BatchNorm, and its averages do not
+    change.
+    """
     outputs = [step.network(step.view(name), update_averages=False) for name in views]
     return torch.stack([out.probabilities for out in outputs]).mean(0)
 
@@ -65,15 +67,17 @@ def guessed(step: Step, views: Sequence[str]) -> Tensor:
 def mixed_up(
     step: Step, images: Sequence[Tensor], targets: Sequence[Tensor], *, beta: float, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """All rows mixed with others, (n · B, …), and their targets (n · B, C).
+    """All rows mixed with other rows, (n · B, …), and their targets (n · B, C).
 
-    In mode ``xxy.yxy`` every row may meet any other; in ``xx.yxy`` labeled rows meet labeled ones alone.
+    In mode ``xxy.yxy`` every row may be mixed with any other row. In ``xx.yxy`` labeled rows are mixed with labeled
+    ones.
 
     Args:
         step: gives the random numbers.
-        images: n lists (B, channels, H, W), the labeled one first; of the global batch.
+        images: n lists (B, channels, H, W) of the global batch, the labeled one first.
         targets: n lists (B, C).
-        settings: with ``beta`` and ``mixmode``.
+        beta: α, both parameters of the Beta distribution of the mixing shares.
+        mode: ``"xxy.yxy"`` or ``"xx.yxy"``.
     """
     X, Y, B = torch.cat(list(images)), torch.cat(list(targets)), len(images[0])
     parts = [(0, B), (B, len(X))] if mode == "xx.yxy" else [(0, len(X))]
@@ -88,12 +92,12 @@ def mixed_up(
 
 
 def mixed_logits(step: Step, mixed: Tensor, *, moving: int) -> Tensor:
-    """Logits (n · B, C) of mixed images, which go through the network in n interleaved batches.
+    """Logits (n · B, C) of mixed images. They go through the network in n interleaved batches.
 
     Args:
         step: gives the network.
-        mixed: (n · B, channels, H, W), of the global batch.
-        moving: number of the batch whose statistics enter BatchNorm's averages; −1 for the last.
+        mixed: (n · B, channels, H, W) of the global batch.
+        moving: number of the batch that updates BatchNorm's averages; −1 for the last one.
     """
     B = len(step.targets)
     batches = interleave(torch.split(mixed, B))

@@ -1,1 +1,1 @@
-"""Π-Model: two weak views of an image shall be predicted alike."""
+"""Π-Model: two weak views of an image get the same prediction."""

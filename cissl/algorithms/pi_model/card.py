@@ -25,8 +25,8 @@ CARDS = (
         slots=("labeled", "stages"),
         short={"warmup_pos": 0.2},
         differs="""\
-The program of FixMatch's authors is followed, and not that of the paper's. One unlabeled image for each labeled one, as
-it has it, and so a seventh of FixMatch's images a step. Its setting for label smoothing, which it never uses, is left
-out.""",
+This follows the program of FixMatch's authors and not that of the paper's authors. There is one unlabeled image for
+each labeled one, as in that program, so a step has a seventh of FixMatch's images. That program has a setting for
+label smoothing and never uses it; it is left out.""",
     ),
 )

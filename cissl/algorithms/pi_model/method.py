@@ -9,7 +9,10 @@ from cissl.algorithms.pi_model.card import Settings
 
 
 class PiModel(Base):
-    """The second weak view's probabilities follow the first's; three passes, and the labeled one moves the averages."""
+    """The probabilities of the second weak view follow those of the first.
+
+    There are three passes, and only the labeled one updates BatchNorm's averages.
+    """
 
     settings: Settings
     views = {"labeled": LABELED, "weak": WEAK, "weak2": WEAK}
@@ -29,5 +32,5 @@ class PiModel(Base):
 
     @torch.no_grad()
     def target(self, step: Step) -> Tensor:
-        """The fixed side: probabilities (B, C) of the first weak view, without gradient."""
+        """Probabilities (B, C) of the first weak view, without gradient. The second view follows them."""
         return step.network(step.view("weak"), update_averages=False).probabilities

@@ -1,1 +1,1 @@
-"""PRG: pseudo-labels are guided by how the predictions of the same image changed lately."""
+"""PRG: pseudo-labels are guided by how predictions of the same image changed recently."""

@@ -11,12 +11,14 @@ class Settings:
 
     last: bool = setting(False, "PRG: PRG^Last, guided by an image's previous class instead of its current one")
     alpha: float | None = setting(
-        None, "PRG: weight of a class that stays; by default 1, and 3 with last", symbol="α", above=0, other=0.01
+        None, "PRG: weight of an unchanged class; by default 1, and 3 with last", symbol="α", above=0, other=0.01
     )
-    nb: int = setting(128, "PRG: latest batches whose changes of class count", symbol="N", at_least=1, other=2)
-    temperature: float = setting(1.0, "PRG: of the predictions that are guided", symbol="T", above=0)
+    nb: int = setting(
+        128, "PRG: number of latest batches whose changes of class count", symbol="N", at_least=1, other=2
+    )
+    temperature: float = setting(1.0, "PRG: temperature of the predictions that are guided", symbol="T", above=0)
     hard_label: bool = setting(
-        True, "PRG: labels are what the base makes of the guided probabilities, FixMatch classes; else these themselves"
+        True, "PRG: the base makes its labels from the guided probabilities; false: these are the labels"
     )
 
 
@@ -32,10 +34,11 @@ CARDS = (
         fills=("guess",),
         short={"uratio": 32, "filters": 8},
         differs="""\
-The strong view is the trial's, CTAugment by default, where the authors have RandAugment. Every image is seen equally
-often, where the authors draw with replacement. The weight decay's exceptions are those of all methods. The authors
-report the best test accuracy; here it is the mean of the last evaluations. With several workers there is one table of
-classes and one matrix; the authors' processes have one each. A resumed trial goes on with both, which the authors'
-program starts anew. Beside other bases than FixMatch, PRG guides what the base makes its pseudo-labels of.""",
+The strong view is the trial's, CTAugment by default; the authors use RandAugment. Every image is seen equally often;
+the authors draw with replacement. The parameters without weight decay are those of all methods. The reported figure is
+the mean of the last evaluations; the authors report the best test accuracy. Several workers share one table of classes
+and one matrix; in the authors' program each process has its own. A resumed trial continues with both; the authors'
+program resets them. With another base than FixMatch, PRG guides the probabilities that the base makes its
+pseudo-labels from.""",
     ),
 )

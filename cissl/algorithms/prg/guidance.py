@@ -1,8 +1,8 @@
-"""Class-transition tracking and the guidance made of it (Duan et al., 2023, section 3).
+"""Class-transition tracking and the guidance that is made from it (Duan et al., 2023, section 3).
 
-Notation: U rows of a batch, n unlabeled images, C classes, N tracked batches; bank, the class that each image was last
-predicted, −1 for never, (n,); M transitions of each tracked batch, from and to, (N, C, C); D mean probabilities of each
-tracked batch, (N, C); k the slot that is written; H', the guidance, (C, C).
+Notation: U rows of a batch, n unlabeled images, C classes, N tracked batches; bank, the last predicted class of each
+image, −1 for none, (n,); M transitions from class to class in each tracked batch, (N, C, C); D mean probabilities of
+each tracked batch, (N, C); k the slot that is written; H', the guidance, (C, C).
 """
 
 import torch
@@ -14,7 +14,8 @@ SMALL = 1e-16
 
 
 def previous_classes(bank: Tensor, index: Tensor, classes: Tensor) -> Tensor:
-    """What each row's image was predicted before: by an earlier row of this batch, or in the bank; (U,) int64, or −1.
+    """The previous class of each row's image, (U,) int64, −1 for none. An earlier row of this batch counts before the
+    bank.
 
     Args:
         bank: (n,) int64.
@@ -28,11 +29,11 @@ def previous_classes(bank: Tensor, index: Tensor, classes: Tensor) -> Tensor:
 
 
 def transition_counts(before: Tensor, after: Tensor, classes: int) -> Tensor:
-    """How many rows changed from one class to another, (C, C) int64; rows without a class before count nowhere.
+    """Number of rows that changed from one class to another, (C, C) int64. Rows without a previous class do not count.
 
     Args:
-        before: (U,) int64, −1 for none.
-        after: (U,) int64.
+        before: previous classes, (U,) int64, −1 for none.
+        after: present classes, (U,) int64.
         classes: C.
     """
     changed = (before >= 0) & (before != after)
@@ -43,13 +44,13 @@ def transition_counts(before: Tensor, after: Tensor, classes: int) -> Tensor:
 def written(
     transitions: Tensor, shares: Tensor, slot: Tensor, counts: Tensor, mean: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """M, D and k after a batch; the slot of the next batch is cleared in M, and in D it stays.
+    """M (N, C, C), D (N, C) and k after a batch. The next batch's slot is set to 0 in M; in D it keeps its values.
 
     Args:
-        transitions: M, (N, C, C); its slot k is clear.
+        transitions: M, (N, C, C). Its slot k is 0.
         shares: D, (N, C).
         slot: k, int64 scalar.
-        counts: this batch's transitions, (C, C).
+        counts: transitions of this batch, (C, C).
         mean: its mean probabilities, (C,).
     """
     following = (slot + 1) % len(shares)
@@ -59,7 +60,7 @@ def written(
 
 
 def transition_matrix(transitions: Tensor, alpha: float) -> Tensor:
-    """H = M̄ / row sums + α / (C − 1) · I, with M̄ the mean over slots; (C, C).
+    """H = M̄ / row sums + α / (C − 1) · I, where M̄ is the mean over slots; (C, C).
 
     Args:
         transitions: M, (N, C, C).
@@ -71,7 +72,7 @@ def transition_matrix(transitions: Tensor, alpha: float) -> Tensor:
 
 
 def guidance(transitions: Tensor, shares: Tensor, alpha: float) -> Tensor:
-    """H' = H with each column divided by how frequent its class was lately, (C, C); infinite before the first batch.
+    """H' = H with each column divided by the recent share of its class, (C, C). It is infinite before the first batch.
 
     Args:
         transitions: M, (N, C, C).
@@ -82,12 +83,12 @@ def guidance(transitions: Tensor, shares: Tensor, alpha: float) -> Tensor:
 
 
 def guided(probabilities: Tensor, matrix: Tensor, rows: Tensor) -> Tensor:
-    """Q times a row of H', with sum 1, (U, C); Q where there is no row.
+    """Q times a row of H', scaled to sum 1, (U, C). A row without guidance is Q itself.
 
     Args:
         probabilities: Q, (U, C).
         matrix: H', (C, C).
-        rows: (U,) int64, −1 for none.
+        rows: row of H' for each row of Q, (U,) int64, −1 for none.
     """
     rectified = normalised(probabilities * matrix[rows.clamp_min(0)])
     return torch.where(rows[:, None] >= 0, rectified, probabilities)

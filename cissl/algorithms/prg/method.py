@@ -12,20 +12,23 @@ from cissl.errors import UserError
 
 
 class PRG(AddOn):
-    """Predictions are multiplied by a row of a matrix that says which class follows which; PRG^Last with `last`.
+    """Predictions are multiplied by a row of a matrix that tracks which class follows which; PRG^Last with `last`.
 
     State:
-        prg.bank: class that each unlabeled image was last predicted, −1 for never, (N,) int64.
-        prg.transitions: changes of class in each of the latest batches, from and to, (nb, C, C).
+        prg.bank: last predicted class of each unlabeled image, −1 for none, (N,) int64.
+        prg.transitions: changes from class to class in each of the latest batches, (nb, C, C).
         prg.shares: mean probabilities of each of the latest batches, (nb, C).
-        prg.slot: which of them is written next, int64 scalar.
+        prg.slot: which of the batches is written next, int64 scalar.
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """n images and N batches: ``prg.bank`` (n,) int64, ``prg.transitions`` (N, C, C), ``prg.shares`` (N, C),
-        ``prg.slot`` a scalar.
+        """``prg.bank`` (N,) int64, ``prg.transitions`` (nb, C, C), ``prg.shares`` (nb, C), and ``prg.slot``, an int64
+        scalar.
+
+        Raises:
+            UserError: ``prg.hard_label: false`` has no effect with this base, or the base has no slot for it.
         """
         self._check()
         batches, C = self.settings.nb, facts.classes
@@ -49,19 +52,19 @@ class PRG(AddOn):
         return guided(Q, guidance(source["prg.transitions"], source["prg.shares"], self.alpha), rows)
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``unlabeled``: the base's loss with soft pseudo-labels, scalar; nothing with hard ones."""
+        """``unlabeled``: the base's loss with soft pseudo-labels, scalar. With hard ones there is no term."""
         if self.settings.hard_label:
             return {}
         return {"unlabeled": self.base.soft_consistency(step, out, pseudo)}
 
     @property
     def alpha(self) -> float:
-        """α, by default 1 for PRG and 3 for PRG^Last."""
+        """α. The default is 1 for PRG and 3 for PRG^Last."""
         default = 3.0 if self.settings.last else 1.0
         return default if self.settings.alpha is None else self.settings.alpha
 
     def _track(self, step: Step, probabilities: Tensor) -> None:
-        """Write this batch's predictions P (U, C) and the changes of class that they bring."""
+        """Record this batch's predictions P (U, C) and the resulting changes of class."""
         state, index, classes = step.state, step.index["unlabeled"], probabilities.argmax(1)
         before = previous_classes(state["prg.bank"], index, classes)
         counts = transition_counts(before, classes, step.facts.classes)
@@ -73,7 +76,7 @@ class PRG(AddOn):
         step.measured["prg.changed"] = counts.sum() / len(index)
 
     def _check(self) -> None:
-        """Refuse soft labels where the base lets no add-on change the loss, or has them anyway."""
+        """Refuse soft labels if the base has no slot for them or has soft labels itself."""
         base = self.base
         reason = ""
         if "unlabeled" not in base.card.slots:

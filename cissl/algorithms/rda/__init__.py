@@ -1,1 +1,1 @@
-"""RDA: two heads, one of which learns from what an image is not; each is aligned with the other's complement."""
+"""RDA: two heads, one of which learns what an image is not. Each is aligned with the complement of the other."""

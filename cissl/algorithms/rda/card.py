@@ -8,11 +8,11 @@ from cissl.algorithms.fixmatch.card import SharedSettings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(SharedSettings):
-    """RDA's settings; it has no threshold."""
+    """RDA's settings. It has no threshold."""
 
-    nb: int = setting(128, "latest batches whose mean predictions count", symbol="N", at_least=1, other=2)
+    nb: int = setting(128, "number of latest batches whose mean predictions count", symbol="N", at_least=1, other=2)
     row_normalised: bool = setting(
-        False, "the reverse head's targets are distributions; else they sum to 1 over the whole batch"
+        False, "each target of the reverse head sums to 1; false: all targets of the batch together sum to 1"
     )
 
 
@@ -27,12 +27,12 @@ CARDS = (
         settings=Settings,
         slots=("labeled", "unlabeled", "predict", "stages"),
         differs="""\
-The strong view is the trial's, CTAugment by default, where the authors have RandAugment. The weight decay's
-exceptions are those of all methods. The authors report the best test accuracy; here it is the mean of the last
-evaluations. Complementary labels are drawn by the trial's own generator. As in the authors' program the reverse
-head's targets sum to 1 over the whole batch, so that its unlabeled loss is about U times smaller than a
-cross-entropy; row_normalised: true takes distributions. A resumed trial goes on with the means of the latest
-batches, which the authors' program starts anew. It aligns predictions itself and keeps all pseudo-labels, so that
-add-ons that change either are refused.""",
+The strong view is the trial's, CTAugment by default; the authors use RandAugment. The parameters without weight decay
+are those of all methods. The reported figure is the mean of the last evaluations; the authors report the best test
+accuracy. Complementary labels are drawn by the trial's own generator. The targets of the reverse head sum to 1 over
+the whole batch, as in the authors' program, so that its unlabeled loss is about U times smaller than a cross-entropy.
+With row_normalised: true its targets are distributions. A resumed trial continues with the means of the latest
+batches; the authors' program resets them. RDA aligns predictions itself and keeps all pseudo-labels, so add-ons that
+change either are refused.""",
     ),
 )

@@ -13,28 +13,28 @@ from cissl.algorithms.rda.reciprocal_alignment import reciprocal
 
 
 class RDA(FixMatch):
-    """FixMatch's views, and labels from predictions that are aligned with those of a reverse head.
+    """FixMatch's views, with labels from predictions that are aligned with those of a reverse head.
 
     State:
         distribution, reverse_distribution: D and R, mean predictions of each of the latest batches, (nb, C).
-        slot: which of them is written next, int64 scalar.
+        slot: which of the batches is written next, int64 scalar.
     """
 
     settings: Settings
     keeps_all = True
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """``reverse``: the auxiliary classifier, (n, width) → (n, C)."""
+        """``reverse``: the reverse classifier, (n, width) → (n, C)."""
         return {"reverse": nn.Linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``distribution`` and ``reverse_distribution`` (nb, C), newest batches; ``slot``, a scalar."""
+        """FixMatch's state; ``distribution`` and ``reverse_distribution`` (nb, C); ``slot``, an int64 scalar."""
         ones = facts.full((self.settings.nb, facts.classes), 1.0)
         slot = facts.full((), 0, torch.int64)
         return super().state(facts) | {"distribution": ones, "reverse_distribution": ones, "slot": slot}
 
     def losses(self, step: Step) -> Losses:
-        """The labeled and the unlabeled loss of both heads, scalars."""
+        """The labeled and the unlabeled losses of both heads, scalars."""
         settings = self.settings
         out = step.forward(*self.views)
         labeled_r, weak_r, strong_r = (out[view].head("reverse") for view in self.views)
@@ -58,7 +58,7 @@ class RDA(FixMatch):
         )
 
     def align(self, step: Step, p: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the batch's means, then align p and r (U, C) with what the other head's leave; (U, C) each."""
+        """Write the batch's means. Then align p and r (U, C) with the complement of the other head's; (U, C) each."""
         state, slot = step.state, step.state["slot"]
         D, R = (
             state[name].index_copy(0, slot[None], probabilities.mean(0, keepdim=True))
@@ -70,6 +70,6 @@ class RDA(FixMatch):
 
 
 def complementary_labels(step: Step) -> Tensor:
-    """For each labeled row a random class that it is not, (B,) int64."""
+    """A random wrong class for each labeled row, (B,) int64."""
     others = step.random("complementary").integers(step.facts.classes - 1, len(step.targets))
     return others + (others >= step.targets)

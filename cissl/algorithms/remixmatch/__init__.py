@@ -1,1 +1,1 @@
-"""ReMixMatch: MixMatch with strong views, aligned guesses and a head that tells rotations apart."""
+"""ReMixMatch: MixMatch with strong views, aligned guesses and a head that recognises rotations."""

@@ -12,39 +12,41 @@ class Settings:
 
     w_match: float = setting(1.5, "weight of the mixed unlabeled images at the end of its ramp", at_least=0)
     w_kl: float = setting(0.5, "weight of the first strong view's own loss at the end of its ramp", at_least=0)
-    w_rot: float = setting(0.5, "weight of the rotation loss, which has no ramp; 0: no rotations", at_least=0)
-    warmup_kimg: float = setting(1024.0, "both ramps rise over so many 1024 labeled images", at_least=0, other=0.0)
+    w_rot: float = setting(0.5, "weight of the rotation loss, which has no ramp; 0 for no rotations", at_least=0)
+    warmup_kimg: float = setting(1024.0, "length of both ramps, in 1024 labeled images", at_least=0, other=0.0)
     beta: float = setting(0.75, "parameter of the Beta distribution of mixing shares", symbol="α", above=0)
     k: int = setting(1, "strong views of each unlabeled image", symbol="K", at_least=1)
     redux: str = setting(
         "1st",
-        "whose guess is a view's target: the weak view's, the next view's, or the mean of all",
+        "guess that is the target of a view: the weak view's, the next view's, or the mean of all",
         choices=("1st", "swap", "mean"),
     )
     use_dm: bool = setting(True, "align guesses with the class distribution")
-    use_xe: bool = setting(True, "cross-entropy for mixed unlabeled images, else squared differences as in MixMatch")
+    use_xe: bool = setting(True, "cross-entropy for mixed unlabeled images; false: squared differences as in MixMatch")
     mixmode: str = setting(
-        "xxy.yxy", "which images labeled.unlabeled ones are mixed with", choices=("xxy.yxy", "xx.yxy")
+        "xxy.yxy",
+        "x stands for labeled, y for unlabeled images; xx.yxy mixes labeled images with labeled ones only",
+        choices=("xxy.yxy", "xx.yxy"),
     )
     temperature: float = setting(0.5, "temperature that sharpens the guesses", symbol="T", above=0)
-    dbuf: int = setting(128, "steps whose guesses are the model's class distribution", at_least=1)
+    dbuf: int = setting(128, "number of steps whose guesses give the model's class distribution", at_least=1)
     p_data_decay: float = setting(0.999, "decay of the labels' running mean, per step", at_least=0, at_most=1)
     p_unlabeled: str = setting(
         "labels",
-        "class distribution that guesses are aligned with: the labels' running mean, or a number for each class with "
-        "commas between",
+        "class distribution that guesses are aligned with: the labels' running mean, or one number for each class, "
+        "separated by commas",
         other="1,1,1,1,1,1,1,1,1,9",
     )
 
     def __post_init__(self) -> None:
-        self.known_marginal  # noqa: B018 – refuses a distribution that is none
+        self.known_marginal  # noqa: B018 – raises if the text is not a distribution
 
     @property
     def known_marginal(self) -> list[float] | None:
-        """The given class distribution; None where labels are counted.
+        """The class distribution that the setting gives. None: the labels are counted.
 
         Raises:
-            UserError: it is none.
+            UserError: the setting is neither ``labels`` nor a list of numbers.
         """
         return class_shares(self.p_unlabeled, "p_unlabeled", word="labels", zero=True)
 
@@ -62,12 +64,12 @@ CARDS = (
         slots=("stages",),
         short={"warmup_kimg": 0.02},
         differs="""\
-The trial's augmentation makes the views: by default strong views are CTAugment with a cutout, labeled and weak ones a
-mirror and a shift, where the authors' program has no cutout and gives CTAugment to labeled images too. redux 1st is its
-default with CTAugment, and swap that of its variant without, whose strong views are weak ones. One strong view by
-default, as in that program; its published example has 4, the paper 8. Optimizer, learning rate, decay, schedule, length
-and moving average are those of all methods. One unlabeled image for each labeled one, and so a seventh of FixMatch's
-images a step, each in k + 1 views. The ramps count labeled images and are as long as the authors' (warmup_kimg):
-shorten them in proportion to the training.""",
+The trial's augmentation makes the views. By default strong views are CTAugment with a cutout, and labeled and weak
+views a mirror and a shift. The authors' program has no cutout and applies CTAugment to labeled images too. redux 1st
+is its default with CTAugment; swap is the default of its variant without CTAugment, whose strong views are weak ones.
+There is one strong view by default, as in that program; its published example has 4, the paper 8. Optimizer, learning
+rate, decay, schedule, length and moving average are those of all methods. There is one unlabeled image for each
+labeled one, so a step has a seventh of FixMatch's images, each in k + 1 views. The ramps count labeled images and are
+as long as the authors' (warmup_kimg): shorten them in proportion to the training.""",
     ),
 )

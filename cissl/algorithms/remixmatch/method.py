@@ -19,11 +19,11 @@ from cissl.errors import UserError
 
 
 class ReMixMatch(Base):
-    """MixMatch whose guesses are aligned and anchor strong views; a head tells rotations apart.
+    """MixMatch with strong views whose targets are aligned guesses, and a head that recognises rotations.
 
     State:
-        p_model: mean guess of each of the last steps, oldest first, (dbuf, C); m̄ is their mean.
-        p_data: d, running mean of the labels, or the distribution that is given, (C,).
+        p_model: mean guess of each of the last steps, oldest first, (dbuf, C). m̄ is their mean.
+        p_data: d, running mean of the labels, or the given distribution, (C,).
     """
 
     settings: Settings
@@ -35,13 +35,17 @@ class ReMixMatch(Base):
         self.views = {"labeled": LABELED, "weak": WEAK, **dict.fromkeys(self.strong_views, STRONG)}
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """``rotation``: (n, width) → (n, 4); none where rotations have no weight."""
+        """``rotation``: (n, width) → (n, 4). There is no head if the rotation loss has weight 0."""
         if not self.settings.w_rot:
             return {}
         return {"rotation": xavier_linear(width, 4)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``p_model`` (dbuf, C), mean guesses of the newest batches, and ``p_data`` (C,), mean labels or known ones."""
+        """``p_model`` (dbuf, C) and ``p_data`` (C,).
+
+        Raises:
+            UserError: the batch is not a multiple of 4, or ``p_unlabeled`` does not have one number for each class.
+        """
         self._check(facts)
         C, known = facts.classes, self.settings.known_marginal
         return {
@@ -50,7 +54,7 @@ class ReMixMatch(Base):
         }
 
     def losses(self, step: Step) -> Losses:
-        """The losses of mixed rows, of the strong view before mixing and of rotations, scalars."""
+        """The losses of mixed rows, of the strong view before mixing, and of rotations; scalars."""
         settings = self.settings
         unlabeled = {"rotation": self.rotation_loss(step)} if settings.w_rot else {}
 
@@ -87,12 +91,13 @@ class ReMixMatch(Base):
         return F.cross_entropy(out.head("rotation"), turns)
 
     def guesses(self, step: Step) -> tuple[Tensor, Tensor | None]:
-        """What each view's target is made of, view after view, and the first strong view's logits with gradient.
+        """The guesses that each view's target is made from, and the first strong view's logits with gradient.
 
-        Each view is a batch of its own to BatchNorm, whose averages stay.
+        Each view is a separate batch for BatchNorm, and its averages do not change.
 
         Returns:
-            ((K + 1) · B, C) without gradient, and (B, C), or None where they have no loss.
+            Guesses of all views, one view below the other, ((K + 1) · B, C) without gradient. Logits (B, C), or None if
+            the strong view has no loss of its own.
         """
         redux, with_loss = self.settings.redux, self.settings.w_kl > 0
         names = ("weak", *self.strong_views)
@@ -109,22 +114,20 @@ class ReMixMatch(Base):
         return torch.cat(guess), logits[1] if with_loss else None
 
     def align(self, step: Step, guess: Tensor) -> Tensor:
-        """The guesses (n, C), aligned by the distributions of before this step."""
+        """The guesses (n, C), aligned by the distributions before this step."""
         model, target = normalised(step.state["p_model"].mean(0)), normalised(step.state["p_data"])
         step.measured.update(p_model=model, p_data=target)
         return aligned(guess, target, model) if self.settings.use_dm else guess
 
     def remember(self, step: Step, guess: Tensor, one_hot: Tensor) -> None:
-        """Take the guesses (rows, C), as they were before alignment, and the labels (B, C) into the running
-        distributions.
-        """
+        """Update both running distributions with the guesses (rows, C) before alignment and with the labels (B, C)."""
         step.next["p_model"] = torch.cat([step.state["p_model"][1:], guess.mean(0, keepdim=True)])
         if self.settings.known_marginal is None:
             decay = self.settings.p_data_decay
             step.next["p_data"] = decay * step.state["p_data"] + (1 - decay) * one_hot.mean(0)
 
     def _check(self, facts: Facts) -> None:
-        """Refuse what does not fit the data or the batch, before training."""
+        """Refuse a batch or a distribution that does not fit the data, before the training starts."""
         if self.settings.w_rot and facts.batch % 4:
             raise UserError(
                 f"ReMixMatch turns a quarter of each batch in each direction, and batch {facts.batch} is no multiple "

@@ -1,17 +1,18 @@
-"""Images turned by multiples of 90 degrees, for a head that tells by which (Berthelot et al., 2020, section 3.3)."""
+"""Images turned by multiples of 90 degrees, for a head that recognises the turn (Berthelot et al., 2020, sec. 3.3)."""
 
 import torch
 from torch import Tensor
 
 
 def rotated(images: Tensor) -> tuple[Tensor, Tensor]:
-    """A quarter of the images as they are, one upside down, and one for each of the two quarter turns.
+    """Leave a quarter of the images upright, turn a quarter by 180 degrees, and one quarter in each direction by 90
+    degrees.
 
     Args:
-        images: (B, channels, H, H), B a multiple of 4.
+        images: (B, channels, H, H), where B is a multiple of 4.
 
     Returns:
-        The images in the same order, and how each is turned, (B,) int64.
+        The images in the same order, and the turn of each, (B,) int64 from 0 to 3.
     """
     upright, reverse, first, second = images.chunk(4)
     turned = [

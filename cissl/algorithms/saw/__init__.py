@@ -1,1 +1,1 @@
-"""SAW: both losses are weighed by class, the unlabeled one by how often the model itself predicts each class."""
+"""SAW: both losses are weighted by class, the unlabeled one by how often the model predicts each class."""

@@ -1,7 +1,7 @@
 """Class weights from class counts (Lai et al., 2022).
 
-Notation: C classes; k images of each class; m = Σ k / C, mean count; k' = k with zeros replaced by 1; a constant of the
-scheme; v weights before they are normalised.
+Notation: C classes; k images of each class; m = Σ k / C, mean count; k' = k with zeros replaced by 1; a the constant of
+the scheme; v weights before they are normalised.
 """
 
 import torch
@@ -9,14 +9,16 @@ from torch import Tensor
 
 
 def class_weights(counts: Tensor, scheme: str, constant: float, normalize: float) -> Tensor:
-    """w = normalize · C · v / Σ v, or v where normalize is 0; (C,) float64.
+    """w = normalize · C · v / Σ v, or v if normalize is 0; (C,) float64.
 
-    v is ``effective``: (1 − β) / (1 − β^k'), with β = a, or (m − 1)/m where a is 1; ``power``: (Σ k / k')^a;
-    ``minority``: (k / max(min k, 1))^(1/a); ``total``: a · k / Σ k + 1.
+    The scheme gives v. ``effective``: (1 − β) / (1 − β^k') with β = a, or (m − 1)/m if a is 1. ``power``: (Σ k / k')^a.
+    ``minority``: (k / max(min k, 1))^(1/a). ``total``: a · k / Σ k + 1.
 
     Args:
         counts: k, (C,), not all 0.
-        scheme, constant, normalize: see above.
+        scheme: name of the scheme.
+        constant: a.
+        normalize: mean of the weights, or 0.
     """
     k = counts.double()
     present = torch.where(k > 0, k, 1.0)
@@ -34,6 +36,8 @@ def class_weights(counts: Tensor, scheme: str, constant: float, normalize: float
 
 
 def predicted_counts(table: Tensor) -> Tensor:
-    """How many rows of a table (N, C) have each class as their largest, of equals the lowest class; (C,) int64."""
+    """Number of rows of a table (N, C) whose largest entry is in each column, (C,) int64. Of equal entries the first
+    counts.
+    """
     predicted = table.max(1).indices
     return torch.zeros_like(table[0], dtype=torch.int64).scatter_add(0, predicted, torch.ones_like(predicted))

@@ -11,29 +11,29 @@ from cissl.algorithms.saw.class_weights import class_weights, predicted_counts
 
 
 class SAW(AddOn):
-    """Class weights on both losses: from the labeled counts, and from the predictions on all unlabeled images.
+    """Class weights for both losses: from the labeled counts, and from the predictions for all unlabeled images.
 
     State:
-        saw.table: the latest prediction of every unlabeled image, (N, C).
-        saw.weights: weights of the unlabeled loss, (C,).
+        saw.table: the latest prediction for every unlabeled image, (N, C).
+        saw.weights: class weights of the unlabeled loss, (C,).
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``saw.table`` (N, C), newest probabilities of all images; ``saw.weights`` (C,)."""
+        """``saw.table`` (N, C), the latest probabilities of all images, and ``saw.weights`` (C,)."""
         return {
             "saw.table": facts.full((facts.unlabeled, facts.classes), 1 / facts.classes),
             "saw.weights": facts.full((facts.classes,), 1),
         }
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """``labeled``: the base's loss, each row weighed by its class, scalar."""
+        """``labeled``: the base's loss with rows weighted by class, scalar."""
         weights = self._weights(step.facts.labeled_counts, step.facts)
         return {"labeled": self.base.supervised(step, out, weights[step.targets])}
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``unlabeled``: the base's own unlabeled loss, each row weighed by the class of its pseudo-label, scalar."""
+        """``unlabeled``: the base's unlabeled loss with rows weighted by the class of their pseudo-labels, scalar."""
         probabilities = out["weak"].probabilities.detach()
         table = step.next["saw.table"] = put_rows(step.state["saw.table"], step.index["unlabeled"], probabilities)
         if (step.number + 1) % max(1, step.facts.steps_of(self.settings.epoch)) == 0:

@@ -1,1 +1,1 @@
-"""SimMatch: views agree in their class and in what labeled images they resemble."""
+"""SimMatch: two views agree in their class and in their similarities to labeled images."""

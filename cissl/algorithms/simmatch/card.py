@@ -12,8 +12,8 @@ class Settings(FixMatchSettings):
 
     variant: str = setting(
         "usb",
-        "who predicts weak views: the trained network (usb, for small images), or the averaged one with the batch's "
-        "statistics (authors, their ImageNet program)",
+        "network that predicts weak views: the trained one (usb, for small images), or the averaged one with the "
+        "batch's statistics (authors, their ImageNet program)",
         choices=("usb", "authors"),
     )
     lambda_in: float = setting(1.0, "weight of the instance loss", symbol="λ_in", at_least=0)
@@ -23,37 +23,38 @@ class Settings(FixMatchSettings):
         0.9, "share of the weak view's own prediction in a pseudo-label", symbol="α", at_least=0, at_most=1
     )
     da_len: int = setting(
-        32, "steps whose predictions are aligned to be uniform on average; 0: no alignment", at_least=0
+        32, "number of steps over which predictions are aligned to be uniform on average; 0: no alignment", at_least=0
     )
-    proj_size: int = setting(128, "length of the vectors that are compared", at_least=1)
+    proj_size: int = setting(128, "dimensions of the embeddings that are compared", at_least=1)
     start: float = setting(
         1024,
-        "similarities act from this step on, given in steps, or below 1 as a share of training",
+        "steps before similarities act, or below 1 as a share of training",
         at_least=0,
         other=6,
     )
     bank_momentum: float | None = setting(
         None,
-        "what a labeled image's vector keeps when it is seen: by default 0.7 (usb) or 0 (authors)",
+        "momentum of a labeled image's vector in the bank; by default 0.7 (usb) or 0 (authors)",
         at_least=0,
         at_most=1,
         other=0.3,
     )
     bank_norm: str | None = setting(
         None,
-        "vectors are scaled by coordinate over the batch, or each to length 1: by default batch (usb), row (authors)",
+        "scale each coordinate over the batch (batch), or each vector to length 1 (row); by default batch for usb and "
+        "row for authors",
         choices=("batch", "row"),
         other="row",
     )
 
     @property
     def momentum(self) -> float:
-        """`bank_momentum`, or the variant's."""
+        """The value of `bank_momentum`, or the default of the variant."""
         return {"usb": 0.7, "authors": 0.0}[self.variant] if self.bank_momentum is None else self.bank_momentum
 
     @property
     def norm(self) -> str:
-        """`bank_norm`, or the variant's."""
+        """The value of `bank_norm`, or the default of the variant."""
         return self.bank_norm or {"usb": "batch", "authors": "row"}[self.variant]
 
 
@@ -69,14 +70,15 @@ CARDS = (
         slots=SLOTS,
         short={"start": 3, "da_len": 4, "confidence": 0.15},
         differs="""\
-The variant usb follows USB's program, which follows the authors' unpublished one for CIFAR; three projection heads,
-which its configurations have today, are another method. There a vector of the bank is divided by the length of its
-coordinates over the batch and not by its own: kept, and bank_norm: row is the other way. An epoch without similarities
-is its 1024 steps (start): shorten it in proportion to the training. Optimizer, schedule, length and moving average are
-those of all methods, in the variant authors too, whose program has confidence 0.7, wu 10, lambda_in 5 and da_len 256 on
-ImageNet; its option with averaged statistics is left out. With several workers there is one bank and one queue. Of two
-rows of one image the later one counts. The strong view is the trial's. Nothing is divided by zero: a class that no
-prediction gives any probability keeps none, and a row whose similarities meet no probability has no instance target.
-An add-on that guesses acts on the prediction before it is aligned.""",
+The variant usb follows USB's program, which follows the authors' unpublished one for CIFAR. The three projection heads
+in USB's present configurations are another method. In USB a vector of the bank is divided by the length of its
+coordinates over the batch and not by its own length. This is the default here; bank_norm: row divides by its own
+length. The first 1024 steps, USB's epoch, have no similarities (start): shorten them in proportion to the training.
+Optimizer, schedule, length and moving average are those of all methods, also in the variant authors. The authors'
+program uses confidence 0.7, wu 10, lambda_in 5 and da_len 256 on ImageNet; its option with averaged statistics is left
+out. Several workers share one bank and one queue. Of two rows of one image the later one counts. The strong view is
+the trial's. Nothing is divided by zero: if no prediction gives a class any probability, it keeps probability 0, and a
+row whose similarities meet no probability has no instance target. An add-on at the slot guess changes the prediction
+before it is aligned.""",
     ),
 )

@@ -18,22 +18,27 @@ HEAD = "projection"
 
 
 class SimMatch(FixMatch):
-    """A weak view's similarities to all labeled images smooth its pseudo-label, and the strong view's follow them.
+    """A weak view's similarities to all labeled images smooth its pseudo-label. The strong view's similarities follow
+    them.
 
     State:
         bank: M, a vector for each labeled image, (K, proj_size); random until the image is seen.
         bank_classes: their classes, (K,) int64; 0 until the image is seen.
-        predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 before.
+        predictions: mean probabilities of each of the last steps, oldest first, (da_len, C); 0 at first.
     """
 
     settings: Settings
 
     def heads(self, width: int, classes: int) -> dict[str, nn.Module]:
-        """The embedding, (n, width) → (n, proj_size), of length 1."""
+        """``projection``: an embedding of length 1, (n, width) → (n, proj_size)."""
         return {HEAD: projection(width, self.settings.proj_size, nn.ReLU())}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``bank`` (labeled, proj_size), ``bank_classes`` (labeled,) and ``predictions`` (da_len, C)."""
+        """FixMatch's state; ``bank`` (K, proj_size), ``bank_classes`` (K,) int64 and ``predictions`` (da_len, C).
+
+        Raises:
+            UserError: an add-on has no effect with ``variant: authors``.
+        """
         self._check()
         return super().state(facts) | {
             "bank": facts.full((facts.labeled, self.settings.proj_size), 0),
@@ -42,8 +47,9 @@ class SimMatch(FixMatch):
         }
 
     def outputs(self, step: Step) -> dict[str, Outputs]:
-        """What the network, and for the weak view its average, says of every view; the labeled embeddings (B,
-        proj_size) go to the bank.
+        """Outputs for every view; in the variant authors the averaged network makes the weak ones.
+
+        The labeled embeddings (B, proj_size) go to the bank.
         """
         if self.settings.variant == "usb":
             out = step.forward(*self.views)
@@ -58,7 +64,7 @@ class SimMatch(FixMatch):
         return out
 
     def remember(self, step: Step, vectors: Tensor) -> Tensor:
-        """Take the labeled rows' vectors (B, d) into the bank; returns the bank of before, (K, d)."""
+        """Write the labeled rows' vectors (B, d) to the bank. Returns the bank before this step, (K, d)."""
         settings, index, bank = self.settings, step.index["labeled"], step.state["bank"]
         if step.number == 0:
             bank = F.normalize(step.random("bank").normal(*bank.shape), dim=1)
@@ -79,7 +85,7 @@ class SimMatch(FixMatch):
         return PseudoLabels(probabilities.argmax(1), confidence_mask(probabilities, settings.confidence), probabilities)
 
     def align(self, step: Step, probabilities: Tensor) -> Tensor:
-        """The probabilities (U, C), divided by their running mean, to which they belong themselves."""
+        """The probabilities (U, C), divided by their running mean, which includes this batch."""
         if not self.settings.da_len:
             return probabilities
         rows = torch.cat([step.state["predictions"][1:], probabilities.mean(0, keepdim=True)])
@@ -89,13 +95,13 @@ class SimMatch(FixMatch):
         return normalised(probabilities / mean.clamp_min(torch.finfo(mean.dtype).tiny))
 
     def started(self, step: Step) -> bool:
-        """Whether similarities act: the bank has to be filled first."""
+        """Whether similarities act. The bank must be filled before."""
         return step.number >= step.facts.steps_of(self.settings.start)
 
     consistency = FixMatch.soft_consistency
 
     def further_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """``instance``: strong views resemble the labeled images that their weak views resemble, scalar."""
+        """``instance``: strong views resemble the same labeled images as their weak views, scalar."""
         if not self.started(step):
             return {"instance": pseudo.probabilities.new_zeros(())}
         vectors = torch.cat([out[name].head(HEAD) for name in self.strong_views])
@@ -103,11 +109,11 @@ class SimMatch(FixMatch):
         return {"instance": instance_loss(strong, step.shared["instance_targets"])}
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of the instances."""
+        """FixMatch's weights, and the weight of the instance loss."""
         return super().weights() | {"instance": self.settings.lambda_in}
 
     def _check(self) -> None:
-        """Refuse add-ons that would do nothing."""
+        """Refuse add-ons that would have no effect."""
         for part in self.add_ons if self.settings.variant == "authors" else ():
             if "labeled" in part.card.fills:
                 raise UserError(

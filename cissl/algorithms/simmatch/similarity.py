@@ -10,15 +10,21 @@ from torch import Tensor
 
 
 def similarities(vectors: Tensor, bank: Tensor, temperature: float) -> Tensor:
-    """log softmax(g · M / temperature), (n, K)."""
+    """log softmax(g · M / temperature), (n, K).
+
+    Args:
+        vectors: g, (n, d).
+        bank: M, (K, d).
+        temperature: temperature of the softmax.
+    """
     return (vectors @ bank.T / temperature).log_softmax(1)
 
 
 def by_class(similarity: Tensor, bank_classes: Tensor, classes: int) -> Tensor:
-    """A: the sum of each class's similarities, (U, C).
+    """Sum of the similarities to each class, (U, C).
 
     Args:
-        similarity: S.
+        similarity: S, (U, K).
         bank_classes: l, (K,) int64.
         classes: C.
     """
@@ -27,11 +33,11 @@ def by_class(similarity: Tensor, bank_classes: Tensor, classes: int) -> Tensor:
 
 
 def instance_targets(similarity: Tensor, probabilities: Tensor, bank_classes: Tensor) -> Tensor:
-    """S_uk · P_u[l_k] with rows that sum to 1, (U, K); a row of zeros where all products are zero.
+    """S_uk · P_u[l_k] with rows that sum to 1, (U, K). If all products of a row are 0, the row has zeros.
 
     Args:
-        similarity: S.
-        probabilities: P, aligned.
+        similarity: S, (U, K).
+        probabilities: P after alignment, (U, C).
         bank_classes: l, (K,) int64.
     """
     weighted = similarity * probabilities[:, bank_classes]
@@ -39,11 +45,11 @@ def instance_targets(similarity: Tensor, probabilities: Tensor, bank_classes: Te
 
 
 def instance_loss(strong: Tensor, targets: Tensor) -> Tensor:
-    """mean_u −Σ_k target · log similarity, scalar.
+    """The mean over u of −Σ_k target_uk · log similarity_uk, scalar.
 
     Args:
-        strong: `similarities` of the strong views, one below the other, (views · U, K).
-        targets: (U, K), constants.
+        strong: `similarities` of the strong views, one view below the other, (views · U, K).
+        targets: (U, K), without gradient.
     """
     views = len(strong) // len(targets)
     return -(targets.repeat(views, 1) * strong).sum(1).mean()
@@ -55,6 +61,6 @@ def bank_rows(before: Tensor, now: Tensor, momentum: float, norm: str) -> Tensor
     Args:
         before, now: (B, d).
         momentum: m.
-        norm: ``"row"``: each row has length 1; ``"batch"``: each coordinate has, over the batch.
+        norm: ``"row"`` scales each row to length 1, ``"batch"`` each coordinate over the batch.
     """
     return F.normalize(momentum * before + (1 - momentum) * now, dim=1 if norm == "row" else 0)

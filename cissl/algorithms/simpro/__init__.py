@@ -1,1 +1,1 @@
-"""SimPro: the class distributions of labeled and of unlabeled images are estimated while the network is trained."""
+"""SimPro: the training estimates the class distributions of the labeled and the unlabeled images."""

@@ -1,6 +1,6 @@
 """SimPro: EM estimates of the class distributions, and logit adjustment by them (Du et al., ICML 2024).
 
-Notation: a, class shares of all that enters the losses, and q, of the unlabeled images, (C,) each; τ strength.
+Notation: a class shares of all rows in the losses, q of the unlabeled images, (C,) each; τ strength.
 """
 
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ from cissl.algorithms.simpro.card import Settings
 
 
 class SimPro(FixMatch):
-    """Training adjusts logits by a, pseudo-labels by q; both are estimated anew after each epoch.
+    """FixMatch with logits adjusted by a and pseudo-labels adjusted by q. Both are estimated after each epoch.
 
     State:
         training_shares: a, (C,).
         unlabeled_shares: q, (C,); sums to less than 1.
-        labels_seen: labels of this epoch's labeled rows, (C,) int64.
-        kept: sum of this epoch's pseudo-labels that are kept, (C,).
+        labels_seen: number of labeled rows of each class in this epoch, (C,) int64.
+        kept: sum of this epoch's kept pseudo-labels, (C,).
     """
 
     settings: Settings
@@ -47,9 +47,7 @@ class SimPro(FixMatch):
     strong_views = ("strong", "strong2")
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``training_shares`` a and ``unlabeled_shares`` q (C,); the epoch's sums ``labels_seen`` (C,)
-        int64 and ``kept`` (C,).
-        """
+        """FixMatch's state; ``training_shares``, ``unlabeled_shares`` and ``kept`` (C,), ``labels_seen`` (C,) int64."""
         return super().state(facts) | {
             "training_shares": facts.tensor(facts.labeled_counts.double() / facts.labeled),
             "unlabeled_shares": facts.full((facts.classes,), 1 / facts.classes),
@@ -58,7 +56,7 @@ class SimPro(FixMatch):
         }
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """Mean cross-entropy of both views' adjusted logits, divided by r; scalar."""
+        """Mean cross-entropy of the adjusted logits of both labeled views, divided by r; scalar."""
         logits = torch.cat([out["labeled"].logits, out["labeled_strong"].logits]) + self.adjustment(step)
         rows = F.cross_entropy(logits, step.targets.repeat(2), reduction="none")
         if weights is not None:
@@ -71,7 +69,7 @@ class SimPro(FixMatch):
         return (out["weak"].logits.detach() + adjustment).softmax(1)
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """FixMatch's choice (U,), which is added to the epoch's sums."""
+        """FixMatch's choice of rows (U,). The choice is added to the sums of this epoch."""
         pseudo, state = super().choose(step, probabilities), step.state
         step.next["labels_seen"] = state["labels_seen"] + class_counts(step.targets, step.facts.classes)
         step.next["kept"] = state["kept"] + (pseudo.weights[:, None] * probabilities).sum(0)
@@ -81,15 +79,15 @@ class SimPro(FixMatch):
     consistency = FixMatch.soft_consistency
 
     def strong_logits(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Adjusted strong logits, (views · U, C)."""
+        """Adjusted logits of the strong views, (views · U, C)."""
         return step.strong_logits(out) + self.adjustment(step)
 
     def period(self, facts: Facts) -> int:
-        """An epoch, in steps."""
+        """Length of an epoch, in steps."""
         return max(1, facts.steps_of(self.settings.epoch))
 
     def periodically(self, survey: Survey, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The M step: both distributions (C,) take in what the epoch brought."""
+        """The M step: update both distributions (C,) with the sums of the epoch."""
         e, kept, seen = self.settings.ema_u, state["kept"], state["labels_seen"]
         everything = seen + kept
         return {
@@ -100,11 +98,13 @@ class SimPro(FixMatch):
         }
 
     def adjustment(self, step: Step) -> Tensor:
-        """log(a^τ + 1e-12), (C,), added to all logits that are trained."""
+        """log(a^τ + 1e-12), (C,), which is added to all trained logits."""
         return log_adjustment(step.state["training_shares"], self.settings.tau)
 
     def ratio(self, facts: Facts) -> float:
-        """r: whole batches in the unlabeled set for each in the labeled one, of each at least one."""
+        """r: number of whole batches in the unlabeled set divided by that in the labeled set. Each number is at least
+        1.
+        """
         if self.settings.scale_ratio is not None:
             return self.settings.scale_ratio
         unlabeled = max(1, facts.unlabeled // (self.settings.uratio * facts.batch))

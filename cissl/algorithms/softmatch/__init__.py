@@ -1,1 +1,1 @@
-"""SoftMatch: every pseudo-label counts, the less confident the less."""
+"""SoftMatch: every pseudo-label counts, with a weight that falls with its confidence."""

@@ -8,7 +8,7 @@ from cissl.algorithms.fixmatch.card import SharedSettings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(SharedSettings):
-    """SoftMatch's settings; it has no threshold."""
+    """SoftMatch's settings. It has no threshold."""
 
     ema_p: float = setting(
         0.999,
@@ -17,14 +17,12 @@ class Settings(SharedSettings):
         at_least=0,
         at_most=1,
     )
-    n_sigma: float = setting(2.0, "weights fall with the variance divided by the square of this", above=0)
+    n_sigma: float = setting(2.0, "divisor of the standard deviation in the weights", above=0)
     dist_uniform: bool = setting(
-        True, "confidences are of predictions aligned with equal shares of classes; else with those of labeled images"
+        True, "align predictions with equal class shares; false: with the predictions on labeled images"
     )
-    per_class: bool = setting(False, "every class has a mean and a variance of its own")
-    temperature: float = setting(
-        0.0, "of soft pseudo-labels, the weak view's probabilities; 0: classes", symbol="T", at_least=0
-    )
+    per_class: bool = setting(False, "every class has its own mean and variance")
+    temperature: float = setting(0.0, "temperature of soft pseudo-labels; 0 for hard ones", symbol="T", at_least=0)
 
 
 CARDS = (
@@ -40,12 +38,12 @@ CARDS = (
         slots=("labeled", "unlabeled", "predict", "stages"),
         short={"ema_p": 0.5},
         differs="""\
-The strong view is the trial's, CTAugment by default, where the authors have RandAugment. BatchNorm, weight decay,
-schedule and moving average are those of all methods. Their hard_label: false with T is temperature: T here; their flag
-dist_align, which their program never asks for, is left out: alignment is always on. It is with equal shares of classes
-unless dist_uniform: false, which with a long tail is not what the unlabeled images have; and that follows predictions
-on labeled images, which with labels that are missing not at random is no better. The mask ratio on record is a mean
-weight. Where all confidences are alike the variance is held above 0, where the authors' program divides 0 by 0. It
-aligns predictions itself, so that add-ons that do so are refused.""",
+The strong view is the trial's, CTAugment by default; the authors use RandAugment. BatchNorm, weight decay, schedule
+and moving average are those of all methods. Their hard_label: false with T is temperature: T here. Their flag
+dist_align is left out, because their program never reads it: alignment is always on. By default predictions are
+aligned with equal class shares, which long-tailed unlabeled images do not have. With dist_uniform: false they are
+aligned with the predictions on labeled images, which is no better if labels are missing not at random. The recorded
+mask ratio is a mean weight. If all confidences are equal, the variance is held above 0; the authors' program divides 0
+by 0. SoftMatch aligns predictions itself, so add-ons that align them are refused.""",
     ),
 )

@@ -1,4 +1,4 @@
-"""SoftMatch's weights: a Gaussian cut at its mean (Chen et al., 2023, section 3).
+"""SoftMatch's weights: a Gaussian that is cut off at its mean (Chen et al., 2023, section 3).
 
 Notation: c confidences, the largest aligned probability of each row, (U,); k its class, (U,); μ, v running mean and
 variance of the confidences, scalars or (C,).
@@ -15,7 +15,8 @@ def moments(confidences: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def class_moments(confidences: Tensor, classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The same for the rows of each class, (count,) each; a class with fewer than two rows has mean 0 and variance 1.
+    """Mean and variance of the rows of each class, (count,) each. A class with fewer than two rows has mean 0 and
+    variance 1.
 
     Args:
         confidences: c, (U,).
@@ -31,12 +32,12 @@ def class_moments(confidences: Tensor, classes: Tensor, count: int) -> tuple[Ten
 
 
 def row_weights(confidences: Tensor, mean: Tensor, variance: Tensor, n_sigma: float) -> Tensor:
-    """λ = exp(−min(c − μ, 0)² / (2 v / n_sigma²)), (U,); 1 from the mean on.
+    """λ = exp(−min(c − μ, 0)² / (2 v / n_sigma²)), (U,). It is 1 for confidences at or above the mean.
 
     Args:
         confidences: c, (U,).
-        mean, variance: μ and v, scalars or one for each row, (U,).
-        n_sigma: the spread is divided by its square.
+        mean, variance: μ and v, scalars or (U,) with one value for each row.
+        n_sigma: its square divides the variance.
     """
     smallest = torch.finfo(confidences.dtype).tiny  # so that equal confidences weigh 1 though v has decayed to 0
     spread = (2 * variance / n_sigma**2).clamp_min(smallest)

@@ -1,4 +1,4 @@
-"""SoftMatch: FixMatch with weights in place of a threshold (Chen et al., 2023)."""
+"""SoftMatch: FixMatch with weights instead of a threshold (Chen et al., 2023)."""
 
 import torch
 from torch import Tensor
@@ -14,22 +14,22 @@ from cissl.errors import UserError
 
 
 class SoftMatch(FixMatch):
-    """Weights from aligned predictions, labels from the predictions as they are.
+    """FixMatch with weights from aligned predictions, and labels from predictions that are not aligned.
 
     State:
-        p_model: p, running mean of the weak views' probabilities, (C,); zeros until the first batch, which sets it.
-        p_target: q, what predictions are aligned with, (C,).
-        confidence_mean, confidence_variance: μ and v, scalars, or (C,) where every class has its own.
+        p_model: p, running mean of the weak views' probabilities, (C,); zeros until the first batch.
+        p_target: q, the distribution that predictions are aligned with, (C,).
+        confidence_mean, confidence_variance: μ and v, scalars, or (C,) with ``per_class``.
     """
 
     settings: Settings
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """FixMatch's; ``p_model`` and ``p_target`` (C,); ``confidence_mean`` and ``confidence_variance``, scalars or
-        (C,).
+        """FixMatch's state; ``p_model`` and ``p_target`` (C,); ``confidence_mean`` and ``confidence_variance``, scalars
+        or (C,).
 
         Raises:
-            UserError: a step has a single unlabeled image, whose confidence has no variance.
+            UserError: a step has one unlabeled image, so confidences have no variance.
         """
         if facts.batch * self.settings.uratio < 2:
             raise UserError("SoftMatch needs two unlabeled images a step, whose confidences vary", key="uratio")
@@ -42,7 +42,7 @@ class SoftMatch(FixMatch):
         }
 
     def losses(self, step: Step) -> Losses:
-        """FixMatch's losses, scalars, in which every row counts with a weight."""
+        """FixMatch's losses, scalars. Every row counts with its weight."""
         out = step.forward(*self.views)
         momentum = self.settings.cap_ema_momentum
         step.next["class_prior"] = update_class_prior(step.state["class_prior"], out["weak"].probabilities, momentum)
@@ -58,7 +58,7 @@ class SoftMatch(FixMatch):
         return Losses(labeled=labeled, unlabeled=unlabeled, weights=self.weights(), pseudo=pseudo)
 
     def align(self, step: Step, out: dict[str, Outputs]) -> Tensor:
-        """Aligned weak probabilities (U, C), by running means that know this batch."""
+        """Aligned weak probabilities (U, C). The running means include this batch."""
         weak, momentum = out["weak"].probabilities.detach(), self.settings.ema_p
         mean, target = step.state["p_model"], step.state["p_target"]
         now = weak.mean(0)
@@ -70,7 +70,7 @@ class SoftMatch(FixMatch):
         return p
 
     def weigh(self, step: Step, probabilities: Tensor) -> Tensor:
-        """Weights (U,) of rows with these aligned probabilities (U, C), by moments that know this batch."""
+        """Weights (U,) of rows with these aligned probabilities (U, C). The running moments include this batch."""
         settings = self.settings
         confidences, classes = probabilities.max(1)
         now = class_moments(confidences, classes, step.facts.classes) if settings.per_class else moments(confidences)

@@ -1,15 +1,15 @@
-"""Cross-entropy on the labeled images, and nothing else."""
+"""Cross-entropy on the labeled images alone."""
 
 from cissl.algorithms.contract import LABELED, Base, Losses, Step
 
 
 class Supervised(Base):
-    """The lower bound that every semi-supervised method is compared with."""
+    """Training on the labeled images alone. Every semi-supervised method should be better."""
 
     views = {"labeled": LABELED}
 
     def losses(self, step: Step) -> Losses:
-        """Cross-entropy of the labeled images, scalar, with the add-ons' terms."""
+        """Cross-entropy of the labeled images, scalar, with the terms of the add-ons."""
         out = step.forward("labeled")
         labeled = {"labeled": self.supervised(step, out)}
         return Losses(labeled=labeled | step.labeled_terms(out))

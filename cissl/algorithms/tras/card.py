@@ -12,10 +12,8 @@ class Settings:
     confidence: float = setting(
         0.95, "TRAS: threshold of the second head's pseudo-labels", symbol="τ", at_least=0, at_most=1
     )
-    A: float = setting(
-        2.0, "TRAS: how much more strongly the rarest class is adjusted than the others", symbol="A", at_least=0
-    )
-    B: float = setting(2.0, "TRAS: strength with which every class is adjusted", symbol="B", at_least=0)
+    A: float = setting(2.0, "TRAS: additional strength of the adjustment of the rarest class", symbol="A", at_least=0)
+    B: float = setting(2.0, "TRAS: strength of the adjustment of every class", symbol="B", at_least=0)
     tro: float = setting(1.0, "TRAS: exponent of the class shares of the labeled images in all adjustments", at_least=0)
     warmup: float = setting(
         0.022, "TRAS: steps before the second head learns and predicts, or below 1 as a share of training", at_least=0
@@ -34,12 +32,12 @@ CARDS = (
         fills=("guess", "unlabeled", "predict"),
         short={"tras.confidence": 0.25, "tras.warmup": 3},
         differs="""\
-One strong view for each unlabeled image instead of two, and one forward pass over all views, hence one set of
-BatchNorm statistics, instead of four passes. Nesterov SGD with the schedule of all methods instead of Adam with a
-hand-made decay. 448 unlabeled images a step instead of 64. Labeled images are among the unlabeled ones, as the split
-says. The labeled images of each class are counted, where the authors run once through a loader that leaves out the last
-incomplete batch. The warm-up is the authors' share of the training, 11 of 500 epochs. Adjustments are computed in
-float64 and added in the network's type. Beside other bases than FixMatch it adjusts what the base makes its
-pseudo-labels of.""",
+Each unlabeled image has one strong view; the authors use two. One forward pass covers all views, so that they share
+one set of BatchNorm statistics; the authors make four passes. The optimizer is Nesterov SGD with the schedule of all
+methods; the authors use Adam and a weight decay of their own. A step has 448 unlabeled images; the authors use 64. The
+split decides whether labeled images are also unlabeled images; by default they are. All labeled images of each class
+are counted; the authors run once through a loader that drops the last incomplete batch. The warm-up is the authors'
+share of the training, 11 of 500 epochs. Adjustments are computed in float64 and added in the network's dtype. With
+another base than FixMatch, TRAS adjusts the probabilities that the base makes its pseudo-labels from.""",
     ),
 )

@@ -1,4 +1,4 @@
-"""TRAS: a second head on the same features, taught by the first one (Wei et al., 2022)."""
+"""TRAS: a second head on the same features learns from the first one (Wei et al., 2022)."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ from cissl.algorithms.tras.transfer import adjusted, strengths, transfer_targets
 
 
 class TRAS(AddOn):
-    """Adjusted pseudo-labels for the first head; after a warm-up, adjusted soft targets for a second one.
+    """Adjusted pseudo-labels for the first head. After a warm-up, adjusted soft targets train a second head.
 
     State:
-        tras.started: whether the second head has begun to learn, and so predicts; bool scalar.
+        tras.started: whether the second head learns and predicts, bool scalar.
     """
 
     settings: Settings
@@ -28,7 +28,7 @@ class TRAS(AddOn):
         return {"tras": xavier_linear(width, classes)}
 
     def state(self, facts: Facts) -> dict[str, Tensor]:
-        """``tras.started``: whether the warm-up is over, a bool scalar."""
+        """``tras.started``: whether the warm-up has ended, a bool scalar."""
         return {"tras.started": facts.full((), False, torch.bool)}
 
     def guess(self, step: Step, out: dict[str, Outputs], probabilities: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class TRAS(AddOn):
         return adjusted(probabilities, self.adjustment(step.facts))
 
     def unlabeled_terms(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> dict[str, Tensor]:
-        """The second head's losses, scalars: balanced softmax on labeled rows, and the transfer on strong views."""
+        """Losses of the second head, scalars: balanced softmax on labeled rows, and the transfer on strong views."""
         settings, facts = self.settings, step.facts
         if step.number < facts.steps_of(settings.warmup):
             return {}
@@ -57,9 +57,9 @@ class TRAS(AddOn):
         }
 
     def predict(self, outputs: Outputs, state: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        """The second head's logits (n, C) once it is trained."""
+        """After the warm-up the second head's logits (n, C), before it the given scores."""
         return torch.where(state["tras.started"], outputs.head("tras"), scores)
 
     def adjustment(self, facts: Facts) -> Tensor:
-        """a, (C,) float64."""
+        """a, the log class shares, (C,) float64."""
         return log_adjustment(facts.labeled_counts.double() / facts.labeled, self.settings.tro)

@@ -1,7 +1,7 @@
 """TRAS's adjustments and its transfer between heads (Wei et al., 2022, and their program).
 
-Notation: a = log(π^tro + 1e-12), π class shares of the labeled images; A, B strengths; U rows, C classes; h₁, h₂ logits
-of the two heads on n = views · U rows of strong views, one view below the other.
+Notation: a = log(π^tro + 1e-12), where π are the class shares of the labeled images; A, B strengths; U rows, C classes;
+h₁, h₂ logits of the two heads for n = views · U rows of strong views, one view below the other.
 """
 
 from torch import Tensor
@@ -10,17 +10,17 @@ from cissl.algorithms.maths.alignment import normalised
 
 
 def strengths(adjustment: Tensor, A: float, B: float) -> Tensor:
-    """k = A · softmax(−a) + B, (C,): between B and A + B, largest for the rarest class.
+    """k = A · softmax(−a) + B, (C,). It is between B and A + B, and largest for the rarest class.
 
     Args:
         adjustment: a, (C,).
-        A, B: see above.
+        A, B: see the notation.
     """
     return A * (-adjustment).softmax(0) + B
 
 
 def adjusted(probabilities: Tensor, adjustment: Tensor) -> Tensor:
-    """softmax(w − a) where the probabilities are softmax(w), (U, C) of their type.
+    """softmax(w − a) for probabilities softmax(w), (U, C) with their dtype.
 
     Args:
         probabilities: (U, C).
@@ -30,11 +30,12 @@ def adjusted(probabilities: Tensor, adjustment: Tensor) -> Tensor:
 
 
 def transfer_targets(first: Tensor, classes: Tensor, adjustment: Tensor, strength: Tensor) -> Tensor:
-    """softmax((h₁ − k_l · a) / 2), (n, C), a constant: the first head's opinion, the more shifted the rarer class l is.
+    """softmax((h₁ − k_l · a) / 2), (n, C) without gradient: the first head's prediction, shifted more if class l is
+    rarer.
 
     Args:
         first: h₁, (n, C).
-        classes: l, what the second head says of the weak views, (U,) int64.
+        classes: l, the second head's prediction on the weak views, (U,) int64.
         adjustment: a, (C,).
         strength: k, (C,).
     """

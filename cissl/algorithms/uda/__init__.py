@@ -1,1 +1,1 @@
-"""UDA: predictions on strong views follow sharpened ones on weak views; easy labeled rows wait (TSA)."""
+"""UDA: predictions on strong views follow sharpened ones on weak views. With TSA, easy labeled rows wait."""

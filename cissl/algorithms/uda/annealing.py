@@ -1,7 +1,7 @@
 """UDA's losses (Xie et al., 2020, sections 2 and 3.2), as in FixMatch's authors' program.
 
-Notation: B labeled rows, U unlabeled ones, C classes; t targets, sharpened weak probabilities, (U, C); η highest
-probability of the true class at which a labeled row counts; r share of the annealing that is over.
+Notation: B labeled rows, U unlabeled ones, C classes; t targets, sharpened weak probabilities, (U, C); η largest
+probability of the true class with which a labeled row counts; r share of the annealing that is over.
 """
 
 import math
@@ -14,13 +14,13 @@ LONGEST = 2**14  # kimg: a longer training anneals no longer
 
 
 def annealed_threshold(schedule: str, images: float, train_kimg: float, position: int, classes: int) -> float:
-    """η = c · (1 − 1/C) + 1/C with c = 1, r, exp(5 (r − 1)) or 1 − exp(−5 r), at most 1.
+    """η = c · (1 − 1/C) + 1/C with c = 1, r, exp(5 (r − 1)) or 1 − exp(−5 r). It is at most 1.
 
     Args:
         schedule: ``"no"``, ``"linear"``, ``"exp"`` or ``"log"``.
         images: labeled images before this step.
         train_kimg: length of the training, in 1024 labeled images.
-        position: log2 of the images that the annealing takes for each 1024 of the training.
+        position: log2 of the images that the annealing takes for each 1024 images of the training.
         classes: C.
     """
     r: float = images / (min(train_kimg, LONGEST) * 2**position)
@@ -31,16 +31,17 @@ def annealed_threshold(schedule: str, images: float, train_kimg: float, position
 def annealed_loss(
     labeled: Tensor, targets: Tensor, threshold: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over the rows whose true class is not yet too probable, 0 without any; and those rows.
+    """Mean cross-entropy over the rows that count, whose true class has a probability of at most η. Without such rows
+    0.
 
     Args:
         labeled: logits (B, C).
-        targets: (B,) int64.
-        threshold: η; a row counts up to and including it.
-        weights: of each row, (B,); by default 1.
+        targets: true classes, (B,) int64.
+        threshold: η.
+        weights: weight of each row, (B,); by default 1.
 
     Returns:
-        The loss, scalar, and which rows count, (B,) bool.
+        The loss, scalar, and whether a row counts, (B,) bool.
     """
     true_class = labeled.detach().softmax(1).gather(1, targets[:, None]).squeeze(1)
     kept = true_class <= threshold
@@ -51,18 +52,18 @@ def annealed_loss(
 
 
 def divergence(strong: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted KL(t ‖ softmax(strong)), averaged over all rows; scalar.
+    """Weighted KL(t ‖ softmax(strong)), scalar. The mean is over all rows.
 
     Args:
         strong: logits of the strong views, (U, C).
-        targets: t, (U, C), constants.
-        weights: of each row, (U,) bool or float.
+        targets: t, (U, C), without gradient.
+        weights: weight of each row, (U,) bool or float.
     """
     rows = F.kl_div(strong.log_softmax(1), targets, reduction="none").sum(1)
     return torch.mean(rows * weights)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Mean entropy of softmax(logits) over the rows (U, C), with gradient; scalar."""
+    """Mean entropy of softmax(logits) over the rows (U, C), scalar with gradient."""
     logs = logits.log_softmax(1)
     return -(logs.exp() * logs).sum(1).mean()

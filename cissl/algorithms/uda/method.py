@@ -17,11 +17,11 @@ class UDA(FixMatch):
     settings: Settings
 
     def weights(self) -> dict[str, float]:
-        """FixMatch's, and that of the entropy."""
+        """FixMatch's weights, and the weight of the entropy."""
         return super().weights() | {"entropy": self.settings.we}
 
     def supervised(self, step: Step, out: dict[str, Outputs], weights: Tensor | None = None) -> Tensor:
-        """The labeled loss of the rows whose class is not yet certain, scalar."""
+        """The labeled loss of the rows whose true class is not yet too probable, scalar."""
         settings, facts = self.settings, step.facts
         images, train_kimg = step.number * facts.batch, facts.steps / facts.kimg_steps
         threshold = annealed_threshold(settings.tsa, images, train_kimg, settings.tsa_pos, facts.classes)
@@ -30,7 +30,9 @@ class UDA(FixMatch):
         return loss
 
     def choose(self, step: Step, probabilities: Tensor) -> PseudoLabels:
-        """Targets (U, C) are sharpened; what is compared with the threshold is not."""
+        """FixMatch's choice of rows. The targets (U, C) are sharpened; the probabilities that meet the threshold are
+        not.
+        """
         pseudo = super().choose(step, probabilities)
         return dataclasses.replace(pseudo, probabilities=sharpen(probabilities, self.settings.temperature))
 
