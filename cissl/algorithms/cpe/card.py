@@ -8,7 +8,11 @@ from cissl.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """CPE's settings."""
+    """CPE's settings.
+
+    Raises:
+        UserError: ``cut1`` is above ``cut2``.
+    """
 
     uratio: int = setting(7, "unlabeled images per labeled image", symbol="μ", at_least=1)
     wu: float = setting(1.0, "weight of the experts' unlabeled losses", symbol="λ", at_least=0)
