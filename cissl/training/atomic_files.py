@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""Files that are never seen half written: a new version takes the old one's place when it is complete."""
 
 import contextlib
 import json
@@ -11,11 +11,14 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path` only when it is complete.
+    """A binary file to write to; it appears at `path` when it is complete. After an error `path` is as it was before.
 
     Args:
-        path: the file.
-        sync: wait until it is on the disk, so that it survives the machine's death and not the process's alone.
+        path: the file; its folder is made.
+        sync: wait until it is on the disk. Then it survives a crash of the machine, and not only of this process.
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -31,12 +34,20 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename in (None, temporary):
-            error.filename = str(path)  # the name that people know; a write that fails gives none
+            error.filename = str(path)  # people know this name; an error of `write` itself has none
         raise
 
 
 def write_at(path: Path, *pieces: tuple[int, bytes]) -> None:
-    """Write bytes into a file at given places, one after the other; what else it holds stays as it is."""
+    """Write bytes into a file, one piece after the other; all other bytes of the file stay as they are.
+
+    Args:
+        path: the file; it is made where there is none.
+        pieces: (offset in bytes, what to write there).
+
+    Raises:
+        OSError: it cannot be written; `filename` is `path`.
+    """
     try:
         with open(path, "wb", opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CREAT, 0o644)) as file:
             for offset, data in pieces:
@@ -48,24 +59,36 @@ def write_at(path: Path, *pieces: tuple[int, bytes]) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file is on the disk."""
+    """Wait until a file is on the disk.
+
+    Raises:
+        OSError: the file cannot be opened, or the disk refuses it.
+    """
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; see `atomic_write`."""
     with atomic_write(path, sync=sync) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:
-    """Write readable JSON atomically; NaN must have been made null before."""
+    """Write indented JSON atomically; see `atomic_write`.
+
+    Raises:
+        ValueError: `value` has NaN or an infinity, which JSON cannot express; see `records.without_nan`.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", sync=sync)
 
 
 def read_json(path: Path) -> Any | None:
-    """The file's value, or None where there is no intact file."""
+    """The value that a JSON file holds; None if the file is missing or damaged.
+
+    Raises:
+        OSError: the file exists and cannot be read, so that its content is not known.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):

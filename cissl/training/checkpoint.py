@@ -1,7 +1,7 @@
-"""Checkpoints: one file each, written atomically, verified before use, the oldest removed.
+"""Checkpoints: one file each, written atomically and verified before use. The oldest ones are removed.
 
-A checkpoint holds tensors and plain values only, so that loading one never executes code. When a trial is complete its
-averaged weights alone remain.
+A checkpoint holds tensors and plain values only, so that loading one never executes code. Of a complete trial only the
+averaged weights remain.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -20,11 +20,25 @@ from cissl.training.atomic_files import atomic_write
 logger = logging.getLogger(__name__)
 
 WEIGHTS, PREDICTION = "weights.pt", "prediction.pt"
+Device: TypeAlias = torch.device | str
 NOT_THE_FILES_FAULT = (errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
-    """Write `state` as the checkpoint of `step`, then remove all but the `keep` newest."""
+    """Write a checkpoint, then remove all but the newest.
+
+    Args:
+        folder: where the trial's checkpoints are.
+        step: optimizer updates made.
+        state: tensors and plain values.
+        keep: how many checkpoints stay, at least 1.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path = folder / f"step_{step:010d}.pt"
     _save(path, state)
     for old in checkpoints(folder)[:-keep]:
@@ -38,43 +52,47 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def damaged_checkpoints(folder: Path) -> list[Path]:
-    """Files that were found damaged and set aside."""
+    """Files that `load_newest_checkpoint` could not use and renamed, oldest first."""
     return sorted(folder.glob("step_*.damaged"))
 
 
 def load_newest_checkpoint(
-    folder: Path, *, check: Callable[[Path, dict[str, Any]], None] = lambda path, state: None, map_location: Any = "cpu"
+    folder: Path,
+    *,
+    check: Callable[[Path, dict[str, Any]], None] = lambda path, state: None,
+    map_location: Device = "cpu",
 ) -> dict[str, Any] | None:
-    """The newest usable checkpoint's state, or None; an unusable one is named in a warning and set aside.
+    """The state of the newest usable checkpoint, or None. A damaged file is named in a warning and renamed.
 
     Args:
         folder: where the checkpoints are.
-        check: raises an exception where a state cannot be used after all; a UserError ends the search.
-        map_location: as for `torch.load`.
+        check: raises an exception if a state cannot be used. After a UserError no older checkpoint is tried.
+        map_location: device of the tensors, as for `torch.load`.
 
     Raises:
-        UserError: by `check`.
-        MemoryError, torch.OutOfMemoryError, OSError: which say nothing about what the file holds.
+        UserError: raised by `check`.
+        MemoryError, torch.OutOfMemoryError: memory is short, so the file may be good.
+        OSError: the machine refuses to read the file, so it may be good.
     """
     for path in reversed(checkpoints(folder)):
         try:
             _check_integrity(path)
-            state = torch.load(path, map_location=map_location, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
             check(path, state)
             return state
         except (UserError, MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever a damaged file raises, an older one may still be good
+        except Exception as error:  # a damaged file can raise anything, and an older one may still be good
             if isinstance(error, OSError) and error.errno in NOT_THE_FILES_FAULT:
                 raise
             logger.warning("checkpoint %s is passed over, it cannot be used: %s", path, error)
-            with contextlib.suppress(OSError):  # another worker of the trial was faster
+            with contextlib.suppress(OSError):  # another worker of the trial has renamed it already
                 path.rename(path.with_suffix(".damaged"))
     return None
 
 
 def finish_checkpoints(folder: Path) -> None:
-    """Remove what only an unfinished trial needs; damaged files stay to be looked at."""
+    """Remove the checkpoints of a complete trial. Damaged files stay, so that people can look at them."""
     for path in checkpoints(folder):
         path.unlink()
     with contextlib.suppress(OSError):  # not empty
@@ -82,20 +100,37 @@ def finish_checkpoints(folder: Path) -> None:
 
 
 def save_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Keep a network's state dict, as a network of `cissl.models.backbones.build` can load it."""
+    """Keep a network's weights.
+
+    Args:
+        folder: the trial's folder.
+        weights: state dict of a network that `cissl.models.backbones.build` made.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     _save(folder / WEIGHTS, weights)
 
 
 def save_prediction(folder: Path, values: dict[str, Any]) -> None:
-    """Keep what predictions need beside the weights, see `Trainer.prediction`."""
+    """Keep what predictions need beside the weights.
+
+    Args:
+        folder: the trial's folder.
+        values: see `Trainer.prediction`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     _save(folder / PREDICTION, values)
 
 
 def load_tensors(path: Path) -> Any:
-    """What a file of weights or predictions holds, on the CPU.
+    """What `save_weights` or `save_prediction` wrote, on the CPU.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: the file is missing or damaged.
+        MemoryError: memory is short.
     """
     try:
         _check_integrity(path)
@@ -113,12 +148,13 @@ def _save(path: Path, value: Any) -> None:
         except RuntimeError as error:
             if error.__context__ is None:
                 raise
-            # A full disk or an interruption: torch hides it behind a complaint about its own file's form.
+            # The disk is full, or the process was interrupted. PyTorch replaces that error by one about its own
+            # file format; people need the original error.
             raise error.__context__ from None
 
 
 def _check_integrity(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()  # torch.load does not compare the checksums
+        damaged = archive.testzip()  # torch.load does not compare checksums
     if damaged:
         raise ValueError(f"checksum of {damaged} differs")

@@ -1,4 +1,4 @@
-"""What a training process asks of its machine, once, before the first step."""
+"""A trial's device: choosing it, setting the process up for it, and moving images to it."""
 
 import ctypes
 import os
@@ -20,13 +20,13 @@ ALIGNMENT = 16  # bytes, at least those of any element
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default a GPU where there is one.
+    """The device of a name.
 
     Args:
-        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
+        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` and so on; by default a GPU if there is one, else the CPU.
 
     Raises:
-        UserError: training cannot use it.
+        UserError: there is no such device, or PyTorch cannot use it.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,7 +46,7 @@ def choose_device(name: str | None = None) -> torch.device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short; PyTorch has no type of its own for that on a CPU."""
+    """Whether an error says that memory is short. On a CPU PyTorch raises a plain RuntimeError for that."""
     words = ("can't allocate memory", "std::bad_alloc")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
@@ -54,18 +54,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def require_memory(images: int, *, side: int, channels: int, device: torch.device) -> None:
-    """Refuse a step whose images alone are more than the memory; what the network needs comes on top.
+    """Refuse a step whose images alone exceed the memory, not counting what the network needs.
 
-    Without that a machine gets slow for minutes, and then ends the process without a word.
+    Without this check the machine gets slow for minutes and then kills the process without a message.
 
     Args:
-        images: of one step on this device.
-        side: of an image in pixels.
-        channels: of an image.
-        device: where they are trained on.
+        images: number of images that one step has on this device.
+        side: height and width of an image in pixels.
+        channels: channels of an image.
+        device: the device that the images are on.
 
     Raises:
-        UserError: they are too many.
+        UserError: the images, as float32, need more bytes than the memory has.
     """
     needed = images * channels * side**2 * torch.float32.itemsize
     if device.type == "cuda":
@@ -85,26 +85,26 @@ def require_memory(images: int, *, side: int, channels: int, device: torch.devic
 def prepare_process() -> None:
     """Set the process up for training; calling it again changes nothing.
 
-    float32 convolutions stay float32 on GPUs that would round their inputs to TF32. On Linux freed memory stays with
-    the process: the C library would return every tensor above 32 MB to the kernel and get it back page by page, a
-    tenth of a step's time at 32×32 pixels.
+    GPUs must not round the inputs of float32 convolutions to TF32. On Linux the process keeps freed memory: glibc would
+    return every tensor above 32 MB to the kernel and then get it back page by page, which takes a tenth of a step's
+    time at 32×32 pixels.
     """
     torch.backends.cudnn.allow_tf32 = False
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt:  # other C libraries do not have it
+        if mallopt:  # only glibc has it
             mallopt(MMAP_MAX, 0)
             mallopt(TRIM_THRESHOLD, LARGEST_INT)
 
 
 class DeviceImages:
-    """A data set's images, where training reads its batches.
+    """A data set's images, from which training takes its batches.
 
-    On a GPU all of them are copied to its memory once, if they leave at least half of what is free.
+    All images are copied to a GPU's memory once, if they take less than half of its free memory.
 
     Args:
-        images: (N, H, W, channels) uint8, possibly a file that is mapped into memory.
-        device: where batches are wanted.
+        images: (N, H, W, channels) uint8, possibly a memory-mapped file.
+        device: the device of the batches.
     """
 
     def __init__(self, images: np.ndarray, device: torch.device):

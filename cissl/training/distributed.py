@@ -4,6 +4,7 @@ The rows of a global batch are dealt out in turn: worker r of W holds rows r, r 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,10 +29,13 @@ def own_rows() -> slice:
 
 
 def check_division(batch: int) -> None:
-    """Refuse a batch that the workers cannot share evenly.
+    """Check that the workers can share a batch evenly.
+
+    Args:
+        batch: labeled images per step.
 
     Raises:
-        UserError: with the nearest batch sizes that work.
+        UserError: they cannot; the message has the nearest batch sizes that work.
     """
     workers = world_size()
     if batch % workers:
@@ -41,16 +45,25 @@ def check_division(batch: int) -> None:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The global batch in its order from every worker's rows; the gradient returns to each worker's own rows.
+    """The global batch, in its order, from every worker's rows; the gradient returns to each worker's own rows.
+
+    Args:
+        rows: this worker's, (rows, …); equally many on every worker.
+
+    Returns:
+        All workers' rows, (W · rows, …), of the same dtype.
 
     All workers compute the same loss from the gathered rows, each back-propagates its own rows' share of it, and
     `average_gradients` takes the mean over workers: hence the factor W on the way back.
     """
-    return _GatherRows.apply(rows) if world_size() > 1 else rows
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
 
 
 def sum_over_workers(value: Tensor) -> Tensor:
-    """Element-wise sum over workers, in place."""
+    """Element-wise sum over workers of a tensor of any shape, in place."""
     if world_size() > 1:
         dist.all_reduce(value)
     return value
@@ -58,7 +71,7 @@ def sum_over_workers(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def share_first_workers(tensors: Iterable[Tensor]) -> None:
-    """Give every worker the first one's values."""
+    """Overwrite tensors of any shapes with the first worker's values, on every worker."""
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
@@ -76,17 +89,17 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(context, rows):
+    def forward(context: Any, rows: Tensor) -> Tensor:
         parts = [torch.empty_like(rows) for _ in range(world_size())]
         dist.all_gather(parts, rows.contiguous())
         return torch.stack(parts, 1).flatten(0, 1)
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         return world_size() * gradient[own_rows()]

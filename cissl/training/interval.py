@@ -1,4 +1,4 @@
-"""What happened since the last evaluation, counted on the device so that no step waits for it."""
+"""Figures of the steps since the last evaluation, summed on the device so that no step waits for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import Losses
+from cissl.record_format import LossFigures, MethodFigures, PseudoLabelFigures
 
-NAMES = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")
+LOSSES = 4  # the losses' figures, see `LossFigures`
 
 
 class Interval:
-    """Means over steps, and pseudo-labels counted by class.
+    """Sums of figures over the steps since the last evaluation, and pseudo-labels counted by class.
 
-    Of each class it counts the pseudo-labels kept and how many of them were right. The latter needs the unlabeled
-    images' true labels: it explains a result and takes no part in it.
+    For each class it counts the pseudo-labels that were kept, and how many of these were right. The latter needs the
+    unlabeled images' true labels: it helps to explain a result, and no method can see it.
 
     Args:
         classes: C.
@@ -24,7 +25,7 @@ class Interval:
 
     def __init__(self, classes: int, device: torch.device):
         self._device = device
-        self._sums = torch.zeros(len(NAMES), dtype=torch.float64, device=device)
+        self._sums = torch.zeros(LOSSES, dtype=torch.float64, device=device)
         self._terms: dict[str, Tensor] = {}
         self._measured: dict[str, Tensor] = {}
         self._pseudo_labels = torch.zeros(2, classes, dtype=torch.float64, device=device)  # kept, correct
@@ -51,35 +52,38 @@ class Interval:
             self._pseudo_labels.index_add_(1, pseudo.classes, counts)
         self._steps += 1
 
-    def close(self) -> tuple[dict[str, float], dict[str, list[float]], dict[str, Any]]:
-        """A new beginning.
+    def close(self) -> tuple[LossFigures, PseudoLabelFigures, MethodFigures]:
+        """End the interval and start the next one at zero.
 
         Returns:
-            The means of the losses; pseudo-labels by class; the means of named terms and of what a method measured.
+            Means of the losses; pseudo-labels by class; means of named terms and of what the method measured.
         """
         steps = max(self._steps, 1)
-        means = (self._sums / steps).tolist()
+        loss, labeled, unlabeled, mask_ratio = (self._sums / steps).tolist()
         kept, correct = ([_whole(count) for count in row] for row in self._pseudo_labels.tolist())
-        details = {
-            "terms": {name: (total / steps).item() for name, total in self._terms.items()},
-            "measured": {name: (total / steps).tolist() for name, total in self._measured.items()},
-        }
+        details = MethodFigures()
+        if self._terms:
+            details["terms"] = {name: (total / steps).item() for name, total in self._terms.items()}
+        if self._measured:
+            details["measured"] = {name: (total / steps).tolist() for name, total in self._measured.items()}
         self._sums.zero_()
         self._pseudo_labels.zero_()
         self._terms, self._measured = {}, {}
         self._steps = 0
-        return (
-            dict(zip(NAMES, means, strict=True)),
-            {"pseudo_kept": kept, "pseudo_correct": correct},
-            {name: values for name, values in details.items() if values},
-        )
+        losses: LossFigures = {
+            "loss": loss,
+            "loss_labeled": labeled,
+            "loss_unlabeled": unlabeled,
+            "mask_ratio": mask_ratio,
+        }
+        return losses, {"pseudo_kept": kept, "pseudo_correct": correct}, details
 
     def _tensor(self, value: float | Tensor) -> Tensor:
-        """A number as a tensor on the device, which is not waited for."""
+        """A number as a tensor on the device; nothing waits for the copy."""
         return value if isinstance(value, Tensor) else torch.full((), value, dtype=torch.float64, device=self._device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts so far, copied."""
+        """A copy of the sums so far."""
         return {
             "sums": self._sums.clone(),
             "pseudo_labels": self._pseudo_labels.clone(),
@@ -89,7 +93,7 @@ class Interval:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`'s counts; those of the first version have no terms."""
+        """Continue from the sums of `state_dict`; those of the first version have no terms."""
         self._sums.copy_(state["sums"])
         self._pseudo_labels.copy_(state["pseudo_labels"])
         self._steps = state["steps"]

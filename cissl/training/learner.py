@@ -1,9 +1,10 @@
-"""What is learned, and one update of it: network, moving average, optimizer state and the method's state."""
+"""What a trial learns, and one update of it: network, moving average, optimizer state and the method's state."""
 
 import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,16 +28,18 @@ CXX = ("g++", "clang++")
 def make_network(
     config: TrialConfig, *, classes: int, side: int, channels: int, seed: int | None = None, pretrained: bool = True
 ) -> Classifier:
-    """The network that a trial's settings ask for, without heads; see `cissl.models.backbones.build`.
+    """The network that a trial's settings describe, without the method's heads, on the CPU.
 
     Args:
         config: the trial's settings.
-        classes, side, channels: see there.
-        seed: of the initial weights; by default the trial's.
-        pretrained: whether the weights of a file are read, where the settings name one.
+        classes: number of classes.
+        side: height and width of an image in pixels.
+        channels: channels of an image.
+        seed: seed of the initial weights; by default the trial's.
+        pretrained: whether to read the file of pretrained weights, if the settings name one.
 
     Raises:
-        UserError: there is no such network, or the file of weights is none of it.
+        UserError: there is no such network, or the file of weights belongs to another one.
     """
     network = backbones.build(
         config.arch,
@@ -56,19 +59,23 @@ def make_network(
 
 
 class Learner:
-    """A network in training. Its parameters' dtype is that of all that is learned; images of another are converted.
+    """A network in training. All that is learned has the dtype of its parameters; images are converted to it.
 
     Args:
         config: the trial's settings.
         model: a network without the method's heads, on its device.
-        facts: what the method may know.
+        facts: what the method may know about the data.
+
+    Raises:
+        UserError: the settings ask for a compiled network, which this machine or several workers cannot have.
 
     Attributes:
         method: the trial's algorithm.
         model: the network with its raw weights.
-        ema_model: the same with averaged weights, in evaluation mode; shares BatchNorm's buffers.
-        state: the method's state, by name; replaced by each update, never changed in place.
-        measured_shapes: shape of what the method has measured so far, by name.
+        ema_model: the network with averaged weights, in evaluation mode; it shares BatchNorm's buffers.
+        optimizer: updates the raw weights.
+        state: the method's state, by name; each update replaces it, and no tensor is changed in place.
+        measured_shapes: shapes of the arrays that the method has measured so far, by name.
     """
 
     def __init__(self, config: TrialConfig, model: Classifier, facts: Facts):
@@ -87,7 +94,11 @@ class Learner:
         self._outputs = _compiled(model) if config.compile else model.outputs
 
     def make_heads(self, stage: int = 0) -> dict[str, nn.Module]:
-        """The method's heads with fresh weights, of the network's type and on its device."""
+        """The method's heads with new weights, in the network's dtype and on its device.
+
+        Args:
+            stage: number of the stage that they are for; it changes the seed.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(generator(self.config.seed, "heads", stage).integers(2**63)))
             heads = self.method.heads(self.facts.width, self.facts.classes)
@@ -97,8 +108,8 @@ class Learner:
         """One optimizer update, then the moving average and the method's state.
 
         Args:
-            step: made for this learner.
-            rate: learning rate.
+            step: a step that was made for this learner.
+            rate: the learning rate, η.
 
         Returns:
             The losses over the global batch, before the update.
@@ -109,7 +120,7 @@ class Learner:
         return losses
 
     def losses(self, step: TrainingStep) -> Losses:
-        """The losses of a step over the global batch."""
+        """The losses of a step over the global batch; the network is in training mode."""
         self.model.train()
         with self._noise(step.trial_step):
             losses = self.method.base.losses(step)
@@ -117,11 +128,16 @@ class Learner:
         return dataclasses.replace(losses, measured=dict(step.measured))
 
     def descend(self, losses: Losses, rate: float) -> None:
-        """Follow the losses' gradient for one optimizer update, then move the average."""
+        """One optimizer update by the losses' gradient, then one of the moving average.
+
+        Args:
+            losses: the losses of this step.
+            rate: the learning rate, η.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        torch.autograd.backward(losses.total)
         average_gradients(self.model.parameters())
         self.optimizer.step()
         update_ema(self.ema_model, self.model, self.config.ema_decay)
@@ -129,7 +145,15 @@ class Learner:
             share_first_workers(self.model.buffers())
 
     def train_forward(self, parts: Sequence[Tensor], *, update_averages: bool = True) -> Raw:
-        """The network in training mode on this worker's images (rows, channels, H, W), all parts in one batch."""
+        """The network's raw outputs in training mode, with gradient; all parts pass through it in one batch.
+
+        Args:
+            parts: this worker's images, each (rows, channels, H, W).
+            update_averages: whether BatchNorm's moving averages change.
+
+        Returns:
+            Logits (all rows, C), features (all rows, width) and heads by name.
+        """
         images = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
         frozen = contextlib.nullcontext() if update_averages else frozen_averages(self.model)
         with self._autocast(), frozen:
@@ -143,7 +167,12 @@ class Learner:
 
     @torch.no_grad()
     def average_forward(self, images: Tensor, *, batch_statistics: bool = False) -> Raw:
-        """The averaged network on this worker's images, without gradient."""
+        """The averaged network's raw outputs, without gradient.
+
+        Args:
+            images: this worker's, (rows, channels, H, W).
+            batch_statistics: normalise by this batch instead of BatchNorm's moving averages, which do not change.
+        """
         if not batch_statistics:
             with self._autocast():
                 return self.ema_model.outputs(images.to(self.facts.dtype))
@@ -156,24 +185,30 @@ class Learner:
 
     @torch.no_grad()
     def raw_forward(self, images: Tensor) -> Raw:
-        """The trained network in evaluation mode on this worker's images, without gradient."""
+        """The trained network's raw outputs on this worker's images (rows, channels, H, W), without gradient.
+
+        The network is in evaluation mode.
+        """
         self.model.eval()
         with self._autocast():
             return self.model.outputs(images.to(self.facts.dtype))
 
     def predict(self, images: Tensor) -> Tensor:
-        """The averaged network's logits, (N, C), of this worker's images (N, channels, H, W) float."""
+        """The averaged network's logits (N, C) for this worker's images (N, channels, H, W) float."""
         return self.average_forward(images)[0]
 
     def scorer(self) -> Callable[[Tensor], Tensor]:
-        """A function from this worker's images to the scores (N, C) whose largest is the method's prediction."""
+        """A function from this worker's images (N, channels, H, W) to scores (N, C).
+
+        The class with an image's largest score is the method's prediction.
+        """
         state = self._prepared()
         return lambda images: self.method.predict(self._averaged(images), state)
 
     def prediction_state(self) -> dict[str, Tensor]:
-        """What the method's prediction reads of its state, and of what it prepares for an evaluation; by name."""
+        """What the method needs for predictions: those entries of its state that its prediction reads, by name."""
         facts, state = self.facts, _Read(self._prepared())
-        method = Method(self.config.recipe, self.config.method)  # not watched, which reads every entry
+        method = Method(self.config.recipe, self.config.method)  # not watched: a watched method reads every entry
         method.predict(self._averaged(facts.full((1, facts.channels, facts.side, facts.side), 0.0)), state)
         return {name: state[name] for name in sorted(state.read)}
 
@@ -181,11 +216,16 @@ class Learner:
         return {**self.state, **self.method.prepare(self._averaged, self.facts)}
 
     def _averaged(self, images: Tensor) -> Outputs:
-        return Outputs(*self.average_forward(images))  # as they are: in an evaluation every worker scores its own share
+        return Outputs(*self.average_forward(images))  # not gathered: every worker scores its own share
 
     @torch.no_grad()
     def restart(self, network: Classifier, stage: int) -> None:
-        """Start over with the weights of a fresh network, as a stage may; the method's state too."""
+        """Take a fresh network's weights, as a stage may ask for; average, optimizer and method start over.
+
+        Args:
+            network: a network without heads, on the same device.
+            stage: number of the stage that begins.
+        """
         network.add_heads(self.make_heads(stage))
         for mine, fresh in zip(self.model.state_dict().values(), network.state_dict().values(), strict=True):
             mine.copy_(fresh)
@@ -195,13 +235,13 @@ class Learner:
 
     @torch.no_grad()
     def restart_average(self) -> None:
-        """Start the moving average over from the trained weights."""
+        """Set the averaged weights to the trained weights."""
         for averaged, raw in zip(self.ema_model.parameters(), self.model.parameters(), strict=True):
             averaged.copy_(raw)
 
     @contextlib.contextmanager
     def _noise(self, step: int) -> Iterator[None]:
-        """Within, dropout of a network that has it is a function of seed, step and worker, like every draw."""
+        """Inside, dropout is a function of seed, step and worker, like all random numbers of a trial."""
         if not self._drops:
             yield
             return
@@ -213,8 +253,8 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         return autocast(self.config, self.facts.device)
 
-    def state_dict(self) -> dict:
-        """Everything that later updates depend on, as tensors."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later updates depend on: groups of tensors by name. The tensors are not copied."""
         return {
             "model": self.model.state_dict(),
             "ema": {name: value.detach() for name, value in self.ema_model.named_parameters()},
@@ -227,8 +267,15 @@ class Learner:
         }
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from `state_dict`'s values."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned.
+
+        Args:
+            state: may also be that of a checkpoint of the first version.
+
+        Raises:
+            KeyError, RuntimeError: it belongs to another network or method.
+        """
         self.model.load_state_dict(state["model"])
         for name, parameter in self.ema_model.named_parameters():
             parameter.copy_(state["ema"][name])
@@ -240,25 +287,26 @@ class Learner:
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
 
 
-def _optimizer_state(saved: dict) -> dict[str, Tensor]:
-    """The optimizer's state of a checkpoint, by parameter/key; the first version had SGD's momentum alone."""
+def _optimizer_state(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """The optimizer's state in a checkpoint, by parameter/key. The first version saved only SGD's momentum."""
     if "momentum" in saved:
         return {f"{name}/momentum_buffer": value for name, value in saved["momentum"].items()}
-    return saved["optimizer"]
+    return dict(saved["optimizer"])
 
 
-def _method_state(saved: dict, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The method's state of a checkpoint; the first version's held the class prior alone, for every algorithm."""
+def _method_state(saved: dict[str, Any], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The method's state in a checkpoint. The first version saved only the class prior, for every algorithm."""
     if "state" in saved:
-        return saved["state"]
+        return dict(saved["state"])
     return {"class_prior": saved["class_prior"]} if "class_prior" in start else {}
 
 
-class _Read(Mapping):
-    """A state that notes which of its entries are read."""
+class _Read(Mapping[str, Tensor]):
+    """A method's state that notes which of its entries are read."""
 
     def __init__(self, state: Mapping[str, Tensor]):
-        self._state, self.read = state, set()
+        self._state = state
+        self.read: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor:
         value = self._state[name]
@@ -273,25 +321,25 @@ class _Read(Mapping):
 
 
 def autocast(config: TrialConfig, device: torch.device) -> torch.autocast:
-    """The arithmetic of the network's passes."""
+    """A context for the network's passes: bfloat16 where the settings ask for it, else without effect."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 def memory_format(config: TrialConfig, device: torch.device) -> torch.memory_format:
-    """Channels last, which convolutions are fastest with, except where that costs accuracy.
+    """The memory format of a network's images: channels last, the fastest for convolutions, if that is accurate.
 
-    On a CPU torch's own BatchNorm adds up channels-last pixels one after the other, which over a batch of 960 images
-    leaves errors of 1e-3: no more than bf16's own, but far above float32's. The compiled one has no such loss.
+    On a CPU PyTorch's BatchNorm sums the pixels of channels-last images one after the other. With 960 images the error
+    is 1e-3: as small as bfloat16's own, but far above float32's. A compiled network has no such error.
     """
     exact = config.precision == "fp32" and not config.compile and device.type == "cpu"
     return torch.contiguous_format if exact else torch.channels_last
 
 
 def _compiled(model: Classifier) -> Callable[[Tensor], Raw]:
-    """The model's forward and backward pass, fused by torch.compile at the first step.
+    """The model's forward and backward pass; torch.compile fuses them at the first step.
 
     Raises:
-        UserError: there are several workers, or no compiler.
+        UserError: there are several workers, or this machine has no C++ compiler.
     """
     if world_size() > 1:
         raise UserError("compile: true takes trials of one worker; train with fewer, or without it", key="compile")

@@ -1,8 +1,9 @@
-"""Where a trial's curves are shown beside its own records: TensorBoard, Weights & Biases, MLflow.
+"""Loggers, which show a trial's curves beside its own records: TensorBoard, Weights & Biases, MLflow.
 
-The libraries are called here, in the process that trains, and not by Ray's integrations: those see only what reaches
-the driver, and after a failure rows are lost or doubled there. A logger can never cost a trial: it runs in a thread of
-its own, and the first error ends it with a warning. A resumed trial goes on as the same run, whose id is in its folder.
+The process that trains calls these libraries itself. Ray's integrations are not used: they see only what reaches the
+driver, and they lose or repeat rows after a failure. A logger cannot end a trial: it runs in a thread of its own, and
+its first error ends only the logger, with a warning. A resumed trial continues the same run; its folder has the run's
+id.
 """
 
 import importlib.util
@@ -13,9 +14,9 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cissl.config import TrialConfig
 from cissl.errors import UserError, nearest
@@ -30,15 +31,18 @@ INSTALL = {  # name → module that it needs, and how to install it
     "mlflow": ("mlflow", 'pip install -c constraints.txt -e ".[mlflow]"'),
 }
 RUNS = "loggers.json"  # logger → id of the trial's run there
-PATIENCE_S = 60.0  # for what is still to be written when a trial ends
-STOPPED_PATIENCE_S = 2.0  # when it is interrupted: who does that does not wait long
+PATIENCE_S = 60.0  # how long a trial waits at its end for loggers that still write
+STOPPED_PATIENCE_S = 2.0  # the same for an interrupted trial: somebody waits for it
 
 
 def check_loggers(names: Iterable[str]) -> tuple[str, ...]:
-    """See that there are such loggers, and that their libraries are installed.
+    """Check that these loggers exist and that their libraries are installed.
+
+    Returns:
+        The names, each once.
 
     Raises:
-        UserError: there are not; with the command that installs a library.
+        UserError: there is no such logger, or its library is missing; the message has the command that installs it.
     """
     names = tuple(dict.fromkeys(names))
     for name in names:
@@ -50,28 +54,38 @@ def check_loggers(names: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+class Logger(Protocol):
+    """Shows one trial's curves somewhere."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Show the figures of an evaluation after `step` updates."""
+
+    def close(self, state: str) -> None:
+        """End the run; `state` as in `records.write_status`."""
+
+
 class Loggers:
-    """A trial's loggers together.
+    """All loggers of a trial.
 
     Args:
-        names: of the loggers.
+        names: of the loggers; see `check_loggers`.
         config: the trial's settings.
-        folder: the trial's.
-        sweep: name of its sweep, which becomes the project or experiment.
-        step: that the trial goes on from.
+        folder: the trial's folder.
+        sweep: name of its sweep, which becomes the project or experiment; None for a single trial.
+        step: the step that the trial starts or resumes at.
     """
 
     def __init__(self, names: Sequence[str], config: TrialConfig, folder: Path, sweep: str | None, step: int):
         self._threads = [_Thread(name, (config, folder, sweep, step)) for name in names]
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Show an evaluation's figures; those that are not finite are left out."""
+    def log(self, values: Mapping[str, float | None], step: int) -> None:
+        """Show the figures of an evaluation after `step` updates; those that are not finite are left out."""
         shown = {name: float(value) for name, value in values.items() if value is not None and math.isfinite(value)}
         for thread in self._threads:
             thread.calls.put(("log", (shown, step)))
 
     def close(self, state: str) -> None:
-        """End the runs; `state` as in `records.write_status`."""
+        """End the runs, and wait a while for what is still to be written; `state` as in `records.write_status`."""
         for thread in self._threads:
             thread.calls.put(("close", (state,)))
         end = time.monotonic() + (STOPPED_PATIENCE_S if state == "stopped" else PATIENCE_S)
@@ -82,28 +96,34 @@ class Loggers:
 
 
 class _Thread(threading.Thread):
-    """Runs one logger, so that no server and no disk holds up training."""
+    """Runs one logger, so that training waits for no server and no disk."""
 
-    def __init__(self, name: str, arguments: tuple):
+    def __init__(self, name: str, arguments: tuple[TrialConfig, Path, str | None, int]):
         super().__init__(daemon=True)
         self.logger_name, self._arguments = name, arguments
-        self.calls: queue.SimpleQueue = queue.SimpleQueue()
+        self.calls: queue.SimpleQueue[tuple[str, tuple[Any, ...]]] = queue.SimpleQueue()
+        """name of a function of `Logger`, and its arguments"""
         self.start()
 
     def run(self) -> None:
+        """Make the logger, and call its functions until it is closed."""
         try:
-            target = {"tensorboard": TensorBoard, "wandb": Wandb, "mlflow": MLflow}[self.logger_name](*self._arguments)
+            target = KINDS[self.logger_name](*self._arguments)
             function = ""
             while function != "close":
                 function, arguments = self.calls.get()
                 getattr(target, function)(*arguments)
-        except BaseException as error:  # whatever a library raises, the trial goes on
+        except BaseException as error:  # the trial goes on, whatever a library raises
             words = " ".join(str(error).split())
             logger.warning("the logger %s has ended: %s: %.300s", self.logger_name, type(error).__name__, words)
 
 
 class TensorBoard:
-    """Events in the trial's folder; those after its checkpoint belong to the interrupted run, and are dropped."""
+    """Events in the trial's folder. A resumed trial drops the events after its checkpoint, since it repeats them.
+
+    Args:
+        config, folder, sweep, step: as for `Loggers`.
+    """
 
     def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, step: int):
         from torch.utils.tensorboard import SummaryWriter
@@ -111,16 +131,24 @@ class TensorBoard:
         self._events = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        """Write the figures of an evaluation after `step` updates."""
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
         self._events.flush()
 
     def close(self, state: str) -> None:
+        """Close the file of events."""
         self._events.close()
 
 
 class Wandb:
-    """A run of the project that the sweep, else ``WANDB_PROJECT``, names; the other ``WANDB_…`` variables hold."""
+    """A run of Weights & Biases.
+
+    Its project is ``WANDB_PROJECT``, else the sweep's name. The other ``WANDB_…`` variables work as usual.
+
+    Args:
+        config, folder, sweep, step: as for `Loggers`.
+    """
 
     def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, step: int):
         import wandb
@@ -138,16 +166,22 @@ class Wandb:
         )
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)  # steps that the run has already are passed over
+        """Send the figures of an evaluation after `step` updates; W&B ignores a step that the run has already."""
+        self._run.log(dict(values), step=step)
 
     def close(self, state: str) -> None:
+        """End the run; one that is not complete has a failure's exit code."""
         self._run.finish(exit_code=int(state != "complete"))
 
 
 class MLflow:
-    """A run of the experiment that the sweep, else ``MLFLOW_EXPERIMENT_NAME``, names.
+    """A run of MLflow.
 
-    It is kept where ``MLFLOW_TRACKING_URI`` says, else in ``mlflow.db`` in the folder of the trial's sweep.
+    Its experiment is ``MLFLOW_EXPERIMENT_NAME``, else the sweep's name. It is kept where ``MLFLOW_TRACKING_URI`` says,
+    else in ``mlflow.db`` in the folder of the trial's sweep.
+
+    Args:
+        config, folder, sweep, step: as for `Loggers`.
     """
 
     ENDS = {"complete": "FINISHED", "stopped": "KILLED"}
@@ -176,12 +210,21 @@ class MLflow:
         self._client.log_batch(self._id, tags=[RunTag("algorithm", config.algorithm), RunTag("folder", str(folder))])
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        if step > self._last:  # what was logged before an interruption is not logged again
+        """Send the figures of an evaluation after `step` updates; a step that the run has already is left out."""
+        if step > self._last:
             now = int(time.time() * 1000)
             self._client.log_batch(self._id, metrics=[self._metric(k, v, now, step) for k, v in values.items()])
 
     def close(self, state: str) -> None:
+        """End the run as finished, killed or failed."""
         self._client.set_terminated(self._id, self.ENDS.get(state, "FAILED"))
+
+
+KINDS: dict[str, Callable[[TrialConfig, Path, str | None, int], Logger]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "mlflow": MLflow,
+}
 
 
 def _experiment(client: Any, name: str, folder: Path) -> str:
@@ -189,12 +232,12 @@ def _experiment(client: Any, name: str, folder: Path) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=(folder.parent / "mlflow").as_uri())
+            return str(client.create_experiment(name, artifact_location=(folder.parent / "mlflow").as_uri()))
         except Exception:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
-    return found.experiment_id
+    return str(found.experiment_id)
 
 
 def _run_id(folder: Path, name: str, fresh: str) -> str:
@@ -203,7 +246,7 @@ def _run_id(folder: Path, name: str, fresh: str) -> str:
         runs = read_json(folder / RUNS) or {}
         if name not in runs:
             write_json(folder / RUNS, {**runs, name: fresh})
-        return runs.get(name, fresh)
+        return str(runs.get(name, fresh))
 
 
 _LOCK = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, commit, hardware."""
+"""What a result depends on beside its settings: versions, commit, hardware."""
 
 import os
 import platform
@@ -15,18 +15,19 @@ from cissl.training.distributed import world_size
 from cissl.training.records import now
 
 LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "ray", "optuna")
+GIT_PATIENCE_S = 20
 CPUINFO = Path("/proc/cpuinfo")
 ARITHMETIC = re.compile(r"sse4_[12]|fma|avx.*|amx.*|f16c|asimd.*|sve.*|i8mm|bf16")  # what kernels are chosen by
-KERNELS = re.compile(r"(ATEN_CPU|ONEDNN|DNNL|MKL|OMP|KMP)_.*|CUBLAS_WORKSPACE_CONFIG")
+KERNEL_VARIABLES = re.compile(r"(ATEN_CPU|ONEDNN|DNNL|MKL|OMP|KMP)_.*|CUBLAS_WORKSPACE_CONFIG")
 
 
 def provenance() -> dict[str, Any]:
-    """What this result was made with: versions, commit, hardware.
+    """What this result depends on beside its settings: versions, commit, hardware.
 
-    Bits depend on ``processor`` (``model``; ``instructions``, those of arithmetic; ``kernels``, which torch chose), on
-    ``environment`` (variables that choose kernels), ``versions``, ``workers`` and ``threads``.
+    The last bits of a result depend on ``versions``, ``workers``, ``threads``, ``environment`` (variables that choose
+    kernels) and ``processor`` (its ``model``; its ``instructions`` for arithmetic; the ``kernels`` that torch chose).
     """
-    versions = {"python": platform.python_version(), "cissl": cissl.__version__}
+    versions: dict[str, str | None] = {"python": platform.python_version(), "cissl": cissl.__version__}
     for library in LIBRARIES:
         try:
             versions[library] = metadata.version(library)
@@ -39,7 +40,7 @@ def provenance() -> dict[str, Any]:
         "dirty": dirty,
         "hardware": _hardware(),
         "processor": _processor(),
-        "environment": {name: value for name, value in sorted(os.environ.items()) if KERNELS.fullmatch(name)},
+        "environment": {name: value for name, value in sorted(os.environ.items()) if KERNEL_VARIABLES.fullmatch(name)},
         "workers": world_size(),
         "threads": torch.get_num_threads(),
         "started": now(),
@@ -47,17 +48,19 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The checkout's commit and whether it has uncommitted changes; None where cissl does not run from a checkout."""
+    """The checkout's commit, and whether it has uncommitted changes; None if cissl does not run from a checkout."""
     root = Path(cissl.__file__).parents[1]
     try:
         if not (root / ".git").exists():
             return None, None
-        git = lambda *words: subprocess.run(  # noqa: E731
-            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True
-        ).stdout.strip()
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        return _git(root, "rev-parse", "HEAD"), bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", "-C", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=GIT_PATIENCE_S, check=True).stdout.strip()
 
 
 def _hardware() -> str:
@@ -67,12 +70,12 @@ def _hardware() -> str:
 
 
 def _processor() -> dict[str, Any]:
-    """The processor's model and what decides which kernels compute on it; instructions are known on Linux alone."""
+    """The processor's model, instructions and kernels. Instructions are known on Linux only."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    flags = told.get("flags", told.get("Features", "")).split()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = facts.get("flags", facts.get("Features", "")).split()
     return {
-        "model": told.get("model name") or platform.processor() or platform.machine(),
+        "model": facts.get("model name") or platform.processor() or platform.machine(),
         "instructions": sorted(filter(ARITHMETIC.fullmatch, flags)),
         "kernels": torch.backends.cpu.get_cpu_capability(),
     }

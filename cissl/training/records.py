@@ -1,4 +1,4 @@
-"""A trial's folder: the records that tables, curves and reports are made of.
+"""A trial's folder: the records that tables, curves and reports are made from. `cissl.record_format` has their types.
 
     config.json       settings, their hash, the method       written once
     code/             the user's own files that it runs      written once
@@ -7,15 +7,16 @@
     history.jsonl     one row per evaluation                 grows at every evaluation
     confusion.npy     int32 (evaluations, C, C), test set    grows at every evaluation
     stats/            accuracy.json and GM.json: last 1, 10, 20 and 50 evaluations
-    checkpoints/      to go on from, see `checkpoint`; removed when the trial is complete
+    checkpoints/      see `checkpoint`; removed when the trial is complete
     weights.pt        the averaged network of a complete trial
-    prediction.pt     what predictions need beside it, see `Trainer.prediction`
-    tensorboard/      events; wandb/ likewise, where that logger is asked for
+    prediction.pt     what predictions need beside the weights, see `Trainer.prediction`
+    tensorboard/      events of TensorBoard; wandb/ is the same for Weights & Biases
     loggers.json      ids of the trial's runs in other loggers
 
-History and confusion matrices are added to, so that an evaluation costs the same however many came before it. All other
-files are replaced as a whole. What is written during training does not wait for the disk; a checkpoint does, and it
-knows how long both histories were, so that a trial which goes on from it neither loses nor repeats a row.
+An evaluation is appended to the history and to the confusion matrices, so that it costs the same however many came
+before it. All other files are replaced as a whole. During training nothing waits until a record is on the disk. Only a
+checkpoint does, and it stores how long history and confusion matrices were. So a resumed trial neither loses nor
+repeats a row.
 """
 
 import collections
@@ -29,7 +30,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -37,17 +38,25 @@ from cissl import plugins
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.errors import UserError
+from cissl.record_format import EvaluationRow, Status
 from cissl.training.atomic_files import atomic_write, read_json, sync_file, write_at, write_json, write_text
 from cissl.training.metrics import WINDOWS, window_summaries
 
 logger = logging.getLogger(__name__)
 
 ROWS, CONFUSIONS = "history.jsonl", "confusion.npy"
-STATISTICS = {"accuracy": "accuracy", "gmean": "GM"}  # column → name of the file in stats
+# column, and the name of its file in stats
+STATISTICS: tuple[tuple[Literal["accuracy", "gmean"], str], ...] = (("accuracy", "accuracy"), ("gmean", "GM"))
 
 
 def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
-    """Record the settings, what the algorithm is, and the user's own code that it runs."""
+    """Record the settings, the algorithm's titles and papers, and the user's own code that the trial runs.
+
+    Args:
+        folder: the trial's folder.
+        config: the trial's settings.
+        sweep: name of the sweep that the trial belongs to; None for a single trial.
+    """
     sources = plugins.sources(config.plugins)
     values = {
         "trial_id": config.trial_id,
@@ -68,10 +77,12 @@ def write_config(folder: Path, config: TrialConfig, sweep: str | None) -> None:
 
 
 def read_config(folder: Path) -> TrialConfig:
-    """The settings of a recorded trial; its own code is made known, in place of files of the same names.
+    """The settings of a recorded trial.
+
+    The user's own code that the trial ran is registered from the record. It replaces files of the same names.
 
     Raises:
-        UserError: the folder holds no trial, or its settings mean nothing to this version.
+        UserError: the folder holds no trial, its code cannot be read, or this version does not know its settings.
     """
     path = folder / "config.json"
     found = read_json(path)
@@ -105,15 +116,15 @@ def write_status(
 
     Args:
         folder: the trial's folder.
-        state: running, or for its end complete, failed, stopped or diverged.
-        step: updates made, of `steps` in all.
-        steps: see there.
-        saved_step: updates that the newest checkpoint holds, where the trial would go on; 0: from the start.
-        seconds: training time.
-        error: what it failed of.
+        state: running while it trains; complete, failed, stopped or diverged at its end.
+        step: optimizer updates made.
+        steps: optimizer updates of the whole training.
+        saved_step: the newest checkpoint's step, at which the trial would resume; 0 without a checkpoint.
+        seconds: training time in seconds.
+        error: the error that ended the trial; None if there was none.
         damaged: names of the checkpoints that were found damaged.
     """
-    values = {
+    values: Status = {
         "state": state,
         "step": step,
         "steps": steps,
@@ -126,8 +137,8 @@ def write_status(
     write_json(folder / "status.json", values, sync=state != "running")
 
 
-def read_status(folder: Path) -> dict[str, Any] | None:
-    """The trial's status, or None where it never started or the file is damaged."""
+def read_status(folder: Path) -> Status | None:
+    """The trial's status; None if it never started or the file is damaged."""
     status = read_json(folder / "status.json")
     whole = (
         isinstance(status, dict)
@@ -135,19 +146,19 @@ def read_status(folder: Path) -> dict[str, Any] | None:
         and all(isinstance(status.get(key, 0), int | float) for key in ("step", "steps", "saved_step", "seconds"))
         and isinstance(status.get("damaged", []), list)
     )
-    return status if whole else None
+    return cast(Status, status) if whole else None
 
 
-def resumes_at(status: Mapping[str, Any]) -> int:
-    """The step that a trial of this status goes on from; the first version recorded only how far it was."""
+def resumes_at(status: Status) -> int:
+    """The step at which a trial resumes. The first version did not record it; `step` stands in for it there."""
     return status.get("saved_step", status.get("step", 0))
 
 
 def require_same_trial(folder: Path, config: TrialConfig) -> None:
-    """See that a folder is free or holds this trial.
+    """Check that a folder is free or holds this trial.
 
     Raises:
-        UserError: it holds another one, or what it holds cannot be read.
+        UserError: it holds another trial, or its ``config.json`` cannot be read.
     """
     path = folder / "config.json"
     if not path.exists():
@@ -165,27 +176,27 @@ def require_same_trial(folder: Path, config: TrialConfig) -> None:
 
 
 def data_hashes(dataset: Dataset) -> dict[str, str]:
-    """What a trial's data are known by: the indices of its split, and the images and labels themselves."""
+    """The hashes that identify a trial's data: of the indices of its split, and of the images and labels themselves."""
     return {"split_hash": dataset.split_hash, "content_hash": dataset.content_hash}
 
 
 def recorded_data(folder: Path) -> dict[str, str]:
-    """The `data_hashes` of when a trial last began, as far as they are on record."""
+    """The `data_hashes` that a trial recorded when it last started; without those that are missing from its record."""
     found = read_json(folder / "provenance.json")
     return {key: found[key] for key in ("split_hash", "content_hash") if isinstance(found, dict) and key in found}
 
 
 def require_same_data(folder: Path, name: str, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:
-    """See that a trial's data are still those that it was trained on; what is not on record is not compared.
+    """Check that a trial's data are still those that it was trained on. A hash that is not recorded is not compared.
 
     Args:
-        folder: the trial's.
-        name: of data set and split.
-        recorded: `data_hashes` of then.
-        present: `data_hashes` of now.
+        folder: the trial's folder.
+        name: name of data set and split, for the message.
+        recorded: `data_hashes` that the trial recorded.
+        present: `data_hashes` of the data as they are now.
 
     Raises:
-        UserError: they are others.
+        UserError: the data have changed.
     """
     words = {"split_hash": "the indices of the split", "content_hash": "images or labels"}
     changed = [
@@ -196,28 +207,32 @@ def require_same_data(folder: Path, name: str, recorded: Mapping[str, str], pres
     if changed:
         raise UserError(
             f"{folder} was trained on other data than {name} is now: {' and '.join(changed)} changed. Put the former "
-            "data back, or move that folder away to train on the present ones",
+            "data back, or move that folder away to train on the present data",
             key="dataset",
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """How far a history was; a checkpoint keeps it."""
+    """How long a history was at some moment, with checksums. A checkpoint stores it.
+
+    Attributes:
+        rows: evaluations.
+        size: bytes of ``history.jsonl``.
+        crc: CRC-32 of these bytes.
+        confusion_crc: CRC-32 of the matrices in ``confusion.npy``.
+    """
 
     rows: int = 0
     size: int = 0
-    """bytes of history.jsonl"""
     crc: int = 0
-    """CRC-32 of these bytes"""
     confusion_crc: int = 0
-    """CRC-32 of the matrices in confusion.npy"""
 
 
 class History:
-    """A trial's evaluations on the disk, and the one that may add to them.
+    """A trial's evaluations on the disk. One process at a time may add to them.
 
-    A process that dies while it adds one leaves something behind the last mark; `begin` cuts that off.
+    If a process dies while it adds a row, a part of the row may stand behind the last mark. `begin` cuts it off.
 
     Args:
         folder: the trial's folder.
@@ -227,14 +242,14 @@ class History:
         self._folder = folder
         self._rows, self._confusions = folder / ROWS, folder / CONFUSIONS
         self._mark = Mark()
-        self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=max(WINDOWS))
+        self._recent: collections.deque[EvaluationRow] = collections.deque(maxlen=max(WINDOWS))
 
     def check(self, mark: Mark) -> None:
-        """See that the files still begin with what they held at the mark.
+        """Check that the files still begin with what they held at the mark.
 
         Raises:
-            ValueError: they do not.
-            UserError: they are there and cannot be read, which says nothing about what they hold.
+            ValueError: they do not, or a file is missing.
+            UserError: a file exists and cannot be read, so that its content is not known.
         """
         if not mark.rows:
             return
@@ -244,12 +259,12 @@ class History:
             if _crc_of_matrices(self._matrices(mark.rows)) != mark.confusion_crc:
                 raise ValueError(f"{self._confusions} does not hold the {mark.rows} evaluations made until then")
         except FileNotFoundError as error:
-            raise ValueError(f"{error.filename} is not there") from None
+            raise ValueError(f"{error.filename} is missing") from None
         except OSError as error:
             raise _unreadable(Path(error.filename or self._rows), error.strerror or error) from None
 
     def begin(self, mark: Mark) -> None:
-        """Go back to a mark that has been checked, and make ready to add to it."""
+        """Cut the files back to a mark that `check` has accepted, and prepare to add rows after it."""
         self._mark = mark
         self._recent.clear()
         if mark.rows:
@@ -263,22 +278,22 @@ class History:
             for path in (self._rows, self._confusions, *(self._folder / "stats").glob("*.json")):
                 path.unlink(missing_ok=True)
 
-    def add(self, row: dict[str, Any], confusion: np.ndarray) -> None:
+    def add(self, row: EvaluationRow, confusion: np.ndarray) -> None:
         """Record an evaluation.
 
         Args:
             row: its figures; NaN is written as null.
-            confusion: (C, C) integer.
+            confusion: confusion matrix of the test set, (C, C) integer; written as int32.
 
         Raises:
-            UserError: somebody else has changed the history.
+            UserError: another process has changed the history.
         """
         before, classes = self._mark, len(confusion)
         self._require_alone()
         matrix = confusion.astype("<i4").tobytes()
         line = (json.dumps(without_nan(row)) + "\n").encode()
         header = _header(before.rows + 1, classes)
-        # The header last: until it counts a matrix, readers leave the matrix out.
+        # The header comes last: readers leave a matrix out until the header counts it.
         write_at(self._confusions, (len(header) + before.rows * len(matrix), matrix), (0, header))
         write_at(self._rows, (before.size, line))
         self._mark = Mark(
@@ -291,20 +306,25 @@ class History:
         self.write_statistics(sync=False)
 
     def mark(self) -> Mark:
-        """How far the history is, all of it on the disk."""
+        """How long the history is. All of it is on the disk when this returns."""
         if self._mark.rows:
             sync_file(self._rows)
             sync_file(self._confusions)
         return self._mark
 
     def write_statistics(self, *, sync: bool = True) -> None:
-        """Summarise the last evaluations."""
-        for column, name in STATISTICS.items():
-            series = [math.nan if row[column] is None else row[column] for row in self._recent]
+        """Write mean and median of the last 1, 10, 20 and 50 evaluations into ``stats``.
+
+        Args:
+            sync: wait until they are on the disk.
+        """
+        for column, name in STATISTICS:
+            figures = [row[column] for row in self._recent]
+            series = [math.nan if figure is None else figure for figure in figures]
             write_json(self._folder / "stats" / f"{name}.json", without_nan(window_summaries(series)), sync=sync)
 
     def _matrices(self, rows: int) -> np.ndarray:
-        """The first matrices, (rows, C, C), whatever comes after them."""
+        """The first matrices, (rows, C, C) int32, whatever comes after them."""
         try:
             with open(self._confusions, "rb") as file:
                 np.lib.format.read_magic(file)
@@ -322,13 +342,13 @@ class History:
             )
 
 
-def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.ndarray) -> Mark:
-    """Write a whole history in place of any other.
+def write_history(folder: Path, rows: Sequence[EvaluationRow], confusions: np.ndarray) -> Mark:
+    """Write a whole history, which replaces any other.
 
     Args:
         folder: the trial's folder.
         rows: one per evaluation; NaN is written as null.
-        confusions: (evaluations, C, C) integer.
+        confusions: confusion matrices, (evaluations, C, C) integer; written as int32.
 
     Returns:
         Its mark, for `History.begin`.
@@ -342,10 +362,10 @@ def write_history(folder: Path, rows: Sequence[dict[str, Any]], confusions: np.n
     return Mark(len(rows), len(data), zlib.crc32(data), _crc_of_matrices(matrices))
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[EvaluationRow]:
     """The evaluations recorded in a trial's folder, oldest first.
 
-    A last line without its end, which a process had no time to write, is left out.
+    An incomplete last line is left out: the process that wrote it was ended.
 
     Raises:
         UserError: the file cannot be read, or another line is damaged.
@@ -357,10 +377,12 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise _unreadable(path, error.strerror or error) from None
-    rows = [_parsed(line) for line in lines]
-    for number, row in enumerate(rows, start=1):
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _parsed(line)
         if row is None:
             raise _unreadable(path, "damaged, it is not a JSON object", line=number)
+        rows.append(row)
     last = _parsed(unfinished)
     return rows if last is None else [*rows, last]
 
@@ -372,16 +394,17 @@ def _unreadable(path: Path, reason: object, line: int | None = None) -> UserErro
     )
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parsed(line: bytes) -> EvaluationRow | None:
+    """A row from its line; None if the line holds no JSON object. Which keys a row has is not checked."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return cast(EvaluationRow, row) if isinstance(row, dict) else None
 
 
 def _header(evaluations: int, classes: int) -> bytes:
-    """The head of confusion.npy; numpy makes it as long for any number of evaluations."""
+    """The header of confusion.npy. NumPy pads it, so that it is equally long for any number of evaluations."""
     buffer = io.BytesIO()
     shape = (evaluations, classes, classes)
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<i4", "fortran_order": False, "shape": shape})
@@ -391,17 +414,17 @@ def _header(evaluations: int, classes: int) -> bytes:
 def _crc_of_matrices(matrices: np.ndarray) -> int:
     crc = 0
     for matrix in matrices:
-        crc = zlib.crc32(np.ascontiguousarray(matrix), crc)
+        crc = zlib.crc32(matrix.tobytes(), crc)
     return crc
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """The current time in UTC, as ISO 8601, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 (Python 3.10)
 
 
 def without_nan(value: Any) -> Any:
-    """`value` with None for every float that JSON has no word for."""
+    """A copy of `value` in which None replaces every NaN and infinity, which JSON cannot express."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

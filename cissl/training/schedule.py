@@ -11,16 +11,16 @@ from cissl.training.optim import learning_rate, scheduled
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """Where a step stands.
+    """A step's place in the training.
 
-    A *generation* is what is trained from one fresh network on to the next: one stage or several.
+    A *generation* is all training from one fresh network to the next: one stage or several.
 
     Attributes:
-        stage: number of its stage.
-        number: updates of this stage before it.
-        steps: updates of this stage in all.
-        generation_number: updates of this generation before it.
-        generation_steps: updates of this generation in all.
+        stage: number of the step's stage, counted from 0.
+        number: updates of this stage before the step.
+        steps: updates of the whole stage.
+        generation_number: updates of this generation before the step.
+        generation_steps: updates of the whole generation.
     """
 
     stage: int
@@ -35,10 +35,10 @@ class Schedule:
 
     Args:
         config: the trial's settings.
-        stages: the method's.
+        stages: the method's stages, at least one.
 
     Raises:
-        UserError: the trial is too short to have every stage.
+        UserError: the trial is too short: a stage would have no step.
     """
 
     def __init__(self, config: TrialConfig, stages: Sequence[Stage]):
@@ -55,7 +55,7 @@ class Schedule:
             )
 
     def at(self, step: int) -> Position:
-        """The position of a step, which is counted from 0; of the last step's successor, that of the last stage."""
+        """The position of a step, counted from 0. The step after the last one counts to the last stage."""
         stage = next((i for i, end in enumerate(self._ends) if step < end), len(self._ends) - 1)
         start, end = self.generation(stage)
         return Position(
@@ -63,11 +63,11 @@ class Schedule:
         )
 
     def generation(self, stage: int) -> tuple[int, int]:
-        """First step, and step after the last, of the generation that a stage belongs to."""
+        """First step of the generation that a stage belongs to, and the step after its last one."""
         return self._span([i for i, stage in enumerate(self.stages) if stage.fresh], stage)
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: the trial's schedule, over the stages from one restart to the next."""
+        """Learning rate of a step. The trial's schedule spans the stages from one restart of it to the next."""
         if not any(stage.restart_schedule for stage in self.stages[1:]):
             return learning_rate(self._config, step)
         restarts = [i for i, stage in enumerate(self.stages) if stage.restart_schedule]
@@ -75,7 +75,7 @@ class Schedule:
         return scheduled(self._config, step - start, (step - start) / (end - start))
 
     def _span(self, beginnings: Sequence[int], stage: int) -> tuple[int, int]:
-        """First step, and step after the last, of the stages around `stage` from one beginning to the next."""
+        """First step, and step after the last, of the stages from the beginning before `stage` to the next one."""
         first = max((i for i in beginnings if i <= stage), default=0)
         last = min((i for i in beginnings if i > stage), default=len(self.stages)) - 1
         return self._starts[first], self._ends[last]

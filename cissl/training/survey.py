@@ -1,9 +1,10 @@
-"""A look at a whole set of images between two steps, as the contract promises it to methods."""
+"""What a method sees when it surveys a whole set of images between two steps."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cissl.algorithms.contract import Outputs
 from cissl.augment.policy import Augmentation
@@ -17,15 +18,17 @@ ROWS = 500  # images that share their random numbers
 
 
 class TrainingSurvey:
-    """See `cissl.algorithms.contract.Survey`.
+    """The networks' outputs on whole sets of images; see `cissl.algorithms.contract.Survey`.
 
     Args:
-        learner, augmentation: what the images are shown to, and how.
-        images: of the whole data set.
+        learner: the networks.
+        augmentation: changes the images before a network sees them.
+        images: the images of the whole data set.
         sets: name → numbers of its images, by position, (n,) int64; methods have ``"labeled"`` and ``"unlabeled"``.
-        number, stage: see the contract.
-        trial_step: updates of the trial so far, over all generations; random numbers depend on it.
-        at_once: images that this worker's memory takes at once; no output depends on it.
+        number: updates made so far in this generation.
+        stage: number of the current stage.
+        trial_step: updates made so far in the trial, over all generations; random numbers depend on it.
+        at_once: number of images that fit this worker's memory at once; no output depends on it.
     """
 
     def __init__(
@@ -46,18 +49,27 @@ class TrainingSurvey:
 
     @torch.no_grad()
     def outputs(self, images: str = "unlabeled", *, network: str = "average", augment: str = "none") -> Outputs:
-        """See the contract; every worker scores a share."""
+        """Outputs on a set of images, in the set's order; see the contract. Each worker computes a share of them.
+
+        Args:
+            images: name of the set of n images.
+            network: ``"average"`` for the averaged network, ``"raw"`` for the trained one, both in evaluation mode.
+            augment: ``"none"``, ``"weak"`` or ``"strong"``.
+
+        Returns:
+            Logits (n, C), features (n, width) and heads by name.
+        """
         numbers = self._sets[images]
         parts = [self._part(numbers, start, network, augment, images) for start in range(0, len(numbers), ROWS)]
         return Outputs(*_joined(parts))
 
     def random(self, purpose: str) -> StepDraws:
-        """See the contract."""
+        """Random numbers for a purpose, which depend on the step of the trial; see the contract."""
         facts, seed = self.facts, self._learner.config.seed
         return StepDraws(seed, f"survey {purpose}", self._trial_step, dtype=facts.dtype, device=facts.device)
 
     def _part(self, numbers: np.ndarray, start: int, network: str, augment: str, images: str) -> Raw:
-        """Outputs of ROWS images from `start` on. Workers' shares are equally long: the last image fills up."""
+        """Outputs of up to ROWS images from `start` on. The last image is repeated to make all shares equally long."""
         wanted = numbers[start : start + ROWS]
         rows = -(-len(wanted) // world_size()) * world_size()
         padded = np.pad(wanted, (0, rows - len(wanted)), mode="edge")
@@ -66,9 +78,12 @@ class TrainingSurvey:
         random = RowRandom(self._learner.config.seed, purpose, self._trial_step, total=rows, rows=own)
         views = self._augmentation.view(augment, self._images.batch(padded[own]), random)
         forward = self._learner.average_forward if network == "average" else self._learner.raw_forward
-        logits, features, heads = _joined([forward(chunk) for chunk in views.split(self._at_once)])
-        cut = lambda part: gather_rows(part)[: len(wanted)]  # noqa: E731
-        return cut(logits), cut(features), {name: cut(head) for name, head in heads.items()}
+        logits, features, heads = _joined([forward(chunk) for chunk in torch.split(views, self._at_once)])
+
+        def all_workers(part: Tensor) -> Tensor:
+            return gather_rows(part)[: len(wanted)]
+
+        return all_workers(logits), all_workers(features), {name: all_workers(head) for name, head in heads.items()}
 
 
 def _joined(parts: Sequence[Raw]) -> Raw:

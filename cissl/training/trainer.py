@@ -1,6 +1,7 @@
 """The training loop: batches in, updates, evaluations; the main flow is `run` → `train_step` → `evaluate`."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from cissl.augment.policy import Augmentation, Probes, ViewBatch
 from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.models.layers import Classifier
+from cissl.record_format import EvaluationFigures, MethodFigures, PseudoLabelFigures
 from cissl.training import metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
 from cissl.training.device import DeviceImages, require_memory
@@ -68,8 +70,8 @@ class Trainer:
         self._images = DeviceImages(dataset.images, device)
         self._test_images = DeviceImages(dataset.test_images, device)
 
-    def run(self) -> Iterator[dict[str, Any] | None]:
-        """Train to the end, yielding a row of figures after each evaluation and None after every other step.
+    def run(self) -> Iterator[EvaluationFigures | None]:
+        """Train to the end. Yields after each step: the figures of an evaluation if one was due, else None.
 
         Raises:
             TrialDiverged: a loss was NaN or infinite since the last evaluation.
@@ -199,18 +201,26 @@ class Trainer:
         policy = ProbePolicy(ops=gather_rows(probes.policy.ops), levels=gather_rows(probes.policy.levels))
         self.augmentation.update(policy, proximity)
 
-    def evaluate(self) -> dict[str, Any]:
-        """Score the EMA model on validation and test images; the figures as a row of the trial's history."""
+    def evaluate(self) -> EvaluationFigures:
+        """Score the EMA model on validation and test images, and end the interval since the last evaluation.
+
+        Raises:
+            TrialDiverged: a loss was NaN or infinite in this interval.
+        """
         test_labels = self.dataset.test_labels
         score = self.learner.scorer()
         test = self._confusion(score, self._test_images, test_labels, np.arange(len(test_labels)))
         valid_labels = self.dataset.labels[self.dataset.valid]
         valid = self._confusion(score, self._images, valid_labels, self.dataset.valid)
         losses, pseudo_labels, details = self._interval.close()
-        if not np.isfinite(losses["loss"]):
+        if losses["loss"] is None or not math.isfinite(losses["loss"]):
             raise TrialDiverged(f"the loss became {losses['loss']} before step {self.step}")
         self.confusion = test
-        state = self.learner.state
+        prior = MethodFigures()
+        if "class_prior" in self.learner.state:
+            prior["class_prior"] = self.learner.state["class_prior"].tolist()
+        if len(self.schedule.stages) > 1:
+            details["stage"] = self._stage
         return {
             "step": self.step,
             "kimg": self.step * self.config.batch / KIMG,
@@ -220,11 +230,10 @@ class Trainer:
             "valid_accuracy": metrics.accuracy(valid),
             "valid_gmean": metrics.geometric_mean(valid),
             "per_class": metrics.per_class_accuracy(test).tolist(),
-            **({"class_prior": state["class_prior"].tolist()} if "class_prior" in state else {}),
+            **prior,
             **losses,
-            **(pseudo_labels if self.learner.method.uratio() else {}),
+            **(pseudo_labels if self.learner.method.uratio() else PseudoLabelFigures()),
             **details,
-            **({"stage": self._stage} if len(self.schedule.stages) > 1 else {}),
         }
 
     def prediction(self) -> dict[str, Any]:

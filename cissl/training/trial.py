@@ -1,13 +1,13 @@
-"""One trial in one folder: start or resume, train, keep records; what both the command line and the sweeps call."""
+"""One trial in one folder: start or resume it, train, keep records. The command line and the sweeps both call this."""
 
 import contextlib
 import dataclasses
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from cissl import datasets, plugins
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import parameter_count
+from cissl.record_format import EvaluationRow, Status
 from cissl.training import records
 from cissl.training.atomic_files import write_json
 from cissl.training.checkpoint import (
@@ -37,7 +38,7 @@ from cissl.training.trainer import Trainer, TrialDiverged
 
 logger = logging.getLogger(__name__)
 
-CURVES = ("accuracy", "gmean", "valid_accuracy", "loss", "loss_labeled", "loss_unlabeled", "mask_ratio", "lr")
+OnEvaluation = Callable[[EvaluationRow], None]
 
 
 def run_trial(
@@ -48,70 +49,51 @@ def run_trial(
     sweep: str | None = None,
     device: str | None = None,
     on_start: Callable[[int], None] = lambda step: None,
-    on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+    on_evaluation: OnEvaluation | None = None,
     progress: bool = False,
     loggers: Sequence[str] = DEFAULT,
-) -> dict[str, Any]:
-    """Train one trial, resuming from its newest intact checkpoint; a complete trial is not trained again.
+) -> EvaluationRow:
+    """Train one trial. It resumes from its newest intact checkpoint, and a complete trial is not trained again.
 
-    With torch.distributed initialised every worker calls this; the first one alone writes.
+    With torch.distributed initialised every worker calls this; only the first one writes.
 
-    On a CPU a resumed trial ends as one that was never interrupted, bit for bit, given the same kind of processor, the
-    same libraries and as many threads and workers; ``provenance.json`` has them.
+    On a CPU a resumed trial ends bit for bit like one that was never interrupted, given the same kind of processor, the
+    same libraries, and as many threads and workers; ``provenance.json`` has them.
 
     Args:
         config: the trial's settings.
         folder: where its records and checkpoints live.
         data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
         sweep: name of the sweep it belongs to, for the records.
-        device: ``"cpu"``, ``"cuda"``, …; by default a GPU where there is one.
-        on_start: called once with the step that the trial goes on from: 0 at its beginning, its length if complete.
-        on_evaluation: called with each new history row (plus ``steps``, the trial's length) once it is on the disk.
-        progress: show a progress bar.
-        loggers: where the curves are shown beside the records, see `cissl.training.loggers`.
+        device: see `choose_device`.
+        on_start: called once with the step at which the trial starts: 0 if it is new, its length if it is complete.
+        on_evaluation: called with each new row of the history, after it was written.
+        progress: whether to show a progress bar.
+        loggers: names of loggers that show the curves, see `cissl.training.loggers`.
 
     Returns:
-        The last history row.
+        The last row of the history.
 
     Raises:
-        UserError: the folder holds another trial, one of other data, or one whose records cannot be read; the data set
-            or split is impossible; there is no such device.
-        TrialDiverged: the loss became NaN or infinite; recorded as ``diverged``.
-        BaseException: whatever stopped it; recorded as ``failed``, or ``stopped`` for an interruption.
+        UserError: the folder holds another trial, other data were used, or its records cannot be read; the data set or
+            split is impossible; there is no such device or logger.
+        TrialDiverged: the loss became NaN or infinite; the status is ``diverged``.
+        BaseException: any other error, with status ``failed``; or an interruption, with status ``stopped``.
     """
     records.require_same_trial(folder, config)
     chosen = choose_device(device)
     dataset = datasets.load(config.dataset, data_dir)
-    status = _status(folder)
-    if status.get("state") == "complete":
+    if _status(folder)["state"] == "complete":
         on_start(config.steps)
         return _last_row(config, folder, dataset)
-
     run = _Run(config, folder, sweep, chosen, dataset, check_loggers(loggers))
     on_start(run.trainer.step)
-    try:
-        last = run.train(on_evaluation, progress)
-        run.close("complete")
-        return last
-    except TrialDiverged as error:
-        run.record("diverged", str(error))
-        run.close("diverged")
-        raise
-    except Exception as error:
-        with contextlib.suppress(OSError):  # of a full disk the error itself shall be heard
-            place = plugins.place_of(error)
-            lines = [f"{place}: {type(error).__name__}: {error}"] if place else []
-            run.record("failed", "\n".join([traceback.format_exc().rstrip(), *lines]))
-        run.close("failed")
-        raise
-    except BaseException:  # an interruption, not an error
-        run.record("stopped")
-        run.close("stopped")
-        raise
+    with run.recorded_end():
+        return run.train(on_evaluation, progress)
 
 
 class _Run:
-    """A trial's trainer together with its folder and clock."""
+    """A trial's trainer with its folder, its records and its clock."""
 
     def __init__(
         self,
@@ -125,7 +107,7 @@ class _Run:
         self.config, self.folder = config, folder
         self.checkpoints = folder / "checkpoints"
         self.history = records.History(folder)
-        self.identity = {"config_hash": config.hash, "data": records.data_hashes(dataset)}
+        self.data_hashes = records.data_hashes(dataset)
         self.writes = rank() == 0
         prepare_process()
         self.trainer = Trainer(config, dataset, device)
@@ -135,6 +117,7 @@ class _Run:
         _require_agreement(self.trainer.step, device)
         self._seconds = state["seconds"] if state else 0.0
         self._saved_step = self.trainer.step
+        self._complete = False
         self._began = time.monotonic()
         if self.writes:
             self.history.begin(_mark(folder, state))
@@ -145,16 +128,16 @@ class _Run:
         self._loggers = Loggers(loggers if self.writes else (), config, folder, sweep, self.trainer.step)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
-        """See that this trial can go on from a checkpoint."""
+        """Check that this trial can resume from a checkpoint."""
         if not isinstance(state, dict) or not {"trainer", "seconds"} <= state.keys():
-            raise ValueError("it holds something else than the state of a trial")
-        found = state.get("config_hash", self.config.hash)  # the first version did not say
+            raise ValueError("it does not hold the state of a trial")
+        found = state.get("config_hash", self.config.hash)  # checkpoints of the first version have no hash
         if found != self.config.hash:
             raise UserError(
                 f"{path} is of another trial, whose config has the hash {found}, not {self.config.hash}; move it away"
             )
         data = state.get("data") or records.recorded_data(self.folder)
-        records.require_same_data(self.folder, self.config.dataset, data, self.identity["data"])
+        records.require_same_data(self.folder, self.config.dataset, data, self.data_hashes)
         if "history" in state:
             self.history.check(records.Mark(**state["history"]))
 
@@ -166,77 +149,101 @@ class _Run:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{path} does not fit {self.config.trial_id} ({type(error).__name__}: {reason:.200}); move it away: "
-                "the trial then goes on from an older one, or begins anew where there is none"
+                "the trial then continues from an older one, or starts again if there is none"
             ) from error
 
     @property
     def seconds(self) -> float:
-        """Training time, summed over resumptions."""
+        """Training time in seconds, summed over resumptions."""
         return self._seconds + time.monotonic() - self._began
 
-    def train(self, on_evaluation: Callable[[dict[str, Any]], None] | None, progress: bool) -> dict[str, Any]:
+    def train(self, on_evaluation: OnEvaluation | None, progress: bool) -> EvaluationRow:
+        """Train to the end, with records and checkpoints on the way; the last row of the history."""
         trainer, steps = self.trainer, self.config.steps
-        bar = tqdm(
-            total=steps,
-            initial=trainer.step,
-            desc=self.config.name,
-            unit="step",
-            disable=not (progress and self.writes),
-        )
-        last = None
-        with bar:
-            for row in trainer.run():
+        last: EvaluationRow | None = None
+        with self._progress_bar(progress) as bar:
+            for figures in trainer.run():
                 bar.update()
-                if row:
-                    last = {**row, "seconds": round(self.seconds, 3)}
+                if figures:
+                    last = {**figures, "seconds": round(self.seconds, 3)}
                     self._record_evaluation(last)
-                    bar.set_postfix_str(f"accuracy {row['accuracy']:.2f} gmean {row['gmean']:.2f}")
+                    bar.set_postfix_str(f"accuracy {last['accuracy']:.2f} gmean {last['gmean']:.2f}")
                 if trainer.step % self.config.save_steps == 0 or trainer.step == steps:
                     self._save()
-                if row and on_evaluation and self.writes:
-                    on_evaluation({**last, "steps": steps})
+                if figures and last and on_evaluation and self.writes:
+                    on_evaluation(last)
         self._finish()
         return last or records.read_history(self.folder)[-1]
 
+    @contextlib.contextmanager
+    def recorded_end(self) -> Iterator[None]:
+        """Record how the training inside ends, and close its loggers."""
+        try:
+            yield
+        except TrialDiverged as error:
+            self.record("diverged", str(error))
+            self._loggers.close("diverged")
+            raise
+        except Exception as error:
+            with contextlib.suppress(OSError):  # on a full disk the record fails too; the first error counts
+                self.record("failed", _report(error))
+            self._loggers.close("failed")
+            raise
+        except BaseException:  # an interruption, not an error
+            self.record("stopped")
+            self._loggers.close("stopped")
+            raise
+        self._loggers.close("complete")
+
     def record(self, state: str, error: str | None = None) -> None:
-        """Write the trial's status."""
-        if self.writes:
-            # An interrupted trial goes on from its checkpoint, not from where it was.
-            step = self._saved_step if state == "stopped" else self.trainer.step
-            steps = self.config.steps
-            damaged = [path.name for path in damaged_checkpoints(self.checkpoints)]
-            records.write_status(
-                self.folder,
-                state,
-                step=step,
-                steps=steps,
-                saved_step=self._saved_step,
-                seconds=self.seconds,
-                error=error,
-                damaged=damaged,
-            )
+        """Write the trial's status. A complete trial stays complete, whatever happens afterwards."""
+        if not self.writes or self._complete:
+            return
+        records.write_status(
+            self.folder,
+            state,
+            # An interrupted trial resumes at its checkpoint; the steps after it are lost.
+            step=self._saved_step if state == "stopped" else self.trainer.step,
+            steps=self.config.steps,
+            saved_step=self._saved_step,
+            seconds=self.seconds,
+            error=error,
+            damaged=[path.name for path in damaged_checkpoints(self.checkpoints)],
+        )
+        self._complete = state == "complete"
 
-    def close(self, state: str) -> None:
-        """End what goes on beside the training."""
-        self._loggers.close(state)
+    def _progress_bar(self, wanted: bool) -> "tqdm[NoReturn]":
+        return tqdm(
+            total=self.config.steps,
+            initial=self.trainer.step,
+            desc=self.config.name,
+            unit="step",
+            disable=not (wanted and self.writes),
+        )
 
-    def _record_evaluation(self, row: dict[str, Any]) -> None:
+    def _record_evaluation(self, row: EvaluationRow) -> None:
         if not self.writes:
             return
+        assert self.trainer.confusion is not None, "an evaluation was made"
         self.history.add(row, self.trainer.confusion)
         self.record("running")
-        self._loggers.log({**{name: row[name] for name in CURVES}, **_numbers(row)}, row["step"])
+        self._loggers.log(_curves(row), row["step"])
 
     def _save(self) -> None:
         if self.writes:
-            mark = dataclasses.asdict(self.history.mark())
-            state = {"trainer": self.trainer.state_dict(), "seconds": self.seconds, "history": mark, **self.identity}
+            state = {
+                "trainer": self.trainer.state_dict(),
+                "seconds": self.seconds,
+                "history": dataclasses.asdict(self.history.mark()),
+                "config_hash": self.config.hash,
+                "data": self.data_hashes,
+            }
             save_checkpoint(self.checkpoints, self.trainer.step, state, keep=self.config.keep_ckpt)
             self._saved_step = self.trainer.step
             self.record("running")
 
     def _finish(self) -> None:
-        """Leave the averaged weights, and of a complete trial no checkpoint: at no moment is there neither."""
+        """Write the averaged weights, and only then remove the checkpoints, so that one of the two always exists."""
         if self.writes:
             self.history.write_statistics()
             save_weights(self.folder, self.trainer.learner.ema_model.state_dict())
@@ -246,8 +253,30 @@ class _Run:
                 finish_checkpoints(self.checkpoints)
 
 
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    """Named loss terms, and what a method measured: a number, or of lists one for each class or entry."""
+def _report(error: Exception) -> str:
+    """The traceback of an error that is being handled; then the line of the user's own code that it came from."""
+    place = plugins.place_of(error)
+    lines = [f"{place}: {type(error).__name__}: {error}"] if place else []
+    return "\n".join([traceback.format_exc().rstrip(), *lines])
+
+
+def _curves(row: EvaluationRow) -> dict[str, float | None]:
+    """The figures of a row that loggers show, by name."""
+    return {
+        "accuracy": row["accuracy"],
+        "gmean": row["gmean"],
+        "valid_accuracy": row["valid_accuracy"],
+        "loss": row["loss"],
+        "loss_labeled": row["loss_labeled"],
+        "loss_unlabeled": row["loss_unlabeled"],
+        "mask_ratio": row["mask_ratio"],
+        "lr": row["lr"],
+        **_method_curves(row),
+    }
+
+
+def _method_curves(row: EvaluationRow) -> dict[str, float | None]:
+    """Named loss terms and what the method measured. A list of numbers gives one curve for each of its entries."""
     numbers = {f"terms/{name}": value for name, value in row.get("terms", {}).items()}
     for name, value in row.get("measured", {}).items():
         if not isinstance(value, list):
@@ -257,11 +286,11 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def _status(folder: Path) -> dict[str, Any]:
-    """The trial's status, empty where it has none.
+def _status(folder: Path) -> Status:
+    """The trial's status; ``new`` for one that has none.
 
     Raises:
-        UserError: it cannot be read, and there is a result that beginning anew would destroy.
+        UserError: it cannot be read, and there is a result that a new start would destroy.
     """
     status = records.read_status(folder)
     if status:
@@ -274,11 +303,11 @@ def _status(folder: Path) -> dict[str, Any]:
         )
     if path.exists():
         logger.warning("%s is damaged and is written anew", path)
-    return {}
+    return {"state": "new"}
 
 
-def _last_row(config: TrialConfig, folder: Path, dataset: datasets.Dataset) -> dict[str, Any]:
-    """The result of a complete trial.
+def _last_row(config: TrialConfig, folder: Path, dataset: datasets.Dataset) -> EvaluationRow:
+    """The last row of a complete trial's history.
 
     Raises:
         UserError: it was trained on other data, or its history is damaged.
@@ -294,7 +323,7 @@ def _last_row(config: TrialConfig, folder: Path, dataset: datasets.Dataset) -> d
 
 
 def _mark(folder: Path, state: dict[str, Any] | None) -> records.Mark:
-    """How far a checkpoint's history is; those of the first version hold the history itself, which is written anew."""
+    """How long a checkpoint's history is. Checkpoints of the first version hold the history; it is written to files."""
     if state is None:
         return records.Mark()
     if "history" in state:
@@ -304,13 +333,13 @@ def _mark(folder: Path, state: dict[str, Any] | None) -> records.Mark:
 
 
 def _require_agreement(step: int, device: torch.device) -> None:
-    """See that all workers go on from the same checkpoint; a shared folder may show a machine an older one."""
+    """Check that all workers resume from the same checkpoint: a shared folder may show one machine an older state."""
     if sum_over_workers(torch.tensor(step, device=device)).item() != step * world_size():
         raise RuntimeError(f"the workers found different checkpoints, this one that of step {step}")
 
 
 def _data_facts(dataset: datasets.Dataset) -> dict[str, Any]:
-    """The split in numbers. Labels of unlabeled images are counted here for the record and go nowhere else."""
+    """The split in numbers. The labels of unlabeled images are counted for the record; training does not see them."""
     known = dataset.labels[dataset.unlabeled]
     return {
         **records.data_hashes(dataset),

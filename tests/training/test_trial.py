@@ -20,6 +20,7 @@ from cissl.errors import UserError
 from cissl.models.backbones import build
 from cissl.training import metrics, records
 from cissl.training.checkpoint import checkpoints
+from cissl.training.loggers import Loggers
 from cissl.training.trainer import Trainer, TrialDiverged
 from cissl.training.trial import run_trial
 from tests.training import short_trial
@@ -414,6 +415,19 @@ def test_divergence_is_recorded_and_raised(tmp_path):
         run_trial(config, tmp_path)
     status = records.read_status(tmp_path)
     assert status["state"] == "diverged" and "loss" in status["error"]
+
+
+def test_an_interruption_after_the_end_leaves_a_trial_complete(tmp_path, monkeypatch):
+    """A logger may take a minute to close. Interrupted then, a trial must not be trained again."""
+
+    def interrupted(loggers, state):
+        if state == "complete":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loggers, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(dataclasses.replace(TINY, keep_training_state=False), tmp_path)
+    assert records.read_status(tmp_path)["state"] == "complete"
 
 
 def test_an_error_is_recorded_with_its_traceback(tmp_path):
