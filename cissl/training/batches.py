@@ -12,7 +12,7 @@ from cissl.algorithms.contract import Facts, Stream
 from cissl.augment.policy import ViewBatch
 from cissl.datasets import Dataset
 from cissl.training.device import send
-from cissl.training.randomness import EpochSampler, WeightedSampler
+from cissl.training.randomness import EpochSampler, Sampler, WeightedSampler
 
 LABELED, UNLABELED = "labeled", "unlabeled"
 
@@ -118,7 +118,7 @@ class Batches:
 
     def _make_samplers(self) -> None:
         self._everything = np.concatenate([self._labeled, self._dataset.unlabeled])
-        self._samplers = {}
+        self._samplers: dict[str, Sampler] = {}
         for name, stream in self._streams.items():
             # A stage with a labeled set of its own draws in an order of its own.
             purpose = f"{name} stage {self._stage}" if self._stage and stream.pool == LABELED else name
