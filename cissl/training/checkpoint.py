@@ -62,7 +62,9 @@ def load_newest_checkpoint(
     check: Callable[[Path, dict[str, Any]], None] = lambda path, state: None,
     map_location: Device = "cpu",
 ) -> dict[str, Any] | None:
-    """The state of the newest usable checkpoint, or None. A damaged file is named in a warning and renamed.
+    """The state of the newest usable checkpoint, or None. Damaged files are named in a warning and renamed.
+
+    If an exception ends the search, all files stay as they were.
 
     Args:
         folder: where the checkpoints are.
@@ -74,21 +76,26 @@ def load_newest_checkpoint(
         MemoryError, torch.OutOfMemoryError: memory is short, so the file may be good.
         OSError: the machine refuses to read the file, so it may be good.
     """
+    state = None
+    damaged: list[Path] = []
     for path in reversed(checkpoints(folder)):
         try:
             _check_integrity(path)
-            state: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-            check(path, state)
-            return state
+            found: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+            check(path, found)
+            state = found
+            break
         except (UserError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a damaged file can raise anything, and an older one may still be good
             if isinstance(error, OSError) and error.errno in NOT_THE_FILES_FAULT:
                 raise
             logger.warning("checkpoint %s is passed over, it cannot be used: %s", path, error)
-            with contextlib.suppress(OSError):  # another worker of the trial has renamed it already
-                path.rename(path.with_suffix(".damaged"))
-    return None
+            damaged.append(path)
+    for path in damaged:
+        with contextlib.suppress(OSError):  # another worker of the trial has renamed it already
+            path.rename(path.with_suffix(".damaged"))
+    return state
 
 
 def finish_checkpoints(folder: Path) -> None:

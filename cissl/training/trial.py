@@ -21,6 +21,7 @@ from cissl.record_format import EvaluationRow, Status
 from cissl.training import records
 from cissl.training.atomic_files import write_json
 from cissl.training.checkpoint import (
+    PREDICTION,
     WEIGHTS,
     checkpoints,
     damaged_checkpoints,
@@ -39,6 +40,11 @@ from cissl.training.trainer import Trainer, TrialDiverged
 logger = logging.getLogger(__name__)
 
 OnEvaluation = Callable[[EvaluationRow], None]
+FILES = (
+    *("config.json", "provenance.json", "status.json", records.ROWS, records.CONFUSIONS, WEIGHTS, PREDICTION),
+    *(f"stats/{name}.json" for _, name in records.STATISTICS),
+)
+FOLDERS = ("code", "stats", "checkpoints")
 
 
 def run_trial(
@@ -86,6 +92,7 @@ def run_trial(
     if _status(folder)["state"] == "complete":
         on_start(config.steps)
         return _last_row(config, folder, dataset)
+    _require_places(folder)
     run = _Run(config, folder, sweep, chosen, dataset, check_loggers(loggers))
     on_start(run.trainer.step)
     with run.recorded_end():
@@ -304,6 +311,23 @@ def _status(folder: Path) -> Status:
     if path.exists():
         logger.warning("%s is damaged and is written anew", path)
     return {"state": "new"}
+
+
+def _require_places(folder: Path) -> None:
+    """See that no folder lies where a trial keeps a file, and no file where it keeps a folder.
+
+    A trial would meet it at some later step, when it has written other files already.
+
+    Raises:
+        UserError: one does.
+    """
+    files = [*(folder / name for name in FILES), *checkpoints(folder / "checkpoints")]
+    wrong = {path: "a folder, where the trial keeps a file" for path in files if path.is_dir()}
+    folders = [folder / name for name in FOLDERS]
+    wrong |= {path: "a file, where the trial keeps a folder" for path in folders if path.exists() and not path.is_dir()}
+    if wrong:
+        told = "; ".join(f"{path} is {words}" for path, words in wrong.items())
+        raise UserError(f"{told}; move it away, and put what was there back if you have a copy")
 
 
 def _last_row(config: TrialConfig, folder: Path, dataset: datasets.Dataset) -> EvaluationRow:

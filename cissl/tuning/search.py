@@ -19,7 +19,7 @@ import optuna
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training.atomic_files import write_json
-from cissl.training.records import read_history, read_status
+from cissl.training.records import ROWS, read_history, read_status
 from cissl.tuning import scalars
 from cissl.tuning.halving import Halving
 from cissl.tuning.sweep_file import Dimension, Sweep, same_value
@@ -114,6 +114,8 @@ class Study:
         self.candidates: list[Candidate] = []
         self.aside: list[dict[str, Any]] = []
         """rows of earlier candidates that lie outside the space as it is now"""
+        self.without_figure: dict[str, str] = {}
+        """trials whose record gives no figure, by id, and why; their candidates have failed until it is mended"""
         self._point = sweep.point()
         self._halving = Halving(sweep.rungs, self.search.asha.reduction_factor) if self.search.asha else None
         self._space = {key: _distribution(dimension) for key, dimension in self.search.space.items()}
@@ -266,24 +268,32 @@ class Study:
         state = self._state(config)
         if state == "diverged":
             return WORST
+        if state != "complete":
+            return None
         values = [value for _, value in self._evaluations(config.trial_id)[-WINDOW:]]
-        return fmean(values) if state == "complete" and values and None not in values else None
+        if values and None not in values:
+            return fmean(values)
+        missing = f"{self.search.metric} of some evaluations: no validation image of some class" if values else "a row"
+        self.without_figure.setdefault(config.trial_id, f"{self.folder / config.trial_id / ROWS} lacks {missing}")
+        return None
 
     def _evaluations(self, trial_id: str) -> list[tuple[int, float | None]]:
-        """Step and figure of a trial's evaluations, oldest first.
-
-        Raises:
-            UserError: the record is damaged.
-        """
+        """Step and figure of a trial's evaluations, oldest first; none where the record is damaged, which is noted."""
+        self.without_figure.pop(trial_id, None)
         metric = self.search.metric
-        rows = read_history(self.folder / trial_id)
+        try:
+            rows = read_history(self.folder / trial_id)
+        except UserError as error:  # one trial's damage stops no other trial
+            self.without_figure[trial_id] = str(error)
+            return []
         for row in rows:
             figure = row.get(metric, "")
             if not isinstance(row.get("step"), int) or not isinstance(figure, int | float | None):
-                raise UserError(
+                self.without_figure[trial_id] = (
                     f"{self.folder / trial_id}: an evaluation in its history has no step or no {metric}; put the file "
                     "back from a copy, or move that folder away to train the trial again"
                 )
+                return []
         return [(row["step"], row[metric]) for row in rows]
 
     def _state(self, config: TrialConfig) -> str | None:

@@ -96,6 +96,7 @@ def describe_search(study: Study) -> str:
     pruned = [str(candidate.number) for candidate in study.candidates if candidate.state == "pruned"]
     if pruned:
         lines.append(f"pruned, since one of their trials fell behind and was stopped early: {', '.join(pruned)}")
+    lines += [f"note: a candidate has no figure: {reason}" for reason in study.without_figure.values()]
     if study.aside:
         lines.append(f"{len(study.aside)} candidates of earlier runs lie outside the space; {FILE} keeps them")
     if study.best:
@@ -112,11 +113,12 @@ def table_command(place: str, *, search: bool = False) -> str:
 
 def _reason(trial: Path, status: dict[str, Any]) -> tuple[str, Path]:
     """The last line of what a trial, or else Ray, says about its end, and the file with the rest."""
-    by_ray = trial / "error.txt"
-    if not status.get("error") and by_ray.exists():
-        return by_ray.read_text().strip().splitlines()[-1], by_ray
-    words = status.get("error") or "its process ended without a word, perhaps for want of memory or disk space"
-    return words.strip().splitlines()[-1], trial / "status.json"
+    own, by_ray = trial / "status.json", trial / "error.txt"
+    found = by_ray.read_text(encoding="utf-8", errors="replace") if by_ray.is_file() else ""
+    for file, text in ((own, status.get("error")), (by_ray, found)):
+        if lines := str(text or "").strip().splitlines():
+            return lines[-1], file
+    return "its process ended without a word, perhaps for want of memory or disk space", own
 
 
 def _status(config: TrialConfig, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cissl.testing import __main__ as testing
 from cissl.tuning import cli
 from tests.analysis.synthetic_records import write_trial
 from tests.fuzz.case import Case
-from tests.fuzz.odd import WORDS, changed, mangled
+from tests.fuzz.odd import WORDS, changed, mangled, spellings
 
 TRAIN = (
     "--dataset digits.1@40-1 --filters 2 --repeat 1 --scales 1 --batch 8 --uratio 1 --train_kimg 0.015625 "
@@ -97,8 +97,8 @@ def sweep_files(folder: Path, r: random.Random) -> Case:
     for _ in range(r.choice([0, 1, 1, 2])):
         values, more = changed(values, r)
         names += more
-    if not isinstance(values, dict):
-        names = ["sweep.yaml:1"]
+    if not isinstance(values, dict) or not values.keys() & SWEEP.keys():  # all of it was replaced
+        names.append("sweep.yaml:")
     text = yaml.safe_dump(values, allow_unicode=True)
     if r.random() < 0.3:
         text, names = mangled(text, r), ["sweep.yaml:"]
@@ -127,7 +127,7 @@ def training_flags(folder: Path, r: random.Random) -> Case:
         changes += [flag, flag.lstrip("-").replace("-", "_"), value]
     if any(word in arguments for word in LARGE_NUMBERS):  # what they make large might train for long
         arguments += ["--train_kimg", "0.0078125", "--filters", "2", "--repeat", "1", "--batch", "8", "--uratio", "1"]
-    culprits = tuple(change for change in changes if change.strip())
+    culprits = tuple(part for change in changes for part in spellings(change) if part.strip())
     return Case(call=lambda: train.main(arguments), writes=(folder,), codes=(0, 1, 2), culprits=culprits)
 
 
@@ -159,9 +159,7 @@ def command_lines(folder: Path, r: random.Random) -> Case:
         elif value:
             words = [*words[:-1], *value] if r.random() < 0.5 else [*words, *value]
     flags = [word for word in words if word.startswith("--")]
-    culprits = {
-        part for change in changes + flags for part in (change, change.lstrip("-"), ascii(change)[1:-1], f"'{change}'")
-    }
+    culprits = {part for change in changes + flags for part in (change.lstrip("-"), *spellings(change))}
     return Case(
         call=lambda: main(words),
         kept=kept,

@@ -92,7 +92,8 @@ def official_sources(folder: Path, r: random.Random) -> Case:
         if way == 0:
             path.unlink()
         elif way == 1:
-            path.write_bytes(r.choice(files).read_bytes() if path.exists() and r.choice(files).exists() else b"")
+            other = r.choice(files)
+            path.write_bytes(other.read_bytes() if other.exists() else b"")
         else:
             path.write_bytes(flipped(path.read_bytes(), r))
     kept = tuple(path for path in files if path.exists())

@@ -23,6 +23,12 @@ def mangled(text: str, r: random.Random) -> str:
     return "".join(characters)
 
 
+def spellings(word: str) -> list[str]:
+    """How a message may name a word; of ``FILE.py:NAME`` the file may be at fault."""
+    file = [word.partition(":")[0]] if ".py:" in word else []
+    return [word, word.lower(), ascii(word)[1:-1], f"'{word}'", *file]
+
+
 def changed(value: object, r: random.Random) -> tuple[object, list[str]]:
     """The value with one entry, at any depth, taken out, renamed or replaced by something odd.
 

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 
+from cissl.errors import UserError
 from cissl.training import checkpoint
 from cissl.training.atomic_files import atomic_write, read_json, write_json
 from cissl.training.checkpoint import checkpoints, damaged_checkpoints, load_newest_checkpoint, save_checkpoint
@@ -46,6 +47,18 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
     assert newest.name in caplog.text
     assert damaged_checkpoints(tmp_path) == [newest.with_suffix(".damaged")]
     save_checkpoint(tmp_path, 2, {"step": 2}, keep=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_0000000001.pt", "step_0000000002.pt"]
+
+
+def test_a_search_for_a_checkpoint_that_fails_leaves_all_files(tmp_path):
+    save_checkpoint(tmp_path, 1, {"step": 1}, keep=2)
+    (tmp_path / "step_0000000002.pt").write_bytes(b"")
+
+    def refuse(path, state):
+        raise UserError("of another trial")
+
+    with pytest.raises(UserError):
+        load_newest_checkpoint(tmp_path, check=refuse)
     assert [path.name for path in checkpoints(tmp_path)] == ["step_0000000001.pt", "step_0000000002.pt"]
 
 

@@ -384,6 +384,27 @@ def test_a_folder_of_which_it_is_not_known_whose_it_is_is_refused(tmp_path, text
     run_trial(TINY, tmp_path, on_start=lambda step: pytest.fail() if step != 12 else None)
 
 
+def test_a_folder_where_a_file_belongs_and_the_reverse_is_refused_before_anything_is_written(tmp_path):
+    """Else the trial fails when it comes to write there, after other files."""
+    folder = tmp_path / "trial"
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(TINY, folder, on_evaluation=stopping_at(12))
+    files = ["status.json", "provenance.json", "history.jsonl", "confusion.npy", "stats/GM.json", "weights.pt"]
+    for name in [*files, "checkpoints/step_0000000008.pt", "checkpoints", "stats"]:
+        path, aside = folder / name, tmp_path / "aside"
+        if path.exists():
+            path.rename(aside)
+        path.mkdir() if path.suffix else path.write_text("")
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        with pytest.raises(UserError, match=rf"{path} is a (folder|file), where the trial keeps a"):
+            run_trial(TINY, folder)
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        path.rmdir() if path.suffix else path.unlink()
+        if aside.exists():
+            aside.rename(path)
+    run_trial(TINY, folder, on_start=lambda step: pytest.fail() if step != 12 else None)
+
+
 @pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[: len(text) // 2], lambda text: "{\n" + text])
 def test_a_complete_trial_without_its_history_is_refused(tmp_path, damage):
     run_trial(TINY, tmp_path)

@@ -9,9 +9,10 @@ import pytest
 from cissl.config import TrialConfig
 from cissl.datasets import load
 from cissl.models.backbones import build, parameter_count
+from cissl.training.atomic_files import write_json
 from cissl.training.trial import run_trial
 from cissl.tuning import cli, plan
-from cissl.tuning.state import describe
+from cissl.tuning.state import describe, failures
 from tests.tuning.conftest import ROOT
 
 
@@ -105,6 +106,24 @@ def test_a_searchs_dry_run_counts_all_of_its_trials(capsys):
 
 def test_a_sweep_that_nothing_has_begun_of_is_described():
     assert describe([], Path("nowhere")) == "no trial has begun"
+
+
+@pytest.mark.parametrize(
+    "error, by_ray, reason, file",
+    [
+        ("Traceback …\nValueError: x\n", b"", "ValueError: x", "status.json"),
+        (None, b"Traceback\nActorDied: y\n", "ActorDied: y", "error.txt"),
+        (None, b"caf\xe9\n", "caf\ufffd", "error.txt"),
+        (None, b"\n", "its process ended without a word", "status.json"),
+        (["x"], b"", "['x']", "status.json"),
+    ],
+)
+def test_a_trials_failure_is_told_from_what_there_is(tmp_path, error, by_ray, reason, file):
+    config = TrialConfig(dataset="digits.1@40-1")
+    write_json(tmp_path / config.trial_id / "status.json", {"state": "failed", "step": 3, "error": error})
+    (tmp_path / config.trial_id / "error.txt").write_bytes(by_ray)
+    (report,) = failures([config], tmp_path)
+    assert f"at step 3/{config.steps}: {reason}" in report and report.endswith(f"{config.trial_id}/{file}")
 
 
 def test_a_dry_run_says_which_algorithms_take_a_setting_and_leaves_it_out_elsewhere(tmp_path, capsys):

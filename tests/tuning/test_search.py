@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -166,14 +167,23 @@ def test_a_damaged_file_of_candidates_is_refused_and_kept(sweep, tmp_path, conte
     assert (tmp_path / "search.json").read_bytes() == content
 
 
-@pytest.mark.parametrize("row", ["{}", '{"step": 1}', '{"step": 1, "valid_accuracy": "x"}', '{"valid_accuracy": 1.0}'])
-def test_a_damaged_record_of_a_trial_is_named(sweep, tmp_path, row):
-    study = Study(sweep("search.trials=1", "seed=[1]"), tmp_path)
-    config = study.next_trial()
-    finish(tmp_path, config, 60.0)
-    (tmp_path / config.trial_id / "history.jsonl").write_text(row + "\n")
-    with pytest.raises(UserError, match=f"{config.trial_id}: an evaluation in its history has no step or no valid_acc"):
-        Study(sweep("search.trials=1", "seed=[1]"), tmp_path)
+@pytest.mark.parametrize(
+    "row", ["", "{}", "{", "[" * 100_000, '{"step": 1}', '{"step": 1, "valid_accuracy": "x"}'], ids=len
+)
+def test_a_damaged_record_of_a_trial_is_named_and_costs_its_candidate_alone(sweep, tmp_path, row):
+    whole = Study(sweep("search.trials=3", "seed=[1]"), tmp_path)
+    run(whole, tmp_path)
+    path = tmp_path / whole.best.trials[0].trial_id / "history.jsonl"
+    text = path.read_text()
+    path.write_text(row and row + "\n")
+    study = Study(sweep("search.trials=3", "seed=[1]"), tmp_path)
+    states = [candidate.state for candidate in study.candidates]
+    assert sorted(states) == ["complete", "complete", "failed"] and study.candidates[whole.best.number].value is None
+    assert study.best.value < whole.best.value and study.finished
+    assert re.search(rf"note: a candidate has no figure: {path.parent}", describe_search(study))
+    path.write_text(text)
+    study = Study(sweep("search.trials=3", "seed=[1]"), tmp_path)
+    assert study.best.value == whole.best.value and "note:" not in describe_search(study)
 
 
 def test_a_candidate_that_the_resources_no_longer_allow_is_laid_aside(sweep, tmp_path):
