@@ -1,18 +1,26 @@
-"""Are records what they should be? A damaged file is named here, once, so that all that follows may rely on them."""
+"""Checks that records are what they should be.
 
-import math
+A damaged file is found and named here, and only here: the rest of the analysis relies on what was checked.
+"""
+
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from typing import Any
 
-import numpy as np
+from cissl.analysis.history import History
 
 Kind = tuple[str, Callable[[Any], bool]]
-"""what a value must be, in words and as a test"""
+"""What a value must be, in words and as a test."""
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return _is_finite(value) and value >= 0
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold; Python's whole numbers have no limit."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_count(value: Any) -> bool:
@@ -31,8 +39,9 @@ COUNTS: Kind = ("a list of whole numbers from 0", _all(_is_count))
 TEXTS: Kind = ("a list of texts", _all(lambda value: isinstance(value, str)))
 MAPPING: Kind = ("a mapping", lambda value: isinstance(value, dict))
 
-RECORD = {"trial_id": TEXT, "name": TEXT, "config": MAPPING}  # of config.json
-SWEEP = {"sweep": TEXT}
+# Of config.json: what it must hold, what it may hold, and what its settings must hold.
+RECORD = {"trial_id": TEXT, "name": TEXT, "config": MAPPING}
+OPTIONAL = {"sweep": TEXT, "title": TEXT}
 SETTINGS = {"dataset": TEXT, "algorithm": TEXT, "seed": WHOLE}
 STATUS = {"step": COUNT, "steps": COUNT, "seconds": NUMBER, "error": TEXT, "updated": TEXT}
 PROVENANCE = {
@@ -42,6 +51,7 @@ PROVENANCE = {
     "labeled_counts": COUNTS,
     "unlabeled_counts": COUNTS,
     "unlabeled_size": COUNT,
+    "unlabeled_labeled": COUNT,
     "valid_size": COUNT,
     "valid_labeled": COUNT,
     "test_size": COUNT,
@@ -54,13 +64,16 @@ PROVENANCE = {
 
 
 def check(record: Mapping[str, Any], kinds: Mapping[str, Kind], file: str, *, required: bool = False) -> None:
-    """See that the record's values are of these kinds.
+    """Check that a record's values are of these kinds.
 
     Args:
-        required: each must be there; else a missing one, or null, is fine.
+        record: the mapping that a file holds.
+        kinds: key → what its value must be; other keys are not checked.
+        file: the name of the file, for the message.
+        required: whether every key must have a value; if not, a key may be missing or null.
 
     Raises:
-        ValueError: one is not; file, key and value are named.
+        ValueError: a value is missing or of another kind. The message names file, key and value.
     """
     for key, (words, holds) in kinds.items():
         if required and key not in record:
@@ -70,11 +83,11 @@ def check(record: Mapping[str, Any], kinds: Mapping[str, Kind], file: str, *, re
             raise ValueError(f"{file}: '{key}' is not {words}: {_short(value)}")
 
 
-def check_settings(config: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
-    """See that the settings that this program knows are of the right type; their ranges may have been others.
+def check_settings(config: Mapping[str, Any], fields: Mapping[str, Field[Any]]) -> None:
+    """Check the types of the settings that this program knows. Other versions may have allowed other ranges.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a setting is of another type.
     """
     for key, value in config.items():
         default = fields[key].default if key in fields else None
@@ -85,14 +98,18 @@ def check_settings(config: Mapping[str, Any], fields: Mapping[str, Field]) -> No
 def _like(default: Any, value: Any) -> bool:
     if isinstance(default, str | bool):
         return isinstance(value, type(default))
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_finite(value)
 
 
-def check_classes(provenance: Mapping[str, Any], history: Mapping[str, np.ndarray]) -> None:
-    """See that what has one value per class has as many values as there are classes.
+def check_classes(provenance: Mapping[str, Any], history: History) -> None:
+    """Check that what has one value per class has as many values as there are classes (C).
+
+    Args:
+        provenance: with C as ``classes``. Records of the first version may lack it: then nothing is checked.
+        history: columns, (evaluations,) or (evaluations, C); a column (evaluations, 0) was not recorded.
 
     Raises:
-        ValueError: something has not.
+        ValueError: a list or a column has another number of values.
     """
     classes = provenance.get("classes")
     if classes is None:

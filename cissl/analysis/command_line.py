@@ -1,4 +1,4 @@
-"""What the commands have in common: which trials, how they are arranged, and how a command ends."""
+"""What the commands share: arguments that choose and arrange trials, and how a command ends."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ OPTIONAL = ("matplotlib", "scipy")  # packages that only figures and statistics 
 
 
 def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
-    """RESULTS, --select, --rows, --columns and --out."""
+    """Add RESULTS, --select, --rows, --columns and --out."""
     parser.add_argument(
         "results",
         nargs="*",
@@ -39,7 +39,7 @@ def add_choice_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bold_argument(parser: argparse.ArgumentParser) -> None:
-    """--bold."""
+    """Add --bold."""
     parser.add_argument(
         "--bold",
         default="best",
@@ -63,10 +63,10 @@ def _path(text: str) -> Path:
 
 
 def form(arguments: argparse.Namespace, known: Mapping[str, str]) -> str:
-    """In which format to write: what --format says, else what the suffix of --out stands for, else Markdown.
+    """The format to write: that of --format, else that of the suffix of --out, else Markdown.
 
     Args:
-        arguments: with ``out`` and perhaps ``format``.
+        arguments: with ``out``, and ``format`` where the command has that option.
         known: suffix → format.
 
     Raises:
@@ -85,7 +85,11 @@ def form(arguments: argparse.Namespace, known: Mapping[str, str]) -> str:
 
 
 def finish(text: str, out: Path | None, records: Records) -> int:
-    """Show or write the result and name what could not be read, which makes the exit code 1."""
+    """Show or write the result, and name what could not be read; returns the exit code.
+
+    Args:
+        out: the file to write; None shows the text.
+    """
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8", errors="replace")
@@ -96,7 +100,7 @@ def finish(text: str, out: Path | None, records: Records) -> int:
 
 
 def name_problems(records: Records) -> int:
-    """Name the records that could not be read on stderr; the exit code."""
+    """Name on stderr the records that could not be read; returns the exit code, 1 if there are any, else 0."""
     for problem in records.problems:
         print(f"skipped {problem}", file=sys.stderr)
     return 1 if records.problems else 0
@@ -105,7 +109,14 @@ def name_problems(records: Records) -> int:
 def run(
     work: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 ) -> int:
-    """Parse the arguments (None: the command line's), work, and turn a user's mistake into one message and code 2."""
+    """Run a command; returns its exit code.
+
+    A mistake of the user becomes one line on stderr and the exit code 2.
+
+    Args:
+        work: takes the parsed arguments and returns the exit code.
+        arguments: None for those of the command line.
+    """
     accept_any_text()
     try:
         code = work(parser.parse_args(arguments))

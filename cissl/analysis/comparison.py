@@ -1,15 +1,16 @@
-"""How sure the table is: intervals per cell, and paired comparisons of two methods.
+"""Confidence intervals of cells, and paired comparisons of two methods.
 
-A comparison pairs trials that share data setting, split and seed, and looks at their differences. Its p-value comes
-from the exact sign-flip test, which assumes no distribution: under "no difference" each pair could as well have come
-out the other way round. Two-sided, n pairs cannot give less than 2 / 2^n, so fewer than six pairs cannot reach 5 %
-whatever they show; then no p-value is printed. All comparisons of one call are corrected together (Benjamini-Hochberg).
+A comparison takes pairs of trials that share data setting, split and seed, and looks at their differences. Its p-value
+comes from the exact sign-flip test. The test assumes no distribution: without a difference between the methods, each
+pair would as likely have the opposite sign. The smallest two-sided p-value of n pairs is 2 / 2^n. Fewer than six pairs
+can therefore not reach 5 %, and no p-value is printed for them. All comparisons of one call are corrected together
+(Benjamini-Hochberg).
 """
 
 import csv
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,27 +19,34 @@ from scipy import stats
 from cissl.analysis import formats, labels
 from cissl.analysis.cells import Cell, Grid, Position
 from cissl.analysis.selection import METRICS
-from cissl.analysis.values import Key
+from cissl.analysis.values import FloatArray, Key, Value
 from cissl.errors import UserError
 
 FEWEST_PAIRS = 6  # the smallest n whose exact two-sided test can reach 5 %
 LEVEL = 0.95
 RESAMPLES = 9999
 ALL = "all settings"
+Interval = tuple[float, float]  # lower and upper end
+Compared = dict[tuple[Key, Key | None], "Comparison"]  # by row and column; None for all columns together
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One cell: n, mean, sample std, and confidence intervals of the mean (NaN for fewer than two trials).
+    """The figures of one cell in a few numbers, in percent.
 
-    Intervals end where percentages do.
+    Attributes:
+        n: number of figures.
+        mean: NaN without any figure.
+        std: sample standard deviation in percentage points; NaN for fewer than two figures.
+        t_interval: Student's interval of the mean, cut to 0 … 100; NaN for fewer than two figures.
+        bootstrap_interval: the bootstrap's; NaN for fewer than two figures.
     """
 
     n: int
     mean: float
     std: float
-    t_interval: tuple[float, float]
-    bootstrap_interval: tuple[float, float]
+    t_interval: Interval
+    bootstrap_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ class Comparison:
     """Method minus baseline over paired trials, in percentage points.
 
     Attributes:
-        interval: of the mean difference, from Student's t.
+        n: number of pairs.
+        difference: mean of the differences; NaN without any pair.
+        interval: of the mean difference, from Student's t; NaN with fewer than two pairs.
         effect: mean difference ÷ sample std of the differences (Cohen's d for pairs).
         improvement: probability that a trial of the method beats one of the baseline in the same setting, ties
             counting half (Mann-Whitney's U ÷ number of combinations); NaN with fewer than two pairs.
@@ -56,7 +66,7 @@ class Comparison:
 
     n: int
     difference: float
-    interval: tuple[float, float]
+    interval: Interval
     effect: float
     improvement: float
     p: float
@@ -75,8 +85,13 @@ class Comparison:
 
 
 def summarize(figures: Sequence[float], level: float = LEVEL) -> Summary:
-    """Mean, spread and intervals of one cell's figures."""
-    values = np.asarray(figures, dtype=float)
+    """Mean, spread and intervals of one cell's figures.
+
+    Args:
+        figures: in percent.
+        level: of the intervals, between 0 and 1.
+    """
+    values = np.asarray(figures, dtype=np.float64)
     nowhere = (np.nan, np.nan)
     if len(values) < 2:
         mean = float(values.mean()) if len(values) else np.nan
@@ -90,21 +105,24 @@ def summarize(figures: Sequence[float], level: float = LEVEL) -> Summary:
     )
 
 
-def t_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Student's interval of the mean; a single point where all values are equal."""
+def t_interval(values: FloatArray, level: float = LEVEL) -> Interval:
+    """Student's interval of the mean of (n,) values, n > 1; a single point where all values are equal."""
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     low, high = stats.t.interval(level, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return float(low), float(high)
 
 
-def within(interval: tuple[float, float], lowest: float, highest: float) -> tuple[float, float]:
-    """The part of an interval that is possible; with two or three trials Student's reaches far beyond it."""
+def within(interval: Interval, lowest: float, highest: float) -> Interval:
+    """The part of an interval that is possible; with two or three trials Student's interval reaches far beyond it."""
     return max(interval[0], lowest), min(interval[1], highest)
 
 
-def bootstrap(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean; too narrow for a handful of values, as every bootstrap is."""
+def bootstrap(values: FloatArray, level: float = LEVEL) -> Interval:
+    """Percentile bootstrap interval of the mean of (n,) values, n > 1.
+
+    As with every bootstrap, the interval of a handful of values is too narrow.
+    """
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     result = stats.bootstrap(
@@ -114,13 +132,13 @@ def bootstrap(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
 
 
 def compare(pairs: Sequence[tuple[float, float]], groups: Sequence[object] = ()) -> Comparison:
-    """Compare method and baseline.
+    """Compare a method with a baseline.
 
     Args:
-        pairs: (method, baseline) figures of trials that share setting, split and seed.
-        groups: each pair's setting; the probability of improvement combines trials within a setting only.
+        pairs: (method, baseline) figures in percent of trials that share setting, split and seed.
+        groups: the setting of each pair. The probability of improvement combines trials of one setting only.
     """
-    values = np.asarray(pairs, dtype=float).reshape(-1, 2)
+    values = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
     differences = values[:, 0] - values[:, 1]
     n = len(differences)
     if n == 0:
@@ -138,7 +156,8 @@ def compare(pairs: Sequence[tuple[float, float]], groups: Sequence[object] = ())
     )
 
 
-def _improvement(values: np.ndarray, groups: Sequence[object]) -> float:
+def _improvement(values: FloatArray, groups: Sequence[object]) -> float:
+    """The probability that a trial of the method beats one of the baseline, from (n, 2) figures."""
     keys = list(groups) or [None] * len(values)
     wins = combinations = 0.0
     for key in dict.fromkeys(keys):
@@ -148,8 +167,8 @@ def _improvement(values: np.ndarray, groups: Sequence[object]) -> float:
     return float(wins / combinations)
 
 
-def _sign_flip_p(differences: np.ndarray) -> float:
-    """Exact up to 13 pairs (2^n sign patterns), a seeded sample of the patterns beyond."""
+def _sign_flip_p(differences: FloatArray) -> float:
+    """The p-value of (n,) differences: exact up to 13 pairs, beyond that from a seeded sample of the 2^n patterns."""
     result = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=0
     )
@@ -157,7 +176,7 @@ def _sign_flip_p(differences: np.ndarray) -> float:
 
 
 def correct(comparisons: list[Comparison]) -> list[Comparison]:
-    """Fill in the corrected p-values of comparisons that are read together."""
+    """Fill in the corrected p-values of comparisons that are made together."""
     tested = [k for k, comparison in enumerate(comparisons) if np.isfinite(comparison.p)]
     if not tested:
         return comparisons
@@ -166,9 +185,9 @@ def correct(comparisons: list[Comparison]) -> list[Comparison]:
     return [replace(c, corrected=corrected.get(k, np.nan)) for k, c in enumerate(comparisons)]
 
 
-def compare_rows(grid: Grid, baseline: Key) -> dict[tuple[Key, Key | None], Comparison]:
-    """Every other row against the baseline, per column and (column None) over all columns together."""
-    made: dict[tuple[Key, Key | None], Comparison] = {}
+def compare_rows(grid: Grid, baseline: Key) -> Compared:
+    """Compare every other row with the baseline, in each column and (column None) over all columns together."""
+    made: Compared = {}
     for row in grid.rows:
         if row == baseline:
             continue
@@ -186,9 +205,9 @@ def compare_rows(grid: Grid, baseline: Key) -> dict[tuple[Key, Key | None], Comp
 
 
 def indistinguishable(grid: Grid) -> set[Position]:
-    """Per data setting, the highest mean and all cells that are not shown to be worse than it.
+    """For each data setting, the cell with the highest mean and all cells that are not shown to be worse.
 
-    Cells with missing trials are left out, and so is a data setting whose highest mean is one of them.
+    Cells with missing trials are left out. So is a data setting whose highest mean is in such a cell.
     """
     marked = grid.best()
     places: list[Position] = []
@@ -208,14 +227,14 @@ def indistinguishable(grid: Grid) -> set[Position]:
 
 
 def _pairs(method: Cell | None, baseline: Cell | None) -> list[tuple[float, float]]:
-    """Figures of the trials that share (split seed, seed) and the very split."""
+    """(method, baseline) figures of the trials that share the split's seed, the training's seed, and the split."""
     if method is None or baseline is None:
         return []
     theirs = _by_replicate(baseline)
     return [(figure, theirs[key]) for key, figure in _by_replicate(method).items() if key in theirs]
 
 
-def _by_replicate(cell: Cell) -> dict[tuple, float]:
+def _by_replicate(cell: Cell) -> dict[tuple[int, int, str | None], float]:
     return {
         (*trial.replicate, trial.provenance.get("split_hash")): figure
         for trial, figure in zip(cell.counted, cell.figures, strict=True)
@@ -223,10 +242,10 @@ def _by_replicate(cell: Cell) -> dict[tuple, float]:
 
 
 def find_baseline(grid: Grid, algorithm: str) -> Key:
-    """The one row of this algorithm.
+    """The row of this algorithm.
 
     Raises:
-        UserError: no row or several rows are that algorithm.
+        UserError: no row, or several rows, are of this algorithm.
     """
     rows = [row for row in grid.rows if dict(row).get("algorithm") == algorithm]
     if len(rows) != 1:
@@ -234,7 +253,7 @@ def find_baseline(grid: Grid, algorithm: str) -> Key:
         many = "; ".join(labels.row_label(row) for row in rows)
         apart = dict.fromkeys(key for row in rows for key, _ in row if key != "algorithm")
         if "train_kimg" in apart:
-            apart["steps"] = None  # which follow from it, and would be the next to tell the rows apart
+            apart["steps"] = None  # steps follow from it, and would be the next to distinguish the rows
         raise UserError(
             f"the baseline '{algorithm}' stands for {len(rows)} rows ({many}); give one sweep's folder, or "
             f"--columns {','.join(('dataset', *apart))}"
@@ -245,7 +264,7 @@ def find_baseline(grid: Grid, algorithm: str) -> Key:
 
 
 def as_text(grid: Grid, baseline: Key) -> str:
-    """Both tables in Markdown."""
+    """The table of intervals and the table of comparisons, in Markdown."""
     heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
     summaries = [["Method", "Setting", "n", "mean", "std", "95 % (t)", "95 % (bootstrap)"]]
     for (row, column), cell in _ordered_cells(grid):
@@ -260,20 +279,22 @@ def as_text(grid: Grid, baseline: Key) -> str:
         f"{metric[0].upper()}{metric[1:]} (%), the {grid.selection.caption}; ± and std: sample standard deviation.",
         formats.aligned(summaries, left=(0, 1)),
         f"Differences from {name}, in percentage points, over trials that share setting, split and seed. "
-        f"p: exact sign-flip test, two-sided; with fewer than {FEWEST_PAIRS} pairs it could not reach 5 % whatever the "
-        "figures, and is not printed. Corrected for all rows below (Benjamini-Hochberg). "
-        f"'{ALL.capitalize()}' treats settings as independent. Intervals by Student's t lean on normality; bootstrap "
-        "intervals of few trials are too narrow.",
+        f"p: exact sign-flip test, two-sided; with fewer than {FEWEST_PAIRS} pairs it cannot reach 5 % and is not "
+        "printed. Corrected for all rows below (Benjamini-Hochberg). "
+        f"'{ALL.capitalize()}' treats settings as independent. Intervals by Student's t assume a normal distribution; "
+        "bootstrap intervals of few trials are too narrow.",
         formats.aligned([titles, *lines], left=(0, 1, 9)) if lines else "Nothing to compare it with.",
     ]
     parts = [part if part.startswith("|") else textwrap.fill(part, 100) for part in parts + grid.notes]
     return "\n\n".join(parts) + "\n"
 
 
-def comparison_cells(
-    compared: dict[tuple[Key, Key | None], Comparison], heads: dict[Key, str]
-) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table of comparisons, as text."""
+def comparison_cells(compared: Compared, heads: dict[Key, str]) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of a table of comparisons, as text.
+
+    Args:
+        heads: column → its heading.
+    """
     titles = [
         "Method",
         "Setting",
@@ -295,17 +316,18 @@ def comparison_cells(
 
 
 def as_csv(grid: Grid, baseline: Key) -> str:
-    """One line per summary and comparison, numbers unrounded."""
+    """One line for each summary and each comparison, with numbers that are not rounded."""
     heads = dict(zip(grid.columns, labels.headings_in_words(grid.columns), strict=True))
-    lines = []
+    lines: list[dict[str, Value]] = []
+    line: dict[str, Value]
     for (row, column), cell in _ordered_cells(grid):
         s = summarize(cell.figures)
         line = {"kind": "summary", "method": labels.row_label(row), "setting": heads[column], "n": s.n}
         line |= {"mean": s.mean, "std": s.std, "t_low": s.t_interval[0], "t_high": s.t_interval[1]}
         lines.append(line | {"bootstrap_low": s.bootstrap_interval[0], "bootstrap_high": s.bootstrap_interval[1]})
-    for (row, column), c in compare_rows(grid, baseline).items():
+    for (row, where), c in compare_rows(grid, baseline).items():
         line = {"kind": "comparison", "method": labels.row_label(row), "baseline": labels.row_label(baseline)}
-        line |= {"setting": heads.get(column, ALL), "n": c.n, "mean": c.difference}
+        line |= {"setting": heads[where] if where is not None else ALL, "n": c.n, "mean": c.difference}
         line |= {"t_low": c.interval[0], "t_high": c.interval[1], "effect": c.effect, "improvement": c.improvement}
         lines.append(line | {"p": c.p, "p_corrected": c.corrected, "verdict": c.verdict})
     output = io.StringIO()
@@ -316,7 +338,8 @@ def as_csv(grid: Grid, baseline: Key) -> str:
     return output.getvalue()
 
 
-def _ordered_cells(grid: Grid):
+def _ordered_cells(grid: Grid) -> Iterator[tuple[Position, Cell]]:
+    """The cells, one column after the other."""
     for column in grid.columns:
         for row in grid.rows:
             if (row, column) in grid.cells:
@@ -327,7 +350,7 @@ def _number(value: float, sign: str = "") -> str:
     return formats.PLACEHOLDER if np.isnan(value) else f"{value:{sign}.2f}"
 
 
-def _span(interval: tuple[float, float], sign: str = "") -> str:
+def _span(interval: Interval, sign: str = "") -> str:
     return formats.PLACEHOLDER if np.isnan(interval[0]) else f"{interval[0]:{sign}.2f} … {interval[1]:{sign}.2f}"
 
 

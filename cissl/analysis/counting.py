@@ -1,21 +1,26 @@
-"""What a trial counts with in a table, or why it is left out."""
+"""Which figure a trial contributes to a table, or why it contributes none."""
 
 import numpy as np
 
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 
-LONGEST_ERROR = 200  # characters below a table; the report has all of them
+LONGEST_ERROR = 200  # characters below a table; the report shows the whole error
 
 
 def figure_of(trial: Trial, metric: str, selection: Selection) -> float:
-    """What the trial counts with, in percent; NaN where it has nothing to count with."""
+    """The trial's figure in percent; NaN where it has none.
+
+    Args:
+        metric: a key of `selection.METRICS`.
+    """
     if not trial.complete or overlaps(trial, selection):
         return np.nan
     return selection.figure(trial.history, metric)
 
 
 def reason(trial: Trial, metric: str, selection: Selection) -> str:
+    """Why the trial has no figure: its state, what is missing, or what would make the figure unfair."""
     status = trial.status
     if trial.complete and overlaps(trial, selection):
         labeled, size = trial.provenance["valid_labeled"], trial.provenance.get("valid_size", trial.spec["valid"])

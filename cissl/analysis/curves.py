@@ -1,67 +1,42 @@
-"""Figures of a sweep, one file per data setting and kind: what happened over training and what explains it.
+"""The command for figures of a sweep: one file for each data setting and kind of figure.
 
 python analysis/curves.py ~/ray_results/digits_lt --out figures
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
-from cissl.analysis import labels
 from cissl.analysis.cells import Grid, build
 from cissl.analysis.command_line import add_choice_arguments, name_problems, run
 from cissl.analysis.formats import FileNames
-from cissl.analysis.results import MEASURED, VECTORS, Records, Trial, load
+from cissl.analysis.history import MEASURED, VECTORS
+from cissl.analysis.results import Records, load
 from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS
+from cissl.analysis.series import KINDS, SEARCH, series_by_setting
 from cissl.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS = {  # of figures → what each shows
-    "training": "Accuracy and geometric mean on the test set over training: mean and ± sample std over seeds.",
-    "head-tail": "Test accuracy of the classes with most and with fewest labels over training.",
-    "classes": "Recall and precision of each class on the test set at the end, classes ordered by their labels.",
-    "confusion": "Row-normalised confusion matrices on the test set, the last evaluations and all seeds together.",
-    "prior": "Estimated class prior against the true one of the unlabeled images, where that is known: at the end, and "
-    "how far over training.",
-    "thresholds": "Threshold of pseudo-labels per class at the end, and share of pseudo-labels kept over training.",
-    "pseudo-labels": "Kept pseudo-labels per class at the end, and their precision for head and tail classes over "
-    "training; labeled images that are among the unlabeled ones count too.",
-    "measured": "What methods measure of themselves: numbers over training, and values per class at the end.",
-}
-SEARCH = "search"  # the figure of a hyper-parameter search, beside those of a setting
-SEARCH_CAPTION = (
-    "Candidates of a search by each searched setting: mean and ± sample std over seeds on validation images."
-)
 FORMATS = ("png", "pdf", "svg")
 DPI = 300
-Series = dict[str, list[Trial]]
-
-
-def series_by_setting(grid: Grid) -> Iterator[tuple[str, Series]]:
-    """Per column, each row's complete trials; where it has none, those still running, which its name then says."""
-    for column, heading in zip(grid.columns, labels.headings_in_words(grid.columns), strict=True):
-        series: Series = {}
-        for row in grid.rows:
-            cell = grid.cells.get((row, column))
-            running = [t for t, _ in cell.left_out if t.state == "running" and t.rows] if cell else []
-            if cell and cell.counted:
-                series[f"{labels.row_label(row)} (n = {cell.n})"] = cell.counted
-            elif running:
-                series[f"{labels.row_label(row)} ({len(running)} running)"] = running
-        if series:
-            yield heading, series
 
 
 class Drawing(NamedTuple):
-    """A figure that is still to be drawn."""
+    """A figure that is still to be drawn.
+
+    Attributes:
+        kind: a key of `KINDS`, or `SEARCH`.
+        heading: the data setting, or the name of the search.
+        draw: draws it.
+    """
 
     kind: str
     heading: str
@@ -69,7 +44,11 @@ class Drawing(NamedTuple):
 
 
 def write_figures(arguments: argparse.Namespace) -> int:
-    """Write the figures; the exit code is 1 where a record could not be read."""
+    """Write the figures; the exit code is 1 where a record could not be read.
+
+    Raises:
+        UserError: --out names a file, or there is nothing to draw.
+    """
     _require_folder(arguments.out)
     records = load(arguments.results, vectors=(*VECTORS, MEASURED))
     select, rows, columns = SELECTIONS[arguments.select], arguments.rows, arguments.columns
@@ -85,8 +64,8 @@ def write_figures(arguments: argparse.Namespace) -> int:
 
 
 def _drawings(grid: Grid | None, records: Records, kinds: Sequence[str]) -> list[Drawing]:
-    """Each kind of figure for each setting of the grid, then one for each search."""
-    from cissl.analysis import figures  # here, so that the help does without matplotlib
+    """Each kind of figure for each setting of the grid, then one figure for each search."""
+    from cissl.analysis import figures, search_figure  # here, so that the help needs no matplotlib
 
     drawings = [
         Drawing(kind, heading, partial(figures.draw, kind, series, heading))
@@ -95,15 +74,15 @@ def _drawings(grid: Grid | None, records: Records, kinds: Sequence[str]) -> list
         if kind != SEARCH
     ]
     for search in searches(records) if SEARCH in kinds else ():
-        drawings.append(Drawing(SEARCH, search.name, partial(figures.draw_search, search, search.name)))
+        drawings.append(Drawing(SEARCH, search.name, partial(search_figure.draw_search, search, search.name)))
     return drawings
 
 
 def _write(drawings: Sequence[Drawing], folder: Path, formats: Sequence[str]) -> int:
-    """Draw and save; returns the number of files. What is not on record is named and left out."""
+    """Draw and save; returns the number of files. A figure whose data is not on record is named and left out."""
     import matplotlib
 
-    from cissl.analysis.figures import NotOnRecord
+    from cissl.analysis.panels import NotOnRecord
 
     matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse matplotlib's Type 3 fonts
     names = FileNames()
@@ -122,9 +101,13 @@ def _write(drawings: Sequence[Drawing], folder: Path, formats: Sequence[str]) ->
 
 
 def _require_folder(out: Path) -> None:
-    """Refuse what names a file: each figure gets a file of its own."""
+    """Refuse the name of a file: each figure gets a file of its own.
+
+    Raises:
+        UserError: the path names a file.
+    """
     if out.suffix.lower().lstrip(".") in FORMATS or out.is_file():
-        raise UserError(f"--out {out}: name a folder, which gets a file for each figure; --format chooses their kind")
+        raise UserError(f"--out {out}: name a folder, which gets a file for each figure; --format chooses their format")
 
 
 def parser() -> argparse.ArgumentParser:

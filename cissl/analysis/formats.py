@@ -1,4 +1,4 @@
-"""One table, written as Markdown, CSV or HTML; `latex` has the fourth."""
+"""Writes a table as Markdown, CSV or HTML; `latex` writes it as LaTeX."""
 
 import csv
 import html
@@ -7,18 +7,29 @@ import itertools
 import re
 import textwrap
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from cissl.analysis.values import Value, Values
 
 PLACEHOLDER = "–"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one cell says.
+    """What one cell of a table shows.
 
-    ``mean`` is NaN where there is no figure, ``text`` tells n or "complete/all", ``marks`` name footnotes.
+    Attributes:
+        mean: in percent; NaN where there is no figure.
+        std: sample standard deviation in percentage points; NaN where it is not known.
+        n: number of trials that the mean is over.
+        total: number of trials of the cell, complete or not.
+        text: a remark behind the number, such as ``(2/3)``.
+        marks: marks of footnotes, separated by commas.
+        best: whether the number is bold.
+        difference: ours minus this published figure, in percentage points; NaN where there is none.
     """
 
     mean: float = np.nan
@@ -28,45 +39,64 @@ class Entry:
     text: str = ""
     marks: str = ""
     best: bool = False
-    difference: float = np.nan  # ours minus this published figure
+    difference: float = np.nan
 
     @property
     def number(self) -> str:
+        """``75.12 ± 0.34``, or a dash where there is no figure."""
         if np.isnan(self.mean):
             return PLACEHOLDER
         return f"{self.mean:.2f}" + ("" if np.isnan(self.std) else f" ± {self.std:.2f}")
 
     @property
     def suffix(self) -> str:
+        """What stands behind the number: the difference from a published figure, and the remark."""
         delta = "" if np.isnan(self.difference) else f"({self.difference:+.2f})".replace("-", "−")
         return " ".join(part for part in (delta, self.text) if part)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row; ``identity`` is what the CSV says about it."""
+    """One row of a table.
+
+    Attributes:
+        label: what the row is called.
+        entries: one for each column.
+        identity: column → value of the CSV file that identifies the row.
+    """
 
     label: str
     entries: list[Entry]
-    identity: dict = field(default_factory=dict)
+    identity: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Table:
-    """``sections`` are separated by a rule: our rows, then published ones."""
+    """A table, ready to be written in any format.
+
+    Attributes:
+        title: what stands above the labels of the rows.
+        caption: the sentences below the table.
+        headings: (data set, setting) of each column.
+        sections: groups of rows that a rule separates: our rows, then published ones.
+        notes: further sentences below the table.
+        footnotes: (mark, text) of each footnote.
+        label: the name by which LaTeX refers to the table.
+        columns: by column, what identifies it in the CSV file.
+    """
 
     title: str
     caption: str
-    headings: list[tuple[str, str]]  # (data set, setting) per column
+    headings: list[tuple[str, str]]
     sections: list[list[Line]]
     notes: list[str]
-    footnotes: list[tuple[str, str]]  # (mark, text)
+    footnotes: list[tuple[str, str]]
     label: str = "tab:results"
-    columns: list[dict] = field(default_factory=list)
+    columns: list[Values] = field(default_factory=list)
 
 
 def markdown(table: Table) -> str:
-    """A GitHub table whose source is aligned, so that it reads well in a terminal too."""
+    """The table in GitHub's Markdown, with aligned columns, so that a terminal shows it well too."""
     heading = [table.title, *(" ".join(part for part in pair if part) for pair in table.headings)]
     body = [[line.label, *map(_markdown_entry, line.entries)] for section in table.sections for line in section]
     errors = [text.replace("<", "\\<") for _, text in table.footnotes]  # <class 'int'> is no tag
@@ -76,7 +106,12 @@ def markdown(table: Table) -> str:
 
 
 def aligned(lines: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
-    """A Markdown table, the first line its heading; columns other than ``left`` are flush right."""
+    """A Markdown table with aligned columns.
+
+    Args:
+        lines: rows of texts; the first one is the heading.
+        left: the columns that are flush left; the others are flush right.
+    """
     lines = [[text.replace("|", "\\|") for text in line] for line in lines]
     widths = [max(_width(line[k]) for line in lines) for k in range(len(lines[0]))]
     rule = "|" + "|".join("-" * (w + 1) + ("-" if k in left else ":") for k, w in enumerate(widths)) + "|"
@@ -101,7 +136,7 @@ def _pad(text: str, width: int, right: bool) -> str:
 
 
 def as_csv(tables: list[Table]) -> str:
-    """One line per cell, numbers unrounded, for machines and spreadsheets."""
+    """The tables as CSV: one line for each cell, with numbers that are not rounded."""
     lines = []
     for table in tables:
         notes = dict(table.footnotes)
@@ -109,7 +144,7 @@ def as_csv(tables: list[Table]) -> str:
             for line in section:
                 for entry, column in zip(line.entries, table.columns, strict=True):
                     if entry.n or entry.total or not np.isnan(entry.mean):
-                        lines.append(line.identity | column | _csv_entry(entry, notes))
+                        lines.append({**line.identity, **column, **_csv_entry(entry, notes)})
     names = list(dict.fromkeys(name for line in lines for name in line))
     output = io.StringIO()
     writer = csv.DictWriter(output, names, lineterminator="\n")
@@ -118,7 +153,7 @@ def as_csv(tables: list[Table]) -> str:
     return output.getvalue()
 
 
-def _csv_entry(entry: Entry, notes: dict[str, str]) -> dict:
+def _csv_entry(entry: Entry, notes: dict[str, str]) -> Values:
     return {
         "mean": _exact(entry.mean),
         "std": _exact(entry.std),
@@ -134,7 +169,7 @@ def _exact(value: float) -> str:
 
 
 def as_html(table: Table) -> str:
-    """A ``<table>`` with its caption and notes; the page around it brings the style."""
+    """The table as ``<table>``, with its caption and notes; the page around it has the style sheet."""
     heads = "".join(f"<th>{html.escape(' '.join(p for p in pair if p))}</th>" for pair in table.headings)
     bodies = []
     for section in table.sections:
@@ -160,25 +195,23 @@ def _html_entry(entry: Entry) -> str:
 
 
 SPELLED = {"γ": "gamma", "ᵤ": "-unlabeled", "₁": "1", "β": "beta", "μ": "mu", "τ": "tau", "λ": "lambda"}
-
-
 LONGEST_NAME = 100  # characters; file systems take 255 bytes, and a suffix follows
 
 
 def slug(text: str) -> str:
-    """Text as part of a file's or a label's name: ``CIFAR-10 γ = 20`` → ``cifar-10-gamma-20``."""
+    """Text for the name of a file or a label: ``CIFAR-10 γ = 20`` becomes ``cifar-10-gamma-20``."""
     spelled = "".join(SPELLED.get(c, c) for c in text.lower())
     return re.sub(r"[^a-z0-9.]+", "-", spelled).strip("-")[:LONGEST_NAME].strip("-")
 
 
 class FileNames:
-    """Names of files, each given once: different texts may have the same slug."""
+    """Gives each file a name of its own, even where different texts have the same slug."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._given: set[str] = set()
 
     def new(self, text: str) -> str:
-        """The slug of a text, with a number behind it where another text has got it already."""
+        """The slug of a text, with a number behind it if the slug was given before."""
         first = slug(text)
         numbered = (f"{first}-{k}" for k in itertools.count(2))
         name = next(name for name in itertools.chain([first], numbered) if name not in self._given)

@@ -1,8 +1,9 @@
-"""Tables as LaTeX that fits a page: for a document that loads booktabs and siunitx, or as one of its own.
+"""Writes tables as LaTeX that fits a page: for a document that loads booktabs and siunitx, or as a whole document.
 
-A table that is too wide is set in smaller type. What would then be too small is cut into blocks of columns, one below
-the other; what is too high goes on in a further table. How wide a document's line is shows only when it is typeset:
-the choice of the type is left to TeX (``\fitted``). Blocks and heights are estimated here, in characters and lines.
+A table that is too wide is set in smaller type. If the type would be too small, the table is cut into blocks of columns
+that stand one below the other. A table that is too high continues in a further one. Only TeX knows the width of a
+document's line, so TeX chooses the size of the type (``\fitted``). The sizes of blocks are estimated here, in
+characters and lines.
 """
 
 import math
@@ -22,7 +23,7 @@ PREAMBLE = r"""\documentclass{article}
 \pagestyle{empty}
 \begin{document}
 """
-# The largest type in which a tabular fits the line. The last resort needs graphicx, which the document may lack.
+# Sets a tabular in the largest type that fits the line. The last resort needs graphicx, which a document may not load.
 FITTED = r"""\providecommand{\fitted}[1]{{%
   \sbox0{#1}%
   \ifdim\wd0>\linewidth\small\sbox0{#1}\fi
@@ -41,11 +42,11 @@ BREAK = "\0"  # stands for a place to break at
 
 
 def latex(table: Table, width: int = TEXT_WIDTH, height: int = TEXT_HEIGHT) -> str:
-    """A ``table`` environment, or several, for a document that loads booktabs and siunitx.
+    """The table as one or several ``table`` environments, for a document that loads booktabs and siunitx.
 
     Args:
-        width: characters that fit a line.
-        height: lines that fit a page.
+        width: of a line, in characters.
+        height: of a page, in lines.
     """
     caption = tex(" ".join([table.caption, *table.notes]))
     blocks = list(_blocks(table, width))
@@ -73,7 +74,7 @@ def latex(table: Table, width: int = TEXT_WIDTH, height: int = TEXT_HEIGHT) -> s
         if inside and number == len(floats) - 1:
             lines += [rf"  \par\raggedright\footnotesize {note}" for note in notes]
         lines.append(r"\end{table}")
-    if not inside:  # as text they go on over pages
+    if not inside:  # text may continue on the next page; a float may not
         lines += [rf"{{\par\noindent\raggedright\footnotesize {note}\par}}" for note in notes]
     return "\n".join(lines) + "\n"
 
@@ -84,7 +85,7 @@ def standalone(tables: Sequence[Table]) -> str:
 
 
 def _blocks(table: Table, width: int) -> Iterator[Table]:
-    """The table cut into blocks of columns that are no wider; a data set stays in one block where it can."""
+    """Cut the table into blocks of columns that fit the width; a data set stays in one block where possible."""
     lines = [line for section in table.sections for line in section]
     room = width - min(LABEL, max((len(line.label) for line in lines), default=0))
     widths = [_width(heading, [line.entries[k] for line in lines]) for k, heading in enumerate(table.headings)]
@@ -94,7 +95,7 @@ def _blocks(table: Table, width: int) -> Iterator[Table]:
         end = start + 1
         while end < len(widths) and sum(widths[start : end + 1]) <= room:
             end += 1
-        first = groups.index(groups[end], start) if end < len(widths) else end  # of the data set that is cut
+        first = groups.index(groups[end], start) if end < len(widths) else end  # column of the data set that is cut
         if start < first < end:
             end = first
         yield _columns(table, start, end)
@@ -113,7 +114,7 @@ def _columns(table: Table, start: int, end: int) -> Table:
 
 
 def _floats(blocks: Sequence[Table], height: int) -> Iterator[list[Table]]:
-    """Blocks that stand below each other on one page; a block that is too high for one is cut into several."""
+    """Collect blocks that stand below each other on one page; a block that is higher than a page is cut."""
     page: list[Table] = []
     for part in (part for block in blocks for part in _cut(block, height)):
         if page and sum(map(_height, page)) + _height(part) > height:
@@ -124,7 +125,7 @@ def _floats(blocks: Sequence[Table], height: int) -> Iterator[list[Table]]:
 
 
 def _cut(block: Table, height: int) -> Iterator[Table]:
-    """The block in parts of no more rows than fit, its sections kept apart."""
+    """Cut a block into parts whose rows fit a page; its sections stay apart."""
     room = max(1, height - _height(replace(block, sections=[])))
     rows: list[list[Line]] = []
     used = 0
@@ -140,13 +141,13 @@ def _cut(block: Table, height: int) -> Iterator[Table]:
 
 
 def _height(block: Table) -> int:
-    """Lines that a block takes with its heading and rules."""
+    """Number of lines that a block takes, with its heading and rules."""
     headings = max(len(_broken(heading)) for _, heading in block.headings) + 1
     return 2 + headings + sum(_line_height(line) for section in block.sections for line in section)
 
 
 def _line_height(line: Line) -> int:
-    return 1 if len(line.label) <= LABEL else math.ceil(len(line.label) / (0.8 * LABEL))  # lines seldom get full
+    return 1 if len(line.label) <= LABEL else math.ceil(len(line.label) / (0.8 * LABEL))  # broken lines are seldom full
 
 
 def _tabular(block: Table) -> list[str]:
@@ -162,7 +163,7 @@ def _tabular(block: Table) -> list[str]:
 
 
 def _headings(headings: list[tuple[str, str]]) -> list[str]:
-    """Data sets over their settings, with a rule under each data set that has several columns."""
+    """Lines of the heading: data sets with a rule below them, then their settings."""
     spans: list[tuple[str, int]] = []
     for group, _ in headings:
         if spans and spans[-1][0] == group:
@@ -188,14 +189,14 @@ def _broken(text: str, width: int = HEADING) -> list[str]:
 
 
 def _stack(text: str, width: int) -> str:
-    """Text on as many lines as it needs."""
+    """Text on as many lines as the width requires."""
     lines = [tex(line) for line in _broken(text, width)]
     stacked = r"\\".join(lines)
     return stacked if len(lines) == 1 else rf"\shortstack{{{stacked}}}"
 
 
 def _column(entries: list[Entry]) -> str:
-    """An S column that aligns the means and keeps room for the widest ± and remark behind them."""
+    """An S column of siunitx, which aligns the means; it has room for the widest ± and remark behind them."""
     figures = [entry for entry in entries if not np.isnan(entry.mean)]
     widest = max(figures, key=lambda e: len(e.number + e.suffix + e.marks), default=Entry())
     room = (r"\bfseries" if any(e.best for e in figures) else "") + _tail(widest)
@@ -224,9 +225,9 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "[": "{[}",  # not the argument of the line break before it
+    "[": "{[}",  # after a line break, TeX would read these two as its argument and its star
     "]": "{]}",
-    "*": "{*}",  # nor its star
+    "*": "{*}",
     "±": r"$\pm$",
     "–": r"\textendash{}",
     "−": "$-$",
@@ -250,5 +251,5 @@ def tex(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Text whose long words, such as paths, may be broken."""
+    """Text with places to break in its long words, such as paths."""
     return " ".join(BREAK.join(textwrap.wrap(word, LONG_WORD)) for word in text.split())

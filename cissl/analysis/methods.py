@@ -1,16 +1,16 @@
-"""What methods are called in tables and figures, in which order they stand, and how they are drawn."""
+"""Names, order, colours and settings of methods in tables and figures."""
 
 import functools
 from collections.abc import Mapping
 from dataclasses import Field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cissl.algorithms.cards import Recipe, find
 from cissl.config import FIRST_VERSION, core_fields
 from cissl.errors import UserError
 from cissl.plugins import is_plugin
 
-LABELS = {  # the paper's rows, below FixMatch's
+LABELS = {  # the rows of the paper, where each addition stands below FixMatch
     "supervised": "Supervised",
     "fixmatch": "FixMatch",
     "cap": "+ CAP",
@@ -22,15 +22,20 @@ LABELS = {  # the paper's rows, below FixMatch's
 BASE_OF_ROWS = "FixMatch + "
 
 
-class Style(NamedTuple):
-    """Colour, dashes and marker."""
+Color = str | tuple[float, float, float]  # a name or hexadecimal number, or red, green and blue from 0 to 1
+Dashes = Literal["-", "none"] | tuple[float, tuple[float, ...]]
+"""A line style of matplotlib: a name, or (offset, lengths of strokes and gaps in points)."""
 
-    color: str
-    dashes: object
+
+class Style(NamedTuple):
+    """Colour, dashes and marker of a method in figures, as matplotlib takes them."""
+
+    color: Color
+    dashes: Dashes
     marker: str
 
 
-STYLES = {
+STYLES: dict[str, Style] = {
     "supervised": Style("#7F7F7F", (0, (1, 1.2)), "s"),
     "fixmatch": Style("#0072B2", (0, (4, 1.5)), "o"),
     "cap": Style("#56B4E9", (0, (5, 1.2, 1, 1.2)), "v"),
@@ -39,33 +44,36 @@ STYLES = {
     "cap+cadr": Style("#CC79A7", (0, (3, 1, 1, 1, 1, 1)), "P"),
     "cadr": Style("#D55E00", "-", "o"),
 }
-# For all others, in alphabetical order: hues of Okabe and Ito's that are darkened, and of Tol's muted scheme.
+# For all others, in alphabetical order: darkened hues of Okabe and Ito's scheme, and hues of Tol's muted scheme.
 _COLORS = (
     "#000000", "#882255", "#117733", "#332288", "#999933", "#44AA99", "#AA4499", "#DDCC77", "#661100", "#6699CC",
     "#888888", "#CC6677",
 )  # fmt: skip
-_DASHES = ("-", (0, (3, 1)), (0, (6, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+_DASHES: tuple[Dashes, ...] = ("-", (0, (3, 1)), (0, (6, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = "Xp<>*hHd8"
 
 
 class Algorithm(str):
-    """An algorithm's name as it stands in configs, with the title that the trial's record has for it."""
+    """An algorithm's name as configs have it, such as ``fixmatch+darp``.
+
+    Attributes:
+        recorded: the title that the trial's record gives it, such as ``FixMatch + DARP``; None where it gives none.
+    """
 
     recorded: str | None = None
-    """its title"""
 
     @classmethod
     def titled(cls, name: str, title: str | None) -> "Algorithm":
-        """The name with a title; None where the record has none."""
+        """Make a name that carries the recorded title."""
         algorithm = cls(name)
         algorithm.recorded = title
         return algorithm
 
 
 def label(algorithm: str) -> str:
-    """The name of a method in tables: the paper's for its own, and for all others their title.
+    """The name of a method in tables: the paper's name for its own methods, the title for all others.
 
-    What is added to FixMatch stands below it as ``+ DARP``.
+    An addition to FixMatch stands in the rows below FixMatch, as ``+ DARP``.
     """
     if algorithm in LABELS:
         return LABELS[algorithm]
@@ -74,14 +82,14 @@ def label(algorithm: str) -> str:
 
 
 def rank(algorithm: str) -> tuple[int, str]:
-    """Sorts the paper's methods in its order, then FixMatch's additions, then all others, by their names."""
+    """A key for `sorted`: the paper's methods in its order, then additions to FixMatch, then all others by name."""
     if algorithm in LABELS:
         return list(LABELS).index(algorithm), ""
     return len(LABELS) + (not label(algorithm).startswith("+ ")), algorithm
 
 
 def styles(algorithms: list[str]) -> dict[str, Style]:
-    """A style for each method: the paper's have theirs, and the others of one figure get different ones."""
+    """The style of each method of one figure: fixed for the paper's methods, different ones for the others."""
     others = sorted({a for a in algorithms if a not in STYLES})
     made = {
         algorithm: Style(
@@ -96,37 +104,44 @@ def styles(algorithms: list[str]) -> dict[str, Style]:
 
 @functools.cache
 def takes(algorithm: str, key: str) -> bool:
-    """Whether a recorded value is a setting of the method's: every record has those of the first version's methods."""
+    """Whether a method uses a recorded setting.
+
+    Every record holds the settings of the first version's methods, whether its own method uses them or not.
+    """
     recipe = _recipe(algorithm)
     return recipe is None or key in recipe.fields or key not in FIRST_VERSION
 
 
-def settings_of(algorithm: str) -> dict[str, Field]:
-    """Key → field of all settings that are known of a method; of code that is not here those that all trials have."""
+def settings_of(algorithm: str) -> dict[str, Field[Any]]:
+    """Key → field of a method's settings.
+
+    Of a method whose code is not installed here, only the settings that every trial has are known.
+    """
     recipe = _recipe(algorithm)
     return {**core_fields(), **(recipe.fields if recipe else {})}
 
 
 def last_stage(algorithm: str, settings: Mapping[str, Any], steps: int) -> int:
-    """The step at which the last stage of a training begins; 0 where it has one, or of code that is not here.
+    """The step at which the last stage of a training begins.
+
+    It is 0 for a training of one stage, and for a method whose code is not installed here.
 
     Args:
-        algorithm: its name in configs.
-        settings: all that decide the result, with their defaults.
-        steps: of the training.
+        settings: setting → value of all that decides the result.
+        steps: length of the training.
     """
     recipe = _recipe(algorithm)
     return recipe.last_stage(settings, steps) if recipe else 0
 
 
 def _title(algorithm: str) -> str:
-    """The title on the method's card; of code that is not here, the name of its class."""
+    """The title on the method's card; the name of its class where its code is not installed here."""
     recipe = _recipe(algorithm)
     return recipe.title if recipe else " + ".join(part.rpartition(":")[2] for part in algorithm.split("+"))
 
 
 def _recipe(algorithm: str) -> Recipe | None:
-    """The method's cards; None of code that is not here, or of another version."""
+    """The method's cards; None where its code is the user's own, is not installed here, or is of another version."""
     try:
         return None if is_plugin(algorithm) else find(algorithm)
     except UserError:

@@ -1,4 +1,4 @@
-"""What a reader must know about a table of trials, in sentences that stand below it."""
+"""Sentences below a table that tell what a reader must know about its trials."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -17,7 +17,11 @@ FEW_VALIDATION_IMAGES = 100
 
 
 def on_searches(searched: list[Trial]) -> list[str]:
-    """Trials that belong into no table of results."""
+    """How many trials are left out because they belong to a search.
+
+    Args:
+        searched: the trials of searches.
+    """
     if not searched:
         return []
     sweeps = ", ".join(sorted({str(trial.sweep) for trial in searched}))
@@ -28,20 +32,24 @@ def on_searches(searched: list[Trial]) -> list[str]:
 
 
 def on_waiting(names: list[str]) -> list[str]:
-    """Planned trials that no cell counts as its own, by their names."""
+    """How many planned trials have not started and have no known cell.
+
+    Args:
+        names: of these trials.
+    """
     if not names:
         return []
     return [f"{len(names)} planned trials have not started: {first_names(names)}."]
 
 
 def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collection[str]) -> list[str]:
-    """Settings that differ between rows or between data sets without being part of a label.
+    """Settings that differ between rows or between data sets, although no label shows them.
 
-    What a method does not take is none of its settings, and methods whose defaults differ were not set differently.
+    Only settings that a method uses count. Where methods differ only in their defaults, there is nothing to tell.
 
     Args:
         described: the values of each trial, by name.
-        in_labels: names of what labels tell.
+        in_labels: the names that labels show.
     """
     uses: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     chosen = set()
@@ -63,7 +71,7 @@ def on_settings(described: Collection[Mapping[str, Value]], in_labels: Collectio
 
 
 def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
-    """Trials with fewer evaluations than the selection takes, or with some from before the training's last stage."""
+    """How many trials have fewer evaluations than the selection averages, or average over several stages."""
     if not selection.window:
         return []
     notes, complete = [], [trial for trial in trials if trial.complete]
@@ -76,7 +84,7 @@ def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
         )
     mixed = [trial for trial in complete if _first_step(trial, selection.window) <= _last_stage(trial)]
     if mixed:
-        titles = ", ".join(sorted({label(trial.config["algorithm"]) for trial in mixed}))
+        titles = ", ".join(sorted({label(trial.algorithm) for trial in mixed}))
         notes.append(
             f"The last {selection.window} evaluations of {number(len(mixed), 'trial')} ({titles}) are of more than the "
             "last stage of the training, and so is their mean."
@@ -85,19 +93,20 @@ def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
 
 
 def _first_step(trial: Trial, window: int) -> int:
-    """Of the last evaluations, so many."""
+    """The step of the first of the last ``window`` evaluations."""
     return int(trial.history["step"][-window:][0])
 
 
 def _last_stage(trial: Trial) -> int:
-    return last_stage(trial.config["algorithm"], trial.settings, int(trial.history["step"][-1]))
+    """The step at which the last stage of the trial's training begins."""
+    return last_stage(trial.algorithm, trial.settings, int(trial.history["step"][-1]))
 
 
 def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
-    """Whether validation images can choose at all.
+    """What makes a choice by validation images doubtful.
 
     Raises:
-        UserError: every trial was trained on validation images by which the selection would choose.
+        UserError: every complete trial was trained on some of its validation images, so that these cannot choose.
     """
     if not selection.validates:
         return []
@@ -115,19 +124,21 @@ def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
         notes.append(f"Validation sets have as few as {smallest} images: what is best on them is largely chance.")
     unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
     if unknown:
-        notes.append(f"Of {unknown} trials it is not on record whether labeled images are among the validation images.")
+        notes.append(
+            f"The records of {unknown} trials do not tell whether their validation images include labeled ones."
+        )
     return notes
 
 
 def _held_out(dataset: str) -> str:
-    """The split with validation images that have no label."""
+    """The name of the same split with validation images that have no label."""
     spec = parse_spec(dataset)
     return str(spec if spec.disjoint else replace(spec, held_out=True))
 
 
 def on_programs(trials: list[Trial]) -> list[str]:
-    """Trials of different programs may differ by more than their settings."""
-    programs = defaultdict(int)
+    """Which versions of the program made the trials, if several did; these may differ by more than their settings."""
+    programs: dict[str, int] = defaultdict(int)
     for trial in trials:
         if trial.provenance:
             dirty = " with uncommitted changes" if trial.provenance.get("dirty") else ""

@@ -1,24 +1,33 @@
-"""Published figures beside ours, and what keeps them from being compared: another selection rule, another budget.
+"""Published figures beside ours, with the differences in selection rule and budget that make them hard to compare.
 
-``published.csv`` has one line for each figure: a metric (percent), the method as the source calls it, our algorithm
-(empty where we have none that is the same), the split in the words of `split_parts` (``setting`` has one or several
-spellings of labels and size; ``unlabeled`` is empty for all images), the value, its standard deviation, the source.
-``published_sources.csv`` has one line for each source: where the figures stand, the rule by which they were selected (a
-name of `SELECTIONS`, empty where it is not stated), the budget (optimizer steps, labeled images in each, unlabeled ones
-for each labeled one; empty where not stated), and the number of runs.
+``published.csv`` has one line for each figure:
+
+- the metric (percent);
+- the method as the source calls it, and our algorithm, which is empty where we have none that is the same;
+- the split in the words of `split_parts`: ``setting`` has one or several spellings of labels and size, ``unlabeled`` is
+  empty for all images;
+- the value, its standard deviation, and the source.
+
+``published_sources.csv`` has one line for each source:
+
+- where the figures stand;
+- the rule by which they were selected, a key of `selection.SELECTIONS`, which is empty where it is not stated;
+- the budget: optimizer steps, labeled images in each, unlabeled images for each labeled one, empty where not stated;
+- the number of runs.
 """
 
 import csv
 import math
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cissl.analysis.cells import Cell, Grid
 from cissl.analysis.formats import Entry, Line
 from cissl.analysis.results import Trial
-from cissl.analysis.words import Key
+from cissl.analysis.values import Key, Values
 
 FIGURES = Path(__file__).with_name("published.csv")
 SOURCES = Path(__file__).with_name("published_sources.csv")
@@ -29,11 +38,35 @@ RULES = {
     "test-oracle": "best test figure of the run",
     "": "selection rule not stated",
 }
-Budget = tuple[int | None, int | None, int | None]  # steps, labeled images in each, unlabeled ones for each labeled one
+
+
+class Budget(NamedTuple):
+    """How long training was; None where the source does not tell.
+
+    Attributes:
+        steps: optimizer updates.
+        batch: labeled images in each.
+        uratio: unlabeled images for each labeled one (μ).
+    """
+
+    steps: int | None
+    batch: int | None
+    uratio: int | None
+
+    def __str__(self) -> str:
+        """``131 072 steps of 64 labeled and 448 unlabeled images``"""
+        if self.steps is None or self.batch is None:
+            return "budget not stated"
+        unlabeled = "" if self.uratio is None else f" and {self.batch * self.uratio} unlabeled"
+        return f"{self.steps:,} steps of {self.batch} labeled{unlabeled} images".replace(",", " ")
 
 
 def beside(grid: Grid) -> tuple[list[Line], list[str]]:
-    """Lines of the figures for the columns at hand, with ours minus theirs, and notes on their sources."""
+    """Published figures for the columns of a grid.
+
+    Returns:
+        Lines whose entries (percent) also hold the difference "ours minus theirs", and notes on the sources.
+    """
     lines: dict[tuple[str, str, str], list[Entry]] = {}
     ours: dict[str, list[Cell]] = {}  # by source, what its figures stand beside
     for k, column in enumerate(grid.columns):
@@ -69,8 +102,8 @@ def _identity(grid: Grid, algorithm: str, source: dict[str, str]) -> dict[str, s
     return {"metric": grid.metric, "selection": selection, "source": source["source"], "algorithm": algorithm}
 
 
-def _names_column(figure: dict[str, str], column: dict) -> bool:
-    """Does a published setting such as ``LT_20@20`` (or one of several spellings) stand for this column?"""
+def _names_column(figure: dict[str, str], column: Values) -> bool:
+    """Whether a published setting, such as ``LT_20@20`` or one of several spellings, is that of this column."""
     if "size" not in column or figure["dataset"] != column.get("name"):
         return False
     ratio = column.get("imbalance_ratio")
@@ -80,18 +113,18 @@ def _names_column(figure: dict[str, str], column: dict) -> bool:
 
 
 def _our_cell(grid: Grid, algorithm: str, column: Key) -> Cell | None:
-    """Our figures for this method in this column, None unless exactly one row has some."""
+    """Our figures for this method in this column; None unless exactly one row has any."""
     filled = [row for row in grid.rows if (row, column) in grid.cells]
     rows = [row for row in filled if dict(row).get("algorithm") == algorithm]
     return grid.cells[rows[0], column] if len(rows) == 1 and grid.cells[rows[0], column].n else None
 
 
 def _note(source: dict[str, str], grid: Grid, beside: Collection[Cell]) -> str:
-    """Where the figures are from, how they came about, and in what ours are otherwise."""
+    """Where the figures are from, how they were made, and how ours differ."""
     where = ", ".join(source[part] for part in ("title", "venue", "place") if source[part])
-    theirs: Budget = tuple(int(source[part]) if source[part] else None for part in ("steps", "batch", "uratio"))
+    theirs = Budget(*(int(source[part]) if source[part] else None for part in Budget._fields))
     runs = f"{source['runs']} run{'s' if source['runs'] != '1' else ''}" if source["runs"] else ""
-    how = "; ".join(filter(None, [RULES[source["selection"]], _budget_in_words(theirs), runs, source["remark"]]))
+    how = "; ".join(filter(None, [RULES[source["selection"]], str(theirs), runs, source["remark"]]))
     return f"{source['source']}, {where}. {how[0].upper()}{how[1:]}.{_differences(source, theirs, grid, beside)}"
 
 
@@ -103,19 +136,10 @@ def _differences(source: dict[str, str], theirs: Budget, grid: Grid, beside: Col
     if grid.selection.name != source["selection"]:
         unlike.append(f"the {RULES[grid.selection.name]}")
     if budgets != [theirs]:
-        unlike.append(f"of {' or '.join(map(_budget_in_words, budgets))}")
-    return f" Not like with like: ours are {', '.join(unlike)}." if unlike else " Ours have the same rule and budget."
+        unlike.append(f"of {' or '.join(map(str, budgets))}")
+    return f" Not comparable: ours are {', '.join(unlike)}." if unlike else " Ours have the same rule and budget."
 
 
-def _budget(trial: Trial) -> tuple[int, int, int]:
+def _budget(trial: Trial) -> Budget:
     config = trial.config
-    return math.ceil(config["train_kimg"] * 1024 / config["batch"]), config["batch"], config["uratio"]
-
-
-def _budget_in_words(budget: Budget) -> str:
-    """``131 072 steps of 64 labeled and 448 unlabeled images``"""
-    steps, batch, uratio = budget
-    if steps is None:
-        return "budget not stated"
-    unlabeled = "" if uratio is None else f" and {batch * uratio} unlabeled"
-    return f"{steps:,} steps of {batch} labeled{unlabeled} images".replace(",", " ")
+    return Budget(math.ceil(config["train_kimg"] * 1024 / config["batch"]), config["batch"], config["uratio"])

@@ -1,4 +1,4 @@
-"""One self-contained HTML file about a sweep: results, figures, failures, cost, provenance and every trial.
+"""The command for a report: one HTML file with results, figures, failures, cost, provenance and all trials of a sweep.
 
 python analysis/report.py ~/ray_results/digits_lt --out report.html
 """
@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from cissl.analysis import formats, labels
-from cissl.analysis.cells import SETTING, Grid, build
+from cissl.analysis.cells import Grid, build, setting_of
 from cissl.analysis.command_line import add_bold_argument, add_choice_arguments, finish, form, run
 from cissl.analysis.counting import figure_of
-from cissl.analysis.curves import KINDS, series_by_setting
+from cissl.analysis.history import MEASURED, VECTORS
 from cissl.analysis.methods import label, rank
-from cissl.analysis.results import MEASURED, STATES, VECTORS, Records, Trial, load
+from cissl.analysis.results import STATES, Provenance, Records, Trial, load
 from cissl.analysis.search_tables import SearchResults, search_tables, searches
 from cissl.analysis.selection import METRICS, SELECTIONS
+from cissl.analysis.series import KINDS, series_by_setting
 from cissl.analysis.tables import table
+from cissl.analysis.values import Value
 from cissl.analysis.words import dataset_name, format_value, sort_key
 from cissl.errors import UserError
 
@@ -39,7 +41,17 @@ def report(
     baseline: str,
     bold: str = "best",
 ) -> str:
-    """The whole page; the same records always give the same page."""
+    """The whole page as HTML. The same records always give the same page.
+
+    Args:
+        select: a key of `selection.SELECTIONS`.
+        rows, columns: see `cells.build`.
+        baseline: the algorithm that the others are compared with.
+        bold: a key of `labels.BOLD`.
+
+    Raises:
+        UserError: see `cells.build`.
+    """
     searched_only = all(trial.searched for trial in records.trials)
     grids = {} if searched_only else {m: build(records, m, SELECTIONS[select], rows, columns) for m in METRICS}
     sweeps = sorted({str(trial.sweep) for trial in records.trials if trial.sweep}) or ["Trials"]
@@ -91,9 +103,9 @@ def _cards(records: Records) -> str:
 
 
 def _what_was_run(trials: Sequence[Trial]) -> dict[str, str]:
-    specs = {tuple((part, trial.spec[part]) for part in SETTING) for trial in trials}
+    settings = {setting_of(trial) for trial in trials}
     return {
-        "data": "; ".join(labels.headings_in_words(sorted(specs, key=sort_key))),
+        "data": "; ".join(labels.headings_in_words(sorted(settings, key=sort_key))),
         "methods": ", ".join(label(name) for name in sorted({t.config["algorithm"] for t in trials}, key=rank)),
         "seeds": ", ".join(map(str, sorted({t.config["seed"] for t in trials}))),
     }
@@ -117,8 +129,8 @@ def _results(
 
 
 def _comparison(grid: Grid, algorithm: str) -> str:
-    """Differences from the baseline; nothing where no single row is the baseline."""
-    from cissl.analysis import comparison  # here, so that the help does without SciPy
+    """Differences from the baseline; nothing where the baseline is not one row."""
+    from cissl.analysis import comparison  # here, so that the help needs no SciPy
 
     try:
         compared = comparison.compare_rows(grid, comparison.find_baseline(grid, algorithm))
@@ -140,7 +152,7 @@ def _comparison(grid: Grid, algorithm: str) -> str:
 
 
 def _figures(grid: Grid | None, searched: Sequence[SearchResults]) -> str:
-    from cissl.analysis import svg  # here, so that the help does without matplotlib
+    from cissl.analysis import svg  # here, so that the help needs no matplotlib
 
     parts = [f'<div class="figures">{svg.search_figure(search)}</div>' for search in searched]
     for heading, series in series_by_setting(grid) if grid else ():
@@ -153,7 +165,7 @@ def _figures(grid: Grid | None, searched: Sequence[SearchResults]) -> str:
 
 
 def _unfinished(records: Records) -> str:
-    """Everything that has no result, with the reason; the text of an error can be unfolded."""
+    """All trials without a result, with the reason; a click shows the whole text of an error."""
     rows = []
     for trial in records.trials:
         if trial.complete:
@@ -190,7 +202,7 @@ def _provenance(records: Records) -> str:
     known = [trial for trial in records.trials if trial.provenance]
     if not known:
         return "<p>Nothing is on record.</p>"
-    facts: dict[str, Counter] = {"commit": Counter(), "hardware": Counter()}
+    facts: dict[str, Counter[str]] = {"commit": Counter(), "hardware": Counter()}
     for trial in known:
         dirty = " with uncommitted changes" if trial.provenance.get("dirty") else ""
         facts["commit"][f"{trial.provenance.get('commit') or 'unknown'}{dirty}"] += 1
@@ -214,7 +226,7 @@ def _provenance(records: Records) -> str:
     )
 
 
-def _split_facts(provenance: dict) -> tuple[str, ...]:
+def _split_facts(provenance: Provenance) -> tuple[str, ...]:
     counts = provenance.get("labeled_counts") or []
     shown = " ".join(map(str, counts[:20])) + (" …" if len(counts) > 20 else "")
     sizes = (str(provenance.get(f"{part}_size", "–")) for part in ("unlabeled", "valid", "test"))
@@ -222,7 +234,7 @@ def _split_facts(provenance: dict) -> tuple[str, ...]:
 
 
 def _trials(records: Records, select: str) -> str:
-    """The list that can be sorted and filtered."""
+    """The list of all trials, which a reader can sort and filter."""
     settings = [trial.settings for trial in records.trials]
     keys = dict.fromkeys(key for values in settings for key in values)
     varied = [k for k in keys if k not in IDENTITY and len({repr(values.get(k)) for values in settings}) > 1]
@@ -259,13 +271,13 @@ def _figure_cell(trial: Trial, metric: str, select: str) -> str:
     return '<td data-value="">–</td>' if np.isnan(figure) else f'<td data-value="{figure!r}">{figure:.2f}</td>'
 
 
-def _value_cell(value) -> str:
-    """A setting, of a long float four digits; the record has the others."""
+def _value_cell(value: Value) -> str:
+    """The value of a setting; of a float four digits, and all of them where the pointer rests on it."""
     short = f"{value:.4g}" if isinstance(value, float) else format_value(value)
     return f'<td title="{escape(format_value(value))}">{escape(short)}</td>'
 
 
-def _td(value) -> str:
+def _td(value: Value) -> str:
     return f"<td>{escape(str(value))}</td>"
 
 
@@ -274,7 +286,11 @@ def _state(state: str) -> str:
 
 
 def _plain_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: tuple[int, ...]) -> str:
-    """Cells are HTML already."""
+    """A table of cells that are HTML already.
+
+    Args:
+        left: the columns that are flush left.
+    """
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(f"<{tag}{' class=left' if k in left else ''}>{v}</{tag}>" for k, v in enumerate(values))
@@ -289,7 +305,7 @@ def _definitions(values: dict[str, str]) -> str:
 
 
 def _device_hours(trial: Trial) -> float:
-    """Training time × workers, each of which holds one device."""
+    """Training time × number of workers, each of which uses one device."""
     return (trial.status.get("seconds") or 0.0) / 3600 * (trial.provenance.get("workers") or 1)
 
 
@@ -302,8 +318,8 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
 
 
-def _natural(text: str) -> list:
-    """Sort key that puts 20 before 100."""
+def _natural(text: str) -> list[tuple[int, float, str]]:
+    """A key for `sorted` that puts 20 before 100."""
     return [(0, float(part), "") if part.isdigit() else (1, 0.0, part) for part in re.split(r"(\d+)", text)]
 
 
@@ -320,7 +336,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_report(arguments: argparse.Namespace) -> int:
-    """Write the page; the exit code is 1 where a record could not be read."""
+    """Write the page; the exit code is 1 where a record could not be read.
+
+    Raises:
+        UserError: --out has a suffix other than .html, or there is nothing to report.
+    """
     form(arguments, SUFFIXES)
     records = load(arguments.results, vectors=(*VECTORS, MEASURED))
     choices = (arguments.select, arguments.rows, arguments.columns, arguments.baseline, arguments.bold)

@@ -1,13 +1,14 @@
-"""Summary of a hyper-parameter search: its candidates, best first by the validation figure that chose them.
+"""Tables of hyper-parameter searches: candidates, best first by the validation figure that chose them.
 
-A candidate runs the sweep's grid and counts with the mean over its trials. Trials that differ in anything else than the
-searched settings, the grid's axes and the seeds are no trials of one candidate: those of earlier runs under other
-settings, which lie in the same folder, are candidates of their own, below a line, and not compared with today's.
+A candidate runs the sweep's grid, and its figure is the mean over its trials. Its trials differ in the grid's axes and
+the seeds, and in nothing else. A folder may also hold trials of earlier runs under other settings. These are candidates
+of their own, which stand below a line and are not compared with today's.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from cissl.analysis import labels
 from cissl.analysis.cells import REPLICATES, SETTING, attributes, mark_split_variants
 from cissl.analysis.formats import Entry, Line, Table, slug
 from cissl.analysis.results import Records, Trial
-from cissl.analysis.sweep_folder import SearchRecord, SweepRecord
-from cissl.analysis.values import Key
+from cissl.analysis.sweep_folder import SearchRecord, Space, SweepRecord
+from cissl.analysis.values import Key, Value, Values
 from cissl.analysis.words import SYMBOLS, first_names, format_value, sort_key
 from cissl.errors import UserError
 
@@ -28,6 +29,7 @@ PARTS = {  # settings of sweep files → what tables call them
     "dataset": SETTING,
     "seed": REPLICATES,
 }
+Context = tuple[Value, ...]  # values of the settings that are neither searched nor varied by the grid
 
 
 @dataclass(frozen=True)
@@ -35,53 +37,56 @@ class TriedCandidate:
     """Settings that a search has tried.
 
     Attributes:
-        params: the searched settings.
-        others: further settings that tell it from other candidates.
-        trials: by the grid's setting, in which only seeds differ.
-        metric: what judges.
-        missing: trials that have not started.
+        params: the searched settings and their values.
+        others: further settings that distinguish it from other candidates.
+        trials: by setting of the grid, trials that differ only in the seed.
+        metric: the column of the history by which candidates are compared.
+        missing: number of its trials that have not started.
     """
 
-    params: dict
-    others: dict
+    params: Values
+    others: Values
     trials: dict[Key, list[Trial]]
     metric: str
     missing: int = 0
 
     @property
     def all_trials(self) -> list[Trial]:
+        """Its trials in all settings of the grid."""
         return [trial for trials in self.trials.values() for trial in trials]
 
     @property
     def values(self) -> list[float]:
-        """What each trial counts, see `_value`."""
+        """The figure of each trial in percent: 0 if it diverged, NaN if it has not ended."""
         return [_value(trial, self.metric) for trial in self.all_trials]
 
     @property
     def complete(self) -> bool:
+        """Whether all its trials have started and are complete."""
         return not self.missing and all(trial.complete for trial in self.all_trials)
 
     @property
     def spread(self) -> float:
-        """Sample standard deviation over seeds; NaN where trials differ in more than the seed."""
+        """Sample standard deviation over seeds in percentage points; NaN where trials differ in more than the seed."""
         return float(np.std(self.values, ddof=1)) if len(self.trials) == 1 and len(self.values) > 1 else np.nan
 
 
 @dataclass(frozen=True)
 class SearchResults:
-    """A sweep's search.
+    """The search of a sweep.
 
     Attributes:
-        space: what was searched, by setting; the distribution as in the sweep file, or None where that is not known.
-        metric: the column of the history that judges.
-        settings: those of the grid, in each of which every candidate has trials.
+        name: of the sweep.
+        space: the searched settings, each with its distribution as in the sweep file, or None where that is not known.
+        metric: the column of the history by which candidates are compared.
+        settings: of the grid; every candidate has trials in each of them.
         candidates: best first.
-        earlier: those that ran under other settings than the search has now, best first.
-        notes: what a reader must know.
+        earlier: candidates that ran under other settings than the search has now, best first.
+        notes: sentences that a reader must know.
     """
 
     name: str
-    space: dict
+    space: Space
     metric: str
     settings: list[Key]
     candidates: list[TriedCandidate]
@@ -90,16 +95,17 @@ class SearchResults:
 
 
 def searches(records: Records) -> list[SearchResults]:
-    """The searches that these trials belong to; none is fine."""
-    sweeps: dict[str, list[Trial]] = defaultdict(list)
+    """The searches that these trials belong to; an empty list if there are none."""
+    found: dict[str, _SearchTrials] = {}
     for trial in records.trials:
-        if trial.searched:
-            sweeps[trial.plan.folder].append(trial)
-    return [_search(trials) for _, trials in sorted(sweeps.items())]
+        plan = trial.plan
+        if plan is not None and plan.search is not None:
+            found.setdefault(plan.folder, _SearchTrials(plan, plan.search, [])).trials.append(trial)
+    return [_results(found[folder]) for folder in sorted(found)]
 
 
 def search_tables(records: Records) -> list[Table]:
-    """One table per search.
+    """One table for each search.
 
     Raises:
         UserError: none of the trials belongs to a search.
@@ -111,63 +117,75 @@ def search_tables(records: Records) -> list[Table]:
     return [_table(search) for search in found]
 
 
-def _search(trials: list[Trial]) -> SearchResults:
-    plan = trials[0].plan.search
+class _SearchTrials(NamedTuple):
+    """The trials of one search, and what the sweep's folder says about them."""
+
+    sweep: SweepRecord
+    search: SearchRecord
+    trials: list[Trial]
+
+
+def _results(found: _SearchTrials) -> SearchResults:
+    sweep, search, trials = found
     described = {id(trial): attributes(trial) for trial in trials}
     notes = mark_split_variants(trials, described)
-    roles = _roles(trials[0].plan, described.values())
-    by_context: dict[tuple, list[TriedCandidate]] = defaultdict(list)
-    for candidate in _candidates(trials, described, roles, plan):
+    roles = _roles(sweep, search, described.values())
+    by_context: dict[Context, list[TriedCandidate]] = defaultdict(list)
+    for candidate in _candidates(trials, described, roles, search):
         by_context[tuple(candidate.others.values())].append(candidate)
-    today = _context_of_today(by_context, plan.candidates)
+    today = _context_of_today(by_context, search.candidates)
     earlier = [candidate for context, group in by_context.items() if context != today for candidate in group]
     return SearchResults(
-        name=trials[0].sweep or trials[0].plan.folder,
-        space=plan.space or dict.fromkeys(roles.searched),
-        metric=plan.metric,
+        name=trials[0].sweep or sweep.folder,
+        space=search.space or dict.fromkeys(roles.searched),
+        metric=search.metric,
         settings=sorted({s for group in by_context.values() for c in group for s in c.trials}, key=sort_key),
         candidates=sorted(by_context[today], key=_rank),
         earlier=sorted(earlier, key=_rank),
-        notes=notes + _not_started_notes(trials, plan.candidates) + _overlap_notes(trials),
+        notes=notes + _not_started_notes(trials, search.candidates) + _overlap_notes(trials),
     )
 
 
 @dataclass(frozen=True)
 class _Roles:
-    """What a search's settings are, by what trials call them: searched (as the sweep file calls them →), varied by its
-    grid, or neither and yet not the same in all trials."""
+    """The settings that differ between a search's trials.
+
+    Attributes:
+        searched: name in the sweep file → name in the trials' records.
+        axes: those that the grid varies.
+        others: those that differ although they are neither searched nor axes.
+    """
 
     searched: dict[str, str]
     axes: list[str]
     others: list[str]
 
 
-def _roles(sweep: SweepRecord, described: Collection[dict]) -> _Roles:
-    searched = {key: _parts(key)[0] for key in sweep.search.space}
+def _roles(sweep: SweepRecord, search: SearchRecord, described: Collection[Values]) -> _Roles:
+    searched = {key: _parts(key)[0] for key in search.space}
     axes = [part for key in sweep.axes for part in _parts(key) if part not in (*REPLICATES, *searched.values())]
-    known = {*searched.values(), *axes, *REPLICATES, "steps"}  # steps follow from others
+    known = {*searched.values(), *axes, *REPLICATES, "steps"}  # steps follow from other settings
     keys = dict.fromkeys(key for values in described for key in values if key not in known)
     others = [key for key in keys if len({repr(values.get(key)) for values in described}) > 1]
-    if not searched:  # where nobody knows what was searched, whatever differs was
+    if not searched:  # the record of what was searched is lost: it was whatever differs
         return _Roles({key: key for key in others}, axes, [])
     return _Roles(searched, axes, others)
 
 
 def _candidates(
-    trials: list[Trial], described: dict[int, dict], roles: _Roles, plan: SearchRecord
+    trials: list[Trial], described: dict[int, Values], roles: _Roles, search: SearchRecord
 ) -> list[TriedCandidate]:
-    groups: dict[tuple, dict[Key, list[Trial]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[Value, ...], dict[Key, list[Trial]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         values = described[id(trial)]
         identity = tuple(values.get(key) for key in (*roles.searched.values(), *roles.others))
         groups[identity][tuple((key, values.get(key)) for key in roles.axes)].append(trial)
     made = []
     for identity, by_setting in groups.items():
-        values = iter(identity)
-        params = {key: next(values) for key in roles.searched}
-        others = {key: next(values) for key in roles.others}
-        missing = _missing([trial for found in by_setting.values() for trial in found], plan.candidates)
-        made.append(TriedCandidate(params, others, dict(by_setting), plan.metric, missing))
+        params = dict(zip(roles.searched, identity, strict=False))
+        others = dict(zip(roles.others, identity[len(params) :], strict=True))
+        missing = _missing([trial for found in by_setting.values() for trial in found], search.candidates)
+        made.append(TriedCandidate(params, others, dict(by_setting), search.metric, missing))
     return made
 
 
@@ -178,15 +196,17 @@ def _parts(key: str) -> tuple[str, ...]:
 def _missing(trials: list[Trial], candidates: Sequence[Sequence[str]] | None) -> int:
     """How many trials of this candidate have no folder yet."""
     found = {trial.trial_id for trial in trials}
-    planned = set().union(*(ids for ids in candidates or () if found.intersection(ids)))
+    planned = set[str]().union(*(ids for ids in candidates or () if found.intersection(ids)))
     return len(planned - found)
 
 
-def _context_of_today(candidates: dict[tuple, list[TriedCandidate]], known: Sequence[Sequence[str]] | None) -> tuple:
-    """The settings beside the searched ones that the search has now: those of the trials that ran last."""
-    listed = set().union(*known) if known else set()
+def _context_of_today(
+    candidates: dict[Context, list[TriedCandidate]], known: Sequence[Sequence[str]] | None
+) -> Context:
+    """The other settings that the search has now: those of the trials that ran last."""
+    listed = set[str]().union(*known or ())
 
-    def recency(context: tuple) -> tuple[str, int]:
+    def recency(context: Context) -> tuple[str, int]:
         trials = [trial for candidate in candidates[context] for trial in candidate.all_trials]
         last = max(trial.status.get("updated") or "" for trial in trials)
         return last, sum(trial.trial_id in listed for trial in trials)
@@ -201,14 +221,14 @@ def _not_started_notes(trials: list[Trial], candidates: Sequence[Sequence[str]] 
 
 
 def _overlap_notes(trials: list[Trial]) -> list[str]:
-    """Validation images that are labeled too judge a candidate partly by what it was trained on."""
+    """How many validation images were trained on, if any; by these, candidates are compared unfairly."""
     facts = max((t.provenance for t in trials), key=lambda facts: facts.get("valid_labeled") or 0)
     worst, size = facts.get("valid_labeled"), facts.get("valid_size")
     if not worst:
         return []
     return [
-        f"As many as {worst} of {size} validation images are labeled images too: what is best on them is partly what "
-        "fits its training images best. Splits with _HELDOUT have none."
+        f"As many as {worst} of {size} validation images are labeled images too, which favours candidates that fit "
+        "their training images best. Splits with _HELDOUT have no such images."
     ]
 
 
@@ -216,12 +236,12 @@ def _table(search: SearchResults) -> Table:
     several = len(search.settings) > 1
     kind = search.metric.removeprefix("valid_")
     headings = [("validation", f"{TITLES[kind]}, all settings")] if several else []
-    columns: list[dict] = [{"column": search.metric, "of": "all settings"}] if several else []
+    columns: list[Values] = [{"column": search.metric, "of": "all settings"}] if several else []
     for words in labels.headings_in_words(search.settings):
-        of = {"of": words} if several else {}
+        of: Values = {"of": words} if several else {}
         headings.append((words if several else "validation", f"validation {TITLES[kind]}" if several else TITLES[kind]))
         headings += [(words if several else "test", f"test {title}" if several else title) for title in TITLES.values()]
-        columns += [{"column": search.metric} | of, *({"column": f"test_{name}"} | of for name in TITLES)]
+        columns += [{"column": name, **of} for name in (search.metric, *(f"test_{name}" for name in TITLES))]
     sections = [[_line(candidate, _label(candidate), search.settings) for candidate in search.candidates]]
     if search.earlier:
         sections.append([_line(c, f"earlier: {_label(c, others=True)}", search.settings) for c in search.earlier])
@@ -230,7 +250,7 @@ def _table(search: SearchResults) -> Table:
         caption=f"Candidates of a hyper-parameter search, best first by {search.metric}: mean over the last {WINDOW} "
         "evaluations (0 for a trial that diverged), then mean ± sample standard deviation over the candidate's "
         "seeds; candidates with unfinished trials come last. Test figures are shown for completeness and chose "
-        "nothing; a search belongs into no table of results.",
+        "nothing; a search belongs in no table of results.",
         headings=headings,
         sections=sections,
         notes=_notes(search),
@@ -246,25 +266,27 @@ def _notes(search: SearchResults) -> list[str]:
     if search.earlier:
         keys = ", ".join(search.earlier[0].others)
         notes.append(
-            f"Of earlier runs under other settings ({keys}), and not to be compared with the others: "
-            f"{len(search.earlier)} candidates."
+            f"{len(search.earlier)} candidates belong to earlier runs under other settings ({keys}); they cannot be "
+            "compared with the others."
         )
     if len(search.settings) > 1:
-        notes.append(f"Each candidate runs in {len(search.settings)} settings; the mean over all its trials judges it.")
+        notes.append(
+            f"Each candidate runs in {len(search.settings)} settings and is judged by the mean over all trials."
+        )
     short = sum(trial.complete and trial.rows < WINDOW for trial in trials)
     notes += [f"{short} trials have fewer than {WINDOW} evaluations; theirs are means over all."] if short else []
     return notes + search.notes
 
 
 def _value(trial: Trial, metric: str) -> float:
-    """What a trial counts for its candidate, as the search itself counts it; NaN unless it has ended."""
+    """The figure of a trial in percent, as the search itself computes it; NaN unless the trial has ended."""
     if trial.state == "diverged":
         return 0.0
     return float(np.mean(trial.history[metric][-WINDOW:])) if trial.complete else np.nan
 
 
 def _rank(candidate: TriedCandidate) -> tuple[bool, float]:
-    """Judged candidates first, the best of them at the top."""
+    """A key for `sorted`: the best candidate first, those without a figure last."""
     mean = np.nan if candidate.missing else float(np.mean(candidate.values))
     return bool(np.isnan(mean)), -float(np.nan_to_num(mean))
 
@@ -293,15 +315,15 @@ def _line(candidate: TriedCandidate, label: str, settings: list[Key]) -> Line:
 
 
 def _states(candidate: TriedCandidate) -> str:
-    """What is not complete."""
+    """How many trials of a candidate are complete, if not all are."""
     trials = candidate.all_trials
     states = sorted({trial.state for trial in trials} - {"complete"}) + ["not started"] * bool(candidate.missing)
     complete = sum(trial.complete for trial in trials)
     return f"({complete}/{len(trials) + candidate.missing} complete; {', '.join(states)})" if states else ""
 
 
-def _short(value) -> str:
-    """Three digits of a number: a sampler draws sixteen, which the records keep."""
+def _short(value: Value) -> str:
+    """A value with three digits; a sampler draws sixteen, which the records keep."""
     return f"{value:.3g}" if isinstance(value, float) else format_value(value)
 
 

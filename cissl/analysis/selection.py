@@ -1,24 +1,32 @@
-"""Which evaluations a trial's reported figure is made of. Every table names the rule that it used."""
+"""Rules that turn a trial's evaluations into one reported figure. Every table names the rule that it used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from cissl.analysis.history import History
+
 METRICS = {"accuracy": "accuracy", "gmean": "geometric mean of the per-class accuracies"}
-History = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A named rule: ``figure(history, metric)`` gives percent, NaN where the records hold no such figure."""
+    """A named rule.
+
+    Attributes:
+        name: what ``--select`` calls it.
+        caption: what captions call it.
+        figure: takes a trial's history and a metric; gives percent, NaN where the records hold no such figure.
+        window: the number of last evaluations that it averages, if it does.
+        validates: whether it chooses by validation images. A trial that was trained on these has no figure.
+    """
 
     name: str
     caption: str
     figure: Callable[[History, str], float]
     window: int | None = None
     validates: bool = False
-    """it chooses by validation images, which then must not be trained on"""
 
 
 def _last(count: int) -> Selection:
@@ -34,7 +42,7 @@ def _validation_best(history: History, metric: str) -> float:
     valid = history[f"valid_{metric}"]
     if np.all(np.isnan(valid)):
         return np.nan
-    return float(history[metric][np.nanargmax(valid)])  # the first of equals: no look ahead
+    return float(history[metric][np.nanargmax(valid)])  # the first of equals
 
 
 def _test_oracle(history: History, metric: str) -> float:

@@ -1,4 +1,4 @@
-"""Confidence intervals, and paired comparisons with a baseline.
+"""The command for confidence intervals and for paired comparisons with a baseline.
 
 python analysis/statistics.py ~/ray_results/digits_lt --metric gmean --baseline fixmatch
 """
@@ -30,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_statistics(arguments: argparse.Namespace) -> int:
-    """Show or write intervals and comparisons; the exit code is 1 where a record could not be read."""
+    """Show or write intervals and comparisons; the exit code is 1 where a record could not be read.
+
+    Raises:
+        UserError: there is nothing to compare, or the baseline is not one row.
+    """
     from cissl.analysis import comparison  # here, so that the help needs no SciPy
 
     write = {"csv": comparison.as_csv, "markdown": comparison.as_text}[form(arguments, SUFFIXES)]

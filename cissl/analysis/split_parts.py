@@ -1,6 +1,7 @@
-"""What the name of a split says, part by part, for records and in words."""
+"""The parts of a split's name, as records have them and as tables call them."""
 
-from cissl.analysis.values import Value
+from typing import TypedDict
+
 from cissl.datasets.spec import ALL, UNLABELED_SHAPES, DatasetSpec, parse_spec
 
 
@@ -15,7 +16,7 @@ class SplitPart(str):
 
     @classmethod
     def of(cls, text: str, words: list[str]) -> "SplitPart | None":
-        """The part; None where the split has none."""
+        """Make a part; None where the text is empty."""
         if not text:
             return None
         part = cls(text)
@@ -23,14 +24,32 @@ class SplitPart(str):
         return part
 
 
-def split_parts(name: str) -> dict[str, Value]:
+class SplitParts(TypedDict):
     """What the name of a split says.
 
-    Returns:
-        ``name`` of the data set; ``imbalance_ratio`` (γ, None unless long-tailed); ``labels``: another shape of the
-        labels or another order of the classes (``N1_10``, ``RAND``, ``BYSIZE``) or None; ``unlabeled``: what shapes
-        the unlabeled and validation images (``ULT_50``, ``UREV_50+3000 DISJOINT``, ``HELDOUT``) or None;
-        ``split_seed``; ``size`` (labels, or ``all``) and ``valid`` (validation images).
+    Attributes:
+        name: of the data set.
+        imbalance_ratio: γ of the labels; None unless they are long-tailed.
+        labels: another distribution of the labels, or another order of the classes, such as ``N1_10``, ``RAND`` or
+            ``BYSIZE``; None where there is neither.
+        unlabeled: what decides the unlabeled and validation images, such as ``ULT_50``, ``UREV_50+3000 DISJOINT`` or
+            ``HELDOUT``; None where nothing does.
+        split_seed: of the random choice of images.
+        size: number of labels: of the largest class if the labels are long-tailed, else of all; or ``all``.
+        valid: number of validation images.
+    """
+
+    name: str
+    imbalance_ratio: float | None
+    labels: SplitPart | None
+    unlabeled: SplitPart | None
+    split_seed: int
+    size: int | str
+    valid: int
+
+
+def split_parts(name: str) -> SplitParts:
+    """Take the name of a split apart, such as ``cifar10_LT_100.1@1500-2000``.
 
     Raises:
         UserError: it is not the name of a split.

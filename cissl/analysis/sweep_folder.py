@@ -1,7 +1,7 @@
-"""What a sweep's own folder says about its trials: which it plans, what its grid varies, and what its search seeks.
+"""Reads what a sweep's own folder says about its trials: its plan, its grid, and its search.
 
-runs.jsonl    one line per start, with the planned trials
-sweep.yaml    the sweep file of the last start, with what the command line changed
+runs.jsonl    one line for each start, with the planned trials
+sweep.yaml    the sweep file of the last start, with the command line's changes
 search.json   the candidates of a search; only searches have one
 """
 
@@ -11,15 +11,23 @@ from typing import Any
 
 import yaml
 
+from cissl.analysis.record_store import RecordStore
 from cissl.analysis.text import load_json, one_line
 
 METRICS = ("valid_accuracy", "valid_gmean")
 RANGES = ("uniform", "loguniform", "int", "choice")
+Distribution = dict[str, list[Any]]  # as in the sweep file: {"uniform": [0, 1]}
+Space = dict[str, Distribution | None]  # by setting; None where the distribution is not known
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that could not be read, and was skipped."""
+    """A record that could not be read, and was skipped.
+
+    Attributes:
+        path: of the file or folder, as messages show it.
+        message: what is wrong with it.
+    """
 
     path: str
     message: str
@@ -30,16 +38,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """What a sweep's search seeks.
+    """The search of a sweep.
 
     Attributes:
-        space: what is searched, by setting: the distribution as in the sweep file, ``{"uniform": [0, 1]}``, or None
-            where that is not known.
-        metric: the column of the history that judges.
-        candidates: per candidate the ids of its trials; None where they are not on record.
+        space: the searched settings, each with its distribution as in the sweep file, such as ``{"uniform": [0, 1]}``,
+            or None where that is not known.
+        metric: the column of the history by which candidates are compared.
+        candidates: the ids of each candidate's trials; None where they are not on record.
     """
 
-    space: dict[str, dict[str, list] | None]
+    space: Space
     metric: str = METRICS[0]
     candidates: tuple[tuple[str, ...], ...] | None = None
 
@@ -49,10 +57,10 @@ class SweepRecord:
     """What a sweep's own folder says.
 
     Attributes:
-        folder: where it lies.
+        folder: the sweep's folder, as messages show it.
         planned: ids of its trials.
         axes: settings that its grid varies.
-        search: None where it is no search.
+        search: its search; None where it is a grid.
     """
 
     folder: str
@@ -61,15 +69,18 @@ class SweepRecord:
     search: SearchRecord | None = None
 
 
-def read_sweep(store, folder: str) -> tuple[SweepRecord | None, list[Problem]]:
-    """What a folder of trials says about them, None where it says nothing, and the files that could not be read.
+def read_sweep(store: RecordStore, folder: str) -> tuple[SweepRecord | None, list[Problem]]:
+    """Read a folder of trials.
 
-    Trials of a search stay that whatever is damaged: as results of a grid they would be averaged.
+    A search counts as a search whatever is damaged: as results of a grid, its trials would be averaged.
+
+    Returns:
+        What the folder says, None where it says nothing; and the files that could not be read.
     """
     problems: list[Problem] = []
 
     def attempt(name: str, parse: Callable[[], Any], damaged: Any) -> Any:
-        """What the file says, None where there is none; `damaged` stands for one that cannot be read."""
+        """Parse a file. None where there is none, and ``damaged`` where it cannot be read."""
         try:
             return parse()
         except FileNotFoundError:
@@ -85,7 +96,7 @@ def read_sweep(store, folder: str) -> tuple[SweepRecord | None, list[Problem]]:
     sweep = SweepRecord(store.display(folder), tuple(run.get("trials", ())), axes)
     if file.get("search") is None and rows is None:
         return (sweep if sweep.planned else None), problems
-    tried = {key: None for row in rows or () for key in row["params"]}
+    tried: Space = {key: None for row in rows or () for key in row["params"]}
     space, metric = attempt("sweep.yaml", lambda: _search(file.get("search") or {}), None) or ({}, METRICS[0])
     trials = [row.get("trials") for row in rows or ()]
     candidates = tuple(map(tuple, trials)) if trials and None not in trials else None
@@ -93,13 +104,13 @@ def read_sweep(store, folder: str) -> tuple[SweepRecord | None, list[Problem]]:
 
 
 def _last_run(data: bytes) -> dict[str, Any]:
-    run = load_json(data.splitlines()[-1])
+    run: dict[str, Any] = load_json(data.splitlines()[-1])
     _require(isinstance(run["trials"], list) and all(isinstance(trial, str) for trial in run["trials"]), "its trials")
     return run
 
 
 def _sweep_file(data: bytes) -> dict[str, Any]:
-    source = yaml.safe_load(data)
+    source: dict[str, Any] = yaml.safe_load(data)
     _require(isinstance(source, dict), "its mapping")
     return source
 
@@ -109,14 +120,14 @@ def _axes(grid: Any) -> tuple[str, ...]:
     return tuple(key.strip() for axis in grid or () for key in axis.split(","))
 
 
-def _search(source: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Space and metric."""
+def _search(source: dict[str, Any]) -> tuple[Space, str]:
+    """The space and the metric of a search."""
     metric = source.get("metric", METRICS[0])
     _require(metric in METRICS, f"search.metric {metric!r}")
     return {key: _distribution(key, given) for key, given in (source.get("space") or {}).items()}, metric
 
 
-def _distribution(key: str, given: dict[str, list]) -> dict[str, list]:
+def _distribution(key: str, given: Distribution) -> Distribution:
     ((kind, values),) = given.items()
     _require(kind in RANGES and isinstance(values, list) and values, f"search.space.{key}")
     if kind != "choice":
@@ -126,7 +137,7 @@ def _distribution(key: str, given: dict[str, list]) -> dict[str, list]:
 
 
 def _candidates(data: bytes) -> list[dict[str, Any]]:
-    rows = load_json(data)
+    rows: list[dict[str, Any]] = load_json(data)
     _require(isinstance(rows, list) and all(isinstance(row["params"], dict) for row in rows), "its candidates")
     for row in rows:
         _require(all(isinstance(trial, str) for trial in row.get("trials", ())), "a candidate's trials")

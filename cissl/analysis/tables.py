@@ -38,21 +38,18 @@ def table(
     """The table of one metric, ready to be written in any format.
 
     Args:
+        metric: a key of `selection.METRICS`.
+        select: a key of `selection.SELECTIONS`.
+        rows, columns: see `cells.build`.
+        published: whether published figures follow below ours.
         bold: what to mark, a key of `labels.BOLD`.
+
+    Raises:
+        UserError: see `cells.build`.
     """
     grid = build(records, metric, SELECTIONS[select], rows, columns)
-    usual = Counter(cell.n for cell in grid.cells.values() if cell.n).most_common(1)
-    usual_n = usual[0][0] if usual else None
-    marked, marks = _marked(grid, bold), _marks()
-    footnotes: list[tuple[str, str]] = []
-    ours = []
-    for row in grid.rows:
-        entries = []
-        for column in grid.columns:
-            cell = grid.cells.get((row, column))
-            entries.append(_entry(cell, usual_n, (row, column) in marked, marks, footnotes) if cell else Entry())
-        identity = {"metric": metric, "selection": select, "source": "this sweep"}
-        ours.append(Line(labels.row_label(row), entries, identity | dict(row)))
+    usual_n, marked = _usual_n(grid), _marked(grid, bold)
+    ours, footnotes = _our_lines(grid, usual_n, marked)
     notes = labels.size_notes(grid.columns) + grid.notes
     sections = [ours]
     if published:
@@ -71,7 +68,28 @@ def table(
     )
 
 
+def _usual_n(grid: Grid) -> int | None:
+    """The commonest number of figures in a cell; None where no cell has any."""
+    counts = Counter(cell.n for cell in grid.cells.values() if cell.n).most_common(1)
+    return counts[0][0] if counts else None
+
+
+def _our_lines(grid: Grid, usual_n: int | None, marked: set[Position]) -> tuple[list[Line], list[tuple[str, str]]]:
+    """A line for each row of the grid, and the footnotes that these refer to."""
+    footnotes: list[tuple[str, str]] = []
+    lines = []
+    for row in grid.rows:
+        entries = []
+        for column in grid.columns:
+            cell = grid.cells.get((row, column))
+            entries.append(_entry(cell, usual_n, (row, column) in marked, footnotes) if cell else Entry())
+        identity = {"metric": grid.metric, "selection": grid.selection.name, "source": "this sweep"}
+        lines.append(Line(labels.row_label(row), entries, {**identity, **dict(row)}))
+    return lines, footnotes
+
+
 def _marked(grid: Grid, bold: str) -> set[Position]:
+    """The cells in bold."""
     if bold == "best":
         return grid.best()
     from cissl.analysis.comparison import indistinguishable  # here, since it alone needs SciPy
@@ -80,15 +98,16 @@ def _marked(grid: Grid, bold: str) -> set[Position]:
 
 
 def _marks() -> Iterator[str]:
-    """a, b, ..., z, aa, ab, ..."""
+    """Marks of footnotes: a, b, ..., z, aa, ab, ..."""
     for length in itertools.count(1):
         yield from map("".join, itertools.product(string.ascii_lowercase, repeat=length))
 
 
-def _entry(cell: Cell, usual_n: int | None, best: bool, marks, footnotes: list[tuple[str, str]]) -> Entry:
+def _entry(cell: Cell, usual_n: int | None, best: bool, footnotes: list[tuple[str, str]]) -> Entry:
+    """What a cell shows. A cell with missing trials adds a footnote, which has the next mark."""
     text, mark = "", ""
     if cell.incomplete:
-        mark = next(marks)
+        mark = next(itertools.islice(_marks(), len(footnotes), None))
         text = f"({cell.n}/{cell.total})"
         footnotes.append((mark, _left_out(cell)))
     elif cell.n != usual_n:
@@ -97,7 +116,7 @@ def _entry(cell: Cell, usual_n: int | None, best: bool, marks, footnotes: list[t
 
 
 def _left_out(cell: Cell) -> str:
-    """Which trials have no figure, and why; trials with the same reason are named together."""
+    """Which trials have no figure, and why; the reason stands once for all trials that share it."""
     by_reason: dict[str, list[str]] = {}
     for trial, reason in cell.left_out:
         by_reason.setdefault(reason, []).append(trial.name)
@@ -107,7 +126,12 @@ def _left_out(cell: Cell) -> str:
 
 
 def write(tables: list[Table], form: str, standalone: bool = False) -> str:
-    """All tables as one text."""
+    """All tables as one text.
+
+    Args:
+        form: csv, html, latex or markdown.
+        standalone: whether LaTeX is a whole document instead of a fragment.
+    """
     if form == "csv":
         return formats.as_csv(tables)
     if form == "latex":
@@ -136,7 +160,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_tables(arguments: argparse.Namespace) -> int:
-    """Show or write the tables; the exit code is 1 where a record could not be read."""
+    """Show or write the tables; the exit code is 1 where a record could not be read.
+
+    Raises:
+        UserError: options contradict each other, or there is nothing to make a table of.
+    """
     form_ = form(arguments, SUFFIXES)
     if arguments.standalone and form_ != "latex":
         raise UserError(f"--standalone makes a LaTeX document; it does not go with {form_}")
@@ -156,7 +184,7 @@ def write_tables(arguments: argparse.Namespace) -> int:
 
 
 def joined(tables: Sequence[Table]) -> Table:
-    """One table with the columns of several side by side; they have the same rows, as those of several metrics do."""
+    """Put the columns of several tables side by side; the tables must have the same rows, as those of metrics do."""
     first, *others = tables
     marks = {text: mark for mark, text in first.footnotes}
     fresh = (mark for mark in _marks() if mark not in set(marks.values()))
@@ -187,13 +215,13 @@ def joined(tables: Sequence[Table]) -> Table:
 
 
 def _remarked(entry: Entry, texts: dict[str, str], marks: dict[str, str]) -> Entry:
-    """The entry with the marks that its footnotes have in the joined table."""
+    """The entry, with the marks that its footnotes have in the joined table."""
     named = [marks[texts[mark]] for mark in entry.marks.split(",") if mark]
     return dataclasses.replace(entry, marks=",".join(named))
 
 
 def _named(made: Table, arguments: argparse.Namespace, number: int) -> Table:
-    """The table with the caption and label that were asked for."""
+    """The table with the caption and the label that the user asked for."""
     changes = {} if arguments.caption is None else {"caption": arguments.caption}
     if arguments.label is not None:
         changes["label"] = arguments.label if number == 1 else f"{arguments.label}-{formats.slug(made.title)}"

@@ -1,4 +1,4 @@
-"""What tables, figures and the report call settings and their values, and in which order these stand."""
+"""What tables, figures and the report call settings and their values, and how they sort them."""
 
 from collections.abc import Sequence
 
@@ -23,25 +23,26 @@ SYMBOLS = {
     "imbalance_ratio": "γ",
 }
 NAMES_SHOWN = 3
+SortKey = tuple[tuple[int, float, str], ...]
 
 
-def sort_key(key: Key) -> tuple:
-    """Methods and data sets in the order of the paper, numbers by size, the rest by name."""
-    parts = []
-    for name, value in key:
-        if name == "algorithm":
-            parts.append((0, *rank(value)))
-        elif name == "name" and value in DATASETS:
-            parts.append((0, list(DATASETS).index(value), ""))
-        elif isinstance(value, (int, float)):
-            parts.append((0, value, ""))
-        else:
-            parts.append((1, 0, "" if value is None else str(value)))
-    return tuple(parts)
+def sort_key(key: Key) -> SortKey:
+    """A key for `sorted`: methods and data sets in the order of the paper, numbers by size, the rest by name."""
+    return tuple(_sort_part(name, value) for name, value in key)
+
+
+def _sort_part(name: str, value: Value) -> tuple[int, float, str]:
+    if name == "algorithm" and isinstance(value, str):
+        return 0, *rank(value)
+    if name == "name" and isinstance(value, str) and value in DATASETS:
+        return 0, list(DATASETS).index(value), ""
+    if isinstance(value, (int, float)):
+        return 0, value, ""
+    return 1, 0, value or ""
 
 
 def format_value(value: Value) -> str:
-    """A setting's value, as short as it can be written."""
+    """A setting's value, as short as it can be written without loss."""
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
@@ -49,16 +50,16 @@ def format_value(value: Value) -> str:
 
 
 def dataset_name(name: str) -> str:
-    """The name of a data set in tables."""
+    """What tables call a data set; a data set of the user's own keeps its name."""
     return DATASETS.get(name, name)
 
 
 def first_names(names: Sequence[str]) -> str:
-    """The first names of a list that may be long and stands below every table."""
+    """The first three names of a list, and how many more there are."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def number(count: int, thing: str) -> str:
-    """``1 trial``, ``2 trials``."""
+    """A number of things in words, such as ``1 trial`` or ``2 trials``."""
     return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -8,7 +8,8 @@ import torch
 
 from cissl import datasets
 from cissl.analysis.figures import draw
-from cissl.analysis.results import VECTORS, load
+from cissl.analysis.history import VECTORS
+from cissl.analysis.results import load
 from cissl.config import TrialConfig
 from cissl.datasets import prepare
 from cissl.training.trainer import Trainer

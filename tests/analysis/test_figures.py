@@ -10,11 +10,13 @@ from matplotlib.text import Text
 from cissl.algorithms.cards import BASE, built_in
 from cissl.analysis import curves
 from cissl.analysis.cells import build
-from cissl.analysis.curves import series_by_setting
-from cissl.analysis.figures import COLUMN_WIDTH, FIGURES, MANY, NotOnRecord, draw
+from cissl.analysis.figures import FIGURES, draw
+from cissl.analysis.history import MEASURED, VECTORS
 from cissl.analysis.methods import LABELS, STYLES, Algorithm, label, rank, styles
-from cissl.analysis.results import MEASURED, VECTORS, load
+from cissl.analysis.panels import COLUMN_WIDTH, MANY, NotOnRecord
+from cissl.analysis.results import load
 from cissl.analysis.selection import SELECTIONS
+from cissl.analysis.series import KINDS, series_by_setting
 from tests.analysis.synthetic_records import write_trial
 
 SCRIPT = Path(__file__).resolve().parents[2] / "analysis" / "curves.py"
@@ -218,7 +220,7 @@ def test_damaged_matrices_cost_their_figure_alone(tmp_path, capsys):
 
 
 def test_every_kind_has_a_caption():
-    assert list(curves.KINDS) == list(FIGURES)
+    assert list(KINDS) == list(FIGURES)
 
 
 def test_precision_of_pseudo_labels(tmp_path):

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cissl.analysis.figures import FIGURES, NotOnRecord, draw
-from cissl.analysis.results import VECTORS, load
+from cissl.analysis.figures import FIGURES, draw
+from cissl.analysis.history import VECTORS
+from cissl.analysis.panels import NotOnRecord
+from cissl.analysis.results import load
 from cissl.analysis.tables import table, write
 
 GOLDEN = Path(__file__).parent / "golden"

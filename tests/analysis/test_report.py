@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cissl.analysis.history import VECTORS
 from cissl.analysis.report import report
-from cissl.analysis.results import VECTORS, load
+from cissl.analysis.results import load
 from tests.analysis import browser
 from tests.analysis.synthetic_records import write_sweep, write_trial
 

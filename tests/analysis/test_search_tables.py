@@ -3,8 +3,9 @@ import json
 import pytest
 
 from cissl.analysis import curves, report
-from cissl.analysis.figures import BEST, NotOnRecord, draw_search
+from cissl.analysis.panels import NotOnRecord
 from cissl.analysis.results import load
+from cissl.analysis.search_figure import BEST, draw_search
 from cissl.analysis.search_tables import search_tables, searches
 from cissl.errors import UserError
 from tests.analysis.synthetic_records import write_candidates, write_sweep, write_trial

@@ -304,7 +304,7 @@ def test_published_figures_of_other_unlabeled_images_stand_beside_ours(tmp_path)
     ("select", "report_kimg", "said"),
     [
         ("last10", 64, "Ours have the same rule and budget."),
-        ("last20", 64, "Not like with like: ours are the mean of the last 20 evaluations."),
+        ("last20", 64, "Not comparable: ours are the mean of the last 20 evaluations."),
         ("last10", 0.5, "ours are of 1 024 steps of 64 labeled and 448 unlabeled images."),
         ("last20", 0.5, "ours are the mean of the last 20 evaluations, of 1 024 steps of 64"),
     ],

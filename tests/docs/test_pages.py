@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cissl.algorithms.cards import built_in
-from cissl.analysis.results import SCALARS, VECTORS
+from cissl.analysis.history import SCALARS, VECTORS
 from cissl.config import core_fields
 
 ROOT = Path(__file__).parents[2]
