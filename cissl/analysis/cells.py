@@ -139,20 +139,16 @@ def build(
     _settle_steps(trials, described)
     told += mark_split_variants(trials, described)
     labels = _Labels.choose(rows, columns, described.values())
-    cells: dict[Position, Cell] = defaultdict(Cell)
-    for trial in trials:
-        _add(cells[labels.position(described[id(trial)])], trial, metric, selection)
+    cells = _cells(trials, [labels.position(described[id(trial)]) for trial in trials], metric, selection)
     told += notes.on_waiting(_place_waiting(records.waiting, cells))
-    told += notes.on_settings(described.values(), labels.names())
-    told += notes.on_windows(trials, selection)
-    told += notes.on_validation(trials, selection)
-    told += notes.on_programs(trials)
+    told += notes.on_settings(described.values(), labels.names()) + notes.on_windows(trials, selection)
+    told += notes.on_validation(trials, selection) + notes.on_programs(trials)
     return Grid(
         metric,
         selection,
         rows=sorted({row for row, _ in cells}, key=sort_key),
         columns=sorted({column for _, column in cells}, key=sort_key),
-        cells=dict(cells),
+        cells=cells,
         notes=notes.on_searches(searched) + told,
     )
 
@@ -329,14 +325,19 @@ def _varying(described: Iterable[Values], named: set[str]) -> dict[str, list[str
     return {algorithm: list(varying[algorithm]) for algorithm, _ in groups}
 
 
-def _add(cell: Cell, trial: Trial, metric: str, selection: Selection) -> None:
-    """Count a trial that has a figure; leave out one that has none, with the reason."""
-    figure = figure_of(trial, metric, selection)
-    if np.isfinite(figure):
-        cell.counted.append(trial)
-        cell.figures.append(figure)
-    else:
-        cell.left_out.append((trial, reason(trial, metric, selection)))
+def _cells(
+    trials: Iterable[Trial], positions: Iterable[Position], metric: str, selection: Selection
+) -> dict[Position, Cell]:
+    """The cells with their trials. A trial without a figure is left out, with the reason."""
+    cells: dict[Position, Cell] = defaultdict(Cell)
+    for trial, position in zip(trials, positions, strict=True):
+        cell, figure = cells[position], figure_of(trial, metric, selection)
+        if np.isfinite(figure):
+            cell.counted.append(trial)
+            cell.figures.append(figure)
+        else:
+            cell.left_out.append((trial, reason(trial, metric, selection)))
+    return dict(cells)
 
 
 def _place_waiting(waiting: list[str], cells: dict[Position, Cell]) -> list[str]:

@@ -101,7 +101,12 @@ def size_notes(columns: Sequence[Key]) -> list[str]:
     for key in columns:
         values = dict(key)
         ratio, size = values.get("imbalance_ratio"), values.get("size")
-        if (_protocol(key), "size") in silent and isinstance(ratio, int | float) and isinstance(size, int | str) and size:
+        if (
+            (_protocol(key), "size") in silent
+            and isinstance(ratio, int | float)
+            and isinstance(size, int | str)
+            and size
+        ):
             sizes[_dataset(values)][ratio] = size
     return [f"{name}: {_sizes_in_words(by_ratio)}." for name, by_ratio in sizes.items()]
 

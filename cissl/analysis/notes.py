@@ -125,7 +125,7 @@ def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
     unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
     if unknown:
         notes.append(
-            f"The records of {unknown} trials do not tell whether their validation images include labeled ones."
+            f"The records of {number(unknown, 'trial')} do not tell whether their validation images include labeled ones."
         )
     return notes
 

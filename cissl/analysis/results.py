@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,37 +26,14 @@ from cissl.analysis.split_parts import SplitParts, split_parts
 from cissl.analysis.sweep_folder import Problem, SweepRecord
 from cissl.analysis.text import load_json, one_line
 from cissl.errors import UserError
+from cissl.record_format import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 READERS = 8  # threads: reading waits for disks and networks, and Arrow parses outside the interpreter's lock
 DEFAULT_ROOT = Path("~/ray_results")
-State = Literal["complete", "running", "failed", "stopped", "diverged", "unreadable"]
-STATES: tuple[State, ...] = ("complete", "running", "failed", "stopped", "diverged")  # those that training writes
-
-
-class _State(TypedDict):
-    state: State
-
-
-class Status(_State, total=False):
-    """``status.json``: how far a trial has come.
-
-    Attributes:
-        state: ``unreadable`` where the trial's records are damaged.
-        step: optimizer updates so far.
-        steps: planned optimizer updates.
-        seconds: of training, over all starts.
-        error: text of the error that ended it; None or missing if none did.
-        updated: ISO 8601 time of the last change.
-    """
-
-    step: int
-    steps: int
-    seconds: float
-    error: str | None
-    updated: str
+STATES = ("complete", "running", "failed", "stopped", "diverged")  # "unreadable" is ours, for damaged records
 
 
 class Provenance(TypedDict, total=False):
@@ -110,7 +87,7 @@ class Trial:
         sweep: name of its sweep; None where it has none.
         config: setting → value, as the trial was started.
         spec: the parts of the split's name.
-        status: how far it has come.
+        status: how far it has come; its state is ``unreadable`` where the records are damaged.
         provenance: its split and its program; empty where it is unreadable.
         history: by column, an array (evaluations,), or (evaluations, C) for vectors; NaN for null.
         read: reads another file of the trial.
@@ -165,7 +142,7 @@ class Trial:
         return {k: v for k, v in complete.items() if k not in fields or fields[k].metadata["changes_result"]}
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         """What has become of it; ``unreadable`` where its records are damaged."""
         return self.status["state"]
 

@@ -13,6 +13,7 @@ import yaml
 
 from cissl.analysis.record_store import RecordStore
 from cissl.analysis.text import load_json, one_line
+from cissl.record_format import CandidateRow
 
 METRICS = ("valid_accuracy", "valid_gmean")
 RANGES = ("uniform", "loguniform", "int", "choice")
@@ -136,8 +137,8 @@ def _distribution(key: str, given: Distribution) -> Distribution:
     return {kind: values}
 
 
-def _candidates(data: bytes) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = load_json(data)
+def _candidates(data: bytes) -> list[CandidateRow]:
+    rows: list[CandidateRow] = load_json(data)
     _require(isinstance(rows, list) and all(isinstance(row["params"], dict) for row in rows), "its candidates")
     for row in rows:
         _require(all(isinstance(trial, str) for trial in row.get("trials", ())), "a candidate's trials")

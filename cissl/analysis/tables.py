@@ -51,17 +51,13 @@ def table(
     usual_n, marked = _usual_n(grid), _marked(grid, bold)
     ours, footnotes = _our_lines(grid, usual_n, marked)
     notes = labels.size_notes(grid.columns) + grid.notes
-    sections = [ours]
-    if published:
-        lines, sources = published_figures.beside(grid)
-        sections += [lines] if lines else []
-        notes += sources
+    theirs, sources = published_figures.beside(grid) if published else ([], [])
     return Table(
         title=METRIC_TITLES[metric],
         caption=labels.caption(grid, usual_n, labels.BOLD[bold] if marked else ""),
         headings=labels.column_headings(grid.columns),
-        sections=sections,
-        notes=notes,
+        sections=[ours, theirs] if theirs else [ours],
+        notes=notes + sources,
         footnotes=footnotes,
         label=f"tab:{formats.slug(f'{metric} {select}')}",
         columns=[dict(column) for column in grid.columns],

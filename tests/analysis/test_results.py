@@ -174,6 +174,8 @@ def changed(path, name, **values):
         ("provenance.json", "classes", 11),
         ("provenance.json", "versions", []),
         ("provenance.json", "workers", "two"),
+        ("provenance.json", "unlabeled_labeled", "some"),
+        pytest.param("status.json", "seconds", 10**400, id="no float can hold it"),
     ],
 )
 def test_a_record_of_the_wrong_type_is_named_with_file_and_key(tmp_path, name, key, value):
@@ -188,9 +190,27 @@ def test_a_record_of_the_wrong_type_is_named_with_file_and_key(tmp_path, name, k
     assert sorted(trial.state for trial in records.trials) == ["complete", "unreadable"]
 
 
+def test_a_title_of_the_wrong_type_is_named(tmp_path):
+    path = write_trial(tmp_path)
+    write_trial(tmp_path, seed=2)
+    changed(path, "config.json", title=5)
+    records = load([tmp_path])
+    (problem,) = records.problems
+    assert "'title' is not text" in str(problem) and len(records.trials) == 1
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("lr", "fast"), ("lr", [0.1]), ("batch", None), ("seed", True), ("algorithm", 3), ("dataset", ["a"]), ("x", {})],
+    [
+        ("lr", "fast"),
+        ("lr", [0.1]),
+        ("batch", None),
+        ("seed", True),
+        ("algorithm", 3),
+        ("dataset", ["a"]),
+        ("x", {}),
+        ("lr", 10**400),
+    ],
 )
 def test_settings_of_the_wrong_type_are_named(tmp_path, key, value):
     path = write_trial(tmp_path)

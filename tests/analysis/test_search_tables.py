@@ -141,7 +141,7 @@ def test_no_trials_are_averaged_that_differ_in_anything_but_the_seed(tmp_path):
     assert [line.entries[0].n for line in today] == [2]
     assert [line.entries[0].n for line in earlier] == [1] * len(changes)
     assert len({line.label for section in made.sections for line in section}) == 1 + len(changes)
-    assert any("not to be compared" in note and "wd" in note for note in made.notes)
+    assert any("cannot be compared" in note and "wd" in note for note in made.notes)
 
 
 def test_a_search_over_the_split_keeps_its_sizes_apart(tmp_path):

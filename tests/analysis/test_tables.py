@@ -509,8 +509,8 @@ def test_nothing_is_chosen_by_validation_images_that_were_trained_on(tmp_path):
 
 def test_what_is_not_known_of_validation_images_is_said(tmp_path):
     write_trial(tmp_path)
-    (note,) = (n for n in table(load([tmp_path]), "accuracy", "validation-best").notes if "not on record" in n)
-    assert "1 trials" in note and "validation images" in note
+    (note,) = (n for n in table(load([tmp_path]), "accuracy", "validation-best").notes if "do not tell" in n)
+    assert "of 1 trial " in note and "validation images" in note
 
 
 @pytest.mark.parametrize("error", ["  ", "\n\n", "", None, "x" * 10_000])
