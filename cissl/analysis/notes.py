@@ -125,7 +125,8 @@ def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
     unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
     if unknown:
         notes.append(
-            f"The records of {number(unknown, 'trial')} do not tell whether their validation images include labeled ones."
+            f"The records of {number(unknown, 'trial')} do not tell whether labeled images are among the validation "
+            "images."
         )
     return notes
 
