@@ -22,7 +22,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,22 @@ from cissl.errors import ContractError, UserError
 from cissl.settings import steps_of
 
 T = TypeVar("T")
+
+
+class computed_once(Generic[T]):  # noqa: N801, used as `property` is
+    """A property that is computed when it is first read, and then kept.
+
+    It has no lock, unlike `functools.cached_property` before Python 3.12: compilers cannot see through one.
+    """
+
+    def __init__(self, function: Callable[[Any], T]):
+        self._function, self._name = function, function.__name__
+        self.__doc__ = function.__doc__
+
+    def __get__(self, owner: Any, kind: type | None = None) -> T:
+        value = self._function(owner)
+        object.__setattr__(owner, self._name, value)  # frozen data classes too; from now on it hides this property
+        return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +132,12 @@ class Outputs:
         self._features = features
         self._heads = dict(heads or {})
 
-    @cached_property
+    @computed_once
     def probabilities(self) -> Tensor:
         """Softmax of the logits, (n, C), with gradient."""
         return self.logits.softmax(1)
 
-    @cached_property
+    @computed_once
     def features(self) -> Tensor:
         """Features before the classifier, (n, D).
 
@@ -211,12 +227,12 @@ class Losses:
         if not self.labeled:
             raise ContractError("Losses.labeled has no term; expected at least one")
 
-    @cached_property
+    @computed_once
     def labeled_sum(self) -> Tensor:
         """Sum of the labeled terms, scalar."""
         return _sum(self.labeled.values())
 
-    @cached_property
+    @computed_once
     def total(self) -> Tensor:
         """The loss that is differentiated, Σ labeled + Σ weight · unlabeled, scalar."""
         total = self.labeled_sum
@@ -261,7 +277,7 @@ class Facts:
         """Number of labeled images."""
         return len(self.labeled_targets)
 
-    @cached_property
+    @computed_once
     def labeled_counts(self) -> Tensor:
         """Number of labeled images of each class, (C,) int64."""
         return class_counts(self.labeled_targets, self.classes)

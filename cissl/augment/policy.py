@@ -1,6 +1,5 @@
 """The views that a triple stands for, see `triple`, and the probes that CTAugment learns from."""
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -156,8 +155,9 @@ class Augmentation:
         images = weak.crop(images, draws[""]["places"], self.shift)
         made: dict[str, Tensor] = {}
         probes = None
-        for (_, letter), group in itertools.groupby(self.order(views), lambda name: self._group(views[name])):
-            names = list(group)
+        order = self.order(views)
+        for _, letter in sorted({self._group(view) for view in views.values()}):
+            names = [name for name in order if self._group(views[name])[1] == letter]
             sizes = [views[name].rows for name in names]
             rows, images = images.tensor_split((sum(sizes),))
             if not letter:

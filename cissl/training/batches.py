@@ -29,6 +29,7 @@ class Batch:
         views: name → what is wanted of a view.
         numbers: of this worker's images of all views, one below the other in the augmentation's order, (n,) int64;
             a tensor only where the images are on the device too.
+        pixels: the images themselves, (n, channels, H, W) uint8, on the device.
         draws: what chance gives to the views, see `cissl.augment.policy.Augmentation.draw`.
     """
 
@@ -38,6 +39,7 @@ class Batch:
     true_labels: Any
     views: Mapping[str, ViewBatch] = dataclasses.field(default_factory=dict)
     numbers: Any = None
+    pixels: Tensor | None = None
     draws: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property

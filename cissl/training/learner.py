@@ -17,8 +17,10 @@ from cissl.models import backbones
 from cissl.models.layers import Classifier, frozen_averages, synchronise
 from cissl.models.library import load_weights
 from cissl.pretrained import place
+from cissl.training import graphs
 from cissl.training.distributed import average_gradients, rank, share_first_workers, world_size
-from cissl.training.optim import make_ema_model, make_optimizer, update_ema
+from cissl.training.optim import make_ema_model, make_optimizer, set_rate, update_ema
+from cissl.training.optim import step as optimizer_step
 from cissl.training.randomness import generator
 from cissl.training.step import Raw, TrainingStep
 
@@ -92,6 +94,8 @@ class Learner:
         self.state = self.method.state(facts)
         self._drops = any("drop" in type(module).__name__.lower() for module in model.modules())
         self._outputs = _compiled(model) if config.compile else model.outputs
+        self._stage_losses: dict[int, Callable[[TrainingStep], Losses]] = {}
+        self._update_weights_at_once = graphs.graph(self._update_weights) if config.compile else self._update_weights
 
     def make_heads(self, stage: int = 0) -> dict[str, nn.Module]:
         """The method's heads with new weights, in the network's dtype and on its device.
@@ -123,9 +127,19 @@ class Learner:
         """The losses of a step over the global batch; the network is in training mode."""
         self.model.train()
         with self._noise(step.trial_step):
-            losses = self.method.base.losses(step)
+            losses = self._losses_of(step)(step)
         step.measured.update({**losses.measured, **step.measured})
         return dataclasses.replace(losses, measured=dict(step.measured))
+
+    def _losses_of(self, step: TrainingStep) -> Callable[[TrainingStep], Losses]:
+        """The method's losses, with `compile` as one graph where no two steps differ; else the network alone is one."""
+        losses = self.method.base.losses
+        if not self.config.compile:
+            return losses
+        if step.stage not in self._stage_losses:
+            same = graphs.is_the_same_each_step(step, losses, self.model)
+            self._stage_losses[step.stage] = graphs.graph_where_possible(losses) if same else losses
+        return self._stage_losses[step.stage]
 
     def descend(self, losses: Losses, rate: float) -> None:
         """One optimizer update by the losses' gradient, then one of the moving average.
@@ -134,15 +148,19 @@ class Learner:
             losses: the losses of this step.
             rate: the learning rate, η.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.total)
         average_gradients(self.model.parameters())
-        self.optimizer.step()
-        update_ema(self.ema_model, self.model, self.config.ema_decay)
+        at_once = self.config.compile and graphs.compiles_all(self.facts.device) and self.optimizer.state
+        (self._update_weights_at_once if at_once else self._update_weights)()
         if not self.config.sync_bn:
             share_first_workers(self.model.buffers())
+
+    @torch.no_grad()
+    def _update_weights(self) -> None:
+        optimizer_step(self.optimizer)
+        update_ema(self.ema_model, self.model, self.config.ema_decay)
 
     def train_forward(self, parts: Sequence[Tensor], *, update_averages: bool = True) -> Raw:
         """The network's raw outputs in training mode, with gradient; all parts pass through it in one batch.
@@ -157,7 +175,8 @@ class Learner:
         images = torch.cat(list(parts)) if len(parts) > 1 else parts[0]
         frozen = contextlib.nullcontext() if update_averages else frozen_averages(self.model)
         with self._autocast(), frozen:
-            outputs = self._outputs(images.to(self.facts.dtype).contiguous(memory_format=self._format))
+            network = self.model.outputs if torch.compiler.is_compiling() else self._outputs
+            outputs = network(images.to(self.facts.dtype).contiguous(memory_format=self._format))
         self._check_heads(*outputs)
         return outputs
 
@@ -282,7 +301,8 @@ class Learner:
         parameters = dict(self.model.named_parameters())
         for path, value in _optimizer_state(state).items():
             name, key = path.split("/")
-            device = value.device if key == "step" else parameters[name].device
+            on_host = key == "step" and not self.optimizer.defaults.get("capturable")
+            device = value.device if on_host else parameters[name].device
             self.optimizer.state[parameters[name]][key] = value.to(device)
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
 

@@ -1,14 +1,16 @@
 """Learning-rate schedule, optimizer and the weights' moving average, as in the reference."""
 
 import copy
+import inspect
 import math
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cissl.config import KIMG, TrialConfig
 from cissl.models.backbones import decayed_kernels
+from cissl.training.graphs import compiles_all
 
 MOMENTUM = 0.9
 
@@ -47,10 +49,30 @@ def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimiz
     decayed = {id(kernel) for kernel in kernels}
     others = [parameter for parameter in model.parameters() if id(parameter) not in decayed]
     groups = [{"params": kernels, "weight_decay": config.wd}, {"params": others, "weight_decay": 0.0}]
-    together = kernels[0].device.type != "cpu"  # one call for all parameters
+    device = kernels[0].device
+    at_once = device.type != "cpu" or (config.compile and compiles_all(device))  # one call for all parameters
+    # A graph must not know the rate of one step as a number.
+    rate = torch.tensor(config.lr, dtype=kernels[0].dtype, device=device) if config.compile and at_once else config.lr
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, foreach=together)
-    return torch.optim.SGD(groups, lr=config.lr, momentum=MOMENTUM, nesterov=True, foreach=together)
+        return torch.optim.AdamW(groups, lr=rate, foreach=at_once, capturable=isinstance(rate, Tensor))
+    return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, foreach=at_once)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next update."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """`optimizer.step`; to a compiler without what torch wraps around it, which breaks graphs."""
+    if torch.compiler.is_compiling():
+        inspect.unwrap(type(optimizer).step)(optimizer)
+    else:
+        optimizer.step()
 
 
 def make_ema_model(model: Network) -> Network:

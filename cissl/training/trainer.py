@@ -17,7 +17,7 @@ from cissl.config import KIMG, TrialConfig
 from cissl.datasets import Dataset
 from cissl.models.layers import Classifier
 from cissl.record_format import EvaluationFigures, MethodFigures, PseudoLabelFigures
-from cissl.training import metrics
+from cissl.training import graphs, metrics
 from cissl.training.batches import LABELED, Batch, Batches, facts_of
 from cissl.training.device import DeviceImages, require_memory
 from cissl.training.distributed import check_division, gather_rows, own_rows, sum_over_workers, world_size
@@ -66,6 +66,8 @@ class Trainer:
         self._batches.add(self.learner.method.streams(facts))
         self._stage = 0
         self._interval = Interval(dataset.classes, device)
+        at_once = config.compile and graphs.compiles_all(device)
+        self._views_of = graphs.graph(self._prepare) if at_once else self._prepare
         require_memory(self._images_at_once(), side=dataset.side, channels=dataset.channels, device=device)
         self._images = DeviceImages(dataset.images, device)
         self._test_images = DeviceImages(dataset.test_images, device)
@@ -85,8 +87,7 @@ class Trainer:
         """One optimizer update; with CTAugment also one update of its rates."""
         self._between_steps()
         batch = self._batch()
-        views, probes = self._augmented(batch)
-        self._update_rates(probes, batch.targets)
+        views = self._views_of(batch)
         losses = self._update_network(batch, views)
         self._interval.add(losses, batch.true_labels)
         self.step += 1
@@ -175,7 +176,8 @@ class Trainer:
         draws = self.augmentation.draw(views, random, LABELED)
         numbers = [batch.images[streams[name]][own_rows()] for name in self.augmentation.order(views)]
         batch = dataclasses.replace(batch, views=views, numbers=np.concatenate(numbers), draws=draws)
-        return batch.on(self.device, numbers=self._images.resident)
+        batch = batch.on(self.device, numbers=self._images.resident)
+        return dataclasses.replace(batch, pixels=self._images.batch(batch.numbers))
 
     def _views(self, batch: Batch) -> dict[str, ViewBatch]:
         """The views of this stage, of this worker's rows."""
@@ -186,9 +188,15 @@ class Trainer:
             if name not in without
         }
 
+    def _prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """This worker's views of a batch, by name; CTAugment's rates are updated."""
+        views, probes = self._augmented(batch)
+        self._update_rates(probes, batch.targets)
+        return views
+
     def _augmented(self, batch: Batch) -> tuple[dict[str, Tensor], Probes | None]:
         """This worker's views of a batch, by name, and CTAugment's probes where a strong view uses it."""
-        return self.augmentation.views(batch.views, self._images.batch(batch.numbers), batch.draws, LABELED)
+        return self.augmentation.views(batch.views, batch.pixels, batch.draws, LABELED)
 
     @torch.no_grad()
     def _update_rates(self, probes: Probes | None, targets: Tensor) -> None:
