@@ -102,10 +102,10 @@ class DeviceCalls(TorchDispatchMode):
     def watching(self, trainer: Trainer) -> Iterator["DeviceCalls"]:
         """Within, counts; tells the parts of this trainer's steps apart, from now on."""
         self._watch(trainer)
-        average, backward = learning.update_ema, Tensor.backward
+        average, backward = learning.update_ema, torch.autograd.backward
         with (
             mock.patch.object(learning, "update_ema", self.of("moving average", average)),
-            mock.patch.object(Tensor, "backward", self.of("losses' backward", backward)),
+            mock.patch.object(torch.autograd, "backward", self.of("losses' backward", backward)),
             self,
         ):
             yield self
@@ -164,7 +164,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         changed.enter_context(mock.patch.object(Learner, "make_heads", make_heads))
         # Before training, when waiting costs nothing.
         changed.enter_context(mock.patch.object(DARP, "_check", lambda self, facts: None))
-        changed.enter_context(mock.patch.object(Tensor, "backward", backward))
+        changed.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         changed.enter_context(mock.patch.object(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40)))
         changed.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         try:
