@@ -7,7 +7,7 @@ from cissl.models.layers import BatchNorm2d, Classifier, Conv2d, Dense, SameConv
 
 
 class _Layer(nn.Module):
-    """Convolution, leaky ReLU of slope 0.2, BatchNorm: the activation comes first here."""
+    """Convolution, leaky ReLU of slope 0.2, then BatchNorm: here the activation comes first."""
 
     def __init__(self, conv: Conv2d, bn_decay: float):
         super().__init__()
@@ -15,13 +15,14 @@ class _Layer(nn.Module):
         self.norm = BatchNorm2d(conv.out_channels, bn_decay)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(leaky_relu(self.conv(x), 0.2))
+        normalised: Tensor = self.norm(leaky_relu(self.conv(x), 0.2))
+        return normalised
 
 
 class CNN13(Classifier):
-    """Two times three 3×3 convolutions and a 2×2 max-pool, an unpadded 3×3, two 1×1, mean over pixels, dense.
+    """Two times three 3×3 convolutions and a 2×2 max-pool, one 3×3 without padding, two 1×1, mean over pixels, dense.
 
-    Channels, with f filters: 3 × f, 3 × 2f, 4f, 2f, f.
+    With f filters, the convolutions have 3 × f, 3 × 2f, 4f, 2f and f channels.
     """
 
     def __init__(self, *, classes: int, channels: int, filters: int, bn_decay: float):
@@ -37,10 +38,12 @@ class CNN13(Classifier):
         self.dense = Dense(f, classes)
 
     def last_map(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        """Float images (N, C, H, W) → the last feature map (N, width, h, w)."""
+        maps: Tensor = self.layers(x)
+        return maps
 
     def initialise(self, generator: torch.Generator) -> None:
-        """All kernels Glorot uniform."""
+        """Draw all kernels from the Glorot uniform distribution, and set every bias to 0."""
         for module in self.modules():
             if isinstance(module, (Conv2d, Dense)):
                 nn.init.xavier_uniform_(module.weight, generator=generator)

@@ -1,4 +1,4 @@
-"""Backbones of torchvision and timm: ``torchvision.resnet50``, ``timm.vit_small_patch16_224``, and their weights."""
+"""Backbones of torchvision and timm, such as ``torchvision.resnet50``, and files of weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,53 +11,59 @@ from cissl.errors import UserError, nearest
 from cissl.models.names import require_library
 from cissl.models.own_backbone import OwnBackbone, require_last_layer
 
-IMAGENET = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # mean and deviation of colours that torchvision's networks take
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation of each colour in [0, 1]
+IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of torchvision's networks
 WRAPPED = ("state_dict", "model", "model_state_dict")  # keys under which files keep their weights
-OURS = ("dense.", "heads.")  # the last layers of a trial of ours
-IGNORED = ("network.AuxLogits.", "network.aux1.", "network.aux2.")  # of Inception's training alone
-PREFIXES = ("module.", "network.")  # of names of weights, by DataParallel and in trials of ours
+OURS = ("dense.", "heads.")  # the last layers of our trials
+IGNORED = ("network.AuxLogits.", "network.aux1.", "network.aux2.")  # Inception has them only in training
+PREFIXES = ("module.", "network.")  # of names of weights, in files of DataParallel and of our trials
 
 
 class LibraryBackbone(OwnBackbone):
-    """A library's network, which is shown images as it expects them: in three colours, and of its mean and deviation.
+    """A library's network, which gets images in three colours with the mean and deviation that it expects.
 
     Args:
         network: see `OwnBackbone`.
         name: for messages.
         classes: number of logits.
-        normalisation: mean and deviation of each colour in [0, 1].
+        normalisation: mean and standard deviation of each colour in [0, 1].
+
+    Attributes:
+        scale, shift: what makes images in [-1, 1] such images, (3, 1, 1) float.
     """
 
-    def __init__(self, network: nn.Module, name: str, classes: int, normalisation: tuple):
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, name: str, classes: int, normalisation: Normalisation):
         super().__init__(network, name, classes)
         mean, std = (torch.tensor(values)[:, None, None] for values in normalisation)
-        # Of x in [−1, 1]: (x + 1) / 2 − mean, over the deviation.
+        # For x in [−1, 1], this is ((x + 1) / 2 − mean) / deviation.
         self.register_buffer("scale", 0.5 / std, persistent=False)
         self.register_buffer("shift", (0.5 - mean) / std, persistent=False)
 
     def embed(self, x: Tensor) -> Tensor:
-        return self.network((x * self.scale + self.shift).to(x.dtype))  # one colour becomes three
+        """Float images (N, C, H, W) in [-1, 1] → features (N, width) before the last dense layer."""
+        features: Tensor = self.network((x * self.scale + self.shift).to(x.dtype))  # one colour becomes three
+        return features
 
     @property
-    def kernels(self) -> list[nn.Parameter]:
-        """Beside those of convolutions and dense layers."""
+    def kernels(self) -> list[Tensor]:
+        """Kernels of attention, (3·width, width) each, which are neither of convolutions nor of dense layers."""
         attention = (module for module in self.modules() if isinstance(module, nn.MultiheadAttention))
         return [module.in_proj_weight for module in attention if module.in_proj_weight is not None]
 
 
 def build_library(name: str, *, side: int, channels: int, classes: int, bn_decay: float, seed: int) -> LibraryBackbone:
-    """A network of torchvision or timm with fresh weights.
+    """Make a network of torchvision or timm with fresh weights.
 
-    Its own initialisers draw from the seed alone; the global random state is as before. Its BatchNorm layers average
-    with `bn_decay`.
+    The library's initialisers draw from the seed alone, and the global random state is restored. The moving averages of
+    BatchNorm layers keep the share `bn_decay`.
 
     Args:
-        name: ``torchvision.`` or ``timm.``, and what the library calls it.
-        side: of the images; networks that are made for one size are made for this one.
-        channels: of the images; gray ones are shown in three equal colours.
+        name: ``torchvision.`` or ``timm.``, and the library's name of the network.
+        side: pixels along one side of the images. Networks that take one size alone are made for this size.
+        channels: of the images; gray ones become three equal colours.
         classes: number of logits.
         bn_decay: see `cissl.models.backbones.build`.
         seed: of the initial weights.
@@ -89,8 +95,13 @@ def build_library(name: str, *, side: int, channels: int, classes: int, bn_decay
 
 @torch.no_grad()
 def _tried(
-    network: nn.Module, name: str, side: int, channels: int, classes: int, normalisation: tuple
+    network: nn.Module, name: str, side: int, channels: int, classes: int, normalisation: Normalisation
 ) -> LibraryBackbone:
+    """The backbone, after a try on two random images.
+
+    Raises:
+        UserError: see `require_last_layer`.
+    """
     images = torch.rand(2, channels, side, side, dtype=torch.get_default_dtype()) * 2 - 1
     mean, std = (torch.tensor(values)[:, None, None] for values in normalisation)
     whole = network.eval()(((images + 1) / 2 - mean) / std)
@@ -99,7 +110,7 @@ def _tried(
     return backbone
 
 
-def _torchvision(name: str, side: int, classes: int) -> tuple[nn.Module, tuple]:
+def _torchvision(name: str, side: int, classes: int) -> tuple[nn.Module, Normalisation]:
     from torchvision import models
 
     known = models.list_models(module=models)
@@ -110,31 +121,35 @@ def _torchvision(name: str, side: int, classes: int) -> tuple[nn.Module, tuple]:
         options["image_size"] = side
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
-    return models.get_model(name, weights=None, **options), IMAGENET
+    network: nn.Module = models.get_model(name, weights=None, **options)
+    return network, IMAGENET
 
 
-def _timm(name: str, side: int, classes: int) -> tuple[nn.Module, tuple]:
+def _timm(name: str, side: int, classes: int) -> tuple[nn.Module, Normalisation]:
     import timm
+    from timm.models import PretrainedCfg
 
     if not timm.is_model(name):
         raise UserError(f"timm has no network '{name}'{nearest(name, timm.list_models())}", key="arch")
-    made_for = timm.get_pretrained_cfg(name)
-    options = {"img_size": side} if made_for.fixed_input_size else {}
-    return timm.create_model(name, pretrained=False, num_classes=classes, **options), (made_for.mean, made_for.std)
+    made_for = timm.get_pretrained_cfg(name) or PretrainedCfg()
+    options: dict[str, Any] = {"img_size": side} if made_for.fixed_input_size else {}
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **options)
+    return network, (made_for.mean, made_for.std)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Give a network the weights of a file, all but those of its last dense layer, which stays as it is.
+    """Load the weights of a file into a network, except those of its last dense layer, which stays unchanged.
 
-    The file holds a state dict, by itself or under ``state_dict`` or ``model``, as torch or safetensors write it; that
-    of a trial of ours (``weights.pt``) is one too. Position embeddings of another image size are resampled.
+    The file holds a state dict, alone or under ``state_dict``, ``model`` or ``model_state_dict``, as torch or
+    safetensors write it. The ``weights.pt`` of a trial is such a file. Position embeddings of another image size are
+    resampled.
 
     Args:
         model: a network of `cissl.models.backbones.build`, changed in place.
         path: the file.
 
     Raises:
-        UserError: it cannot be read, or is not of this network.
+        UserError: the file cannot be read, or belongs to another network.
     """
     found = _named(_read(path), model)
     wanted = model.state_dict()
@@ -159,6 +174,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file.
+
+    Raises:
+        UserError: it cannot be read, or safetensors is missing.
+    """
+    values: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -181,7 +202,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _named(values: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights under the names of our networks, position embeddings of the network's number of pixels."""
+    """The weights under the names of our networks, with position embeddings for the network's number of pixels."""
     inside = "network." if isinstance(model, OwnBackbone) else ""
     named = {}
     for name, value in values.items():
@@ -199,7 +220,7 @@ def _resampled(embedding: Tensor, tokens: int) -> Tensor:
     """Position embeddings (1, class token + grid, D) for a square grid of another size."""
     grid, there = int((tokens - 1) ** 0.5), int((embedding.shape[1] - 1) ** 0.5)
     if embedding.ndim != 3 or grid**2 != tokens - 1 or there**2 != embedding.shape[1] - 1:
-        return embedding  # of another form, which is then told
-    pixels = embedding[:, 1:].float().transpose(1, 2).unflatten(2, (there, there))
+        return embedding  # its form is unknown; the check of shapes will refuse it
+    pixels = embedding[:, 1:].float().transpose(1, 2).reshape(len(embedding), -1, there, there)
     pixels = nn.functional.interpolate(pixels, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([embedding[:, :1], pixels.flatten(2).transpose(1, 2).to(embedding.dtype)], dim=1)

@@ -1,4 +1,4 @@
-"""Which backbones there are and which sizes they take; needs no torch."""
+"""Names of backbones and the sizes that they allow; needs no torch."""
 
 import importlib.util
 
@@ -7,30 +7,28 @@ from cissl.plugins import is_plugin
 
 ARCHS: tuple[str, ...] = ("wrn", "res18", "cnn13")
 LIBRARIES = {"torchvision": "", "timm": 'pip install -c constraints.txt -e ".[timm]"'}
-"""Libraries whose networks are backbones, under names such as ``timm.vit_small_patch16_224`` → how to install them."""
-# Below these a pooling or an unpadded convolution would have no pixel left.
+"""Library → how to install it; its networks are backbones under names such as ``timm.vit_small_patch16_224``."""
+# On smaller images, a pooling or an unpadded convolution would leave no pixel.
 _SMALLEST_SIDE = {"wrn": 1, "res18": 3, "cnn13": 12}
-
-
 LARGEST_NETWORK = 10**10  # weights; in training they take 120 GB
 
 
 def library_of(arch: str) -> str | None:
-    """The library that a backbone's name begins with; None for our own networks and a user's."""
+    """The library that a backbone is of; None for our own networks and those of users."""
     library = arch.partition(".")[0]
     return library if library in LIBRARIES and not is_plugin(arch) else None
 
 
 def is_known(arch: str) -> bool:
-    """Whether its sizes can be checked without building it."""
+    """Whether a backbone's sizes can be checked without building it."""
     return arch in ARCHS
 
 
 def require_library(arch: str) -> None:
-    """See that the library of a backbone is installed.
+    """Check that the library of a backbone is installed.
 
     Raises:
-        UserError: it is not; with the command that installs it.
+        UserError: it is not. The message has the command that installs it.
     """
     library = library_of(arch)
     if library and importlib.util.find_spec(library) is None:
@@ -43,14 +41,14 @@ def default_scales(side: int) -> int:
 
 
 def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int | None) -> None:
-    """See that a backbone of these sizes exists; arguments as for `backbones.build`.
+    """Check that a backbone can have these sizes; the arguments are those of `backbones.build`.
 
     Raises:
         UserError: for an unknown `arch`, a size below 1, images too small for the network, or a network too large for
             any machine.
     """
     if is_plugin(arch) or library_of(arch):
-        return  # seen when it is built
+        return  # building it will tell
     if arch not in ARCHS:
         raise UserError(f"arch '{arch}' does not exist{nearest(arch, ARCHS)}", key="arch")
     for key, value in (("filters", filters), ("repeat", repeat)):
@@ -70,7 +68,11 @@ def check_sizes(arch: str, *, side: int, filters: int, repeat: int, scales: int 
 
 
 def _check_scales(scales: int, side: int) -> None:
-    """The last stage keeps at least one whole pixel."""
+    """Check that the last stage keeps at least one whole pixel.
+
+    Raises:
+        UserError: it does not.
+    """
     most = side.bit_length()  # 2^(most - 1) ≤ side
     if not 1 <= scales <= most:
         raise UserError(
@@ -81,7 +83,11 @@ def _check_scales(scales: int, side: int) -> None:
 
 
 def _check_weights(filters: int, repeat: int, stages: int) -> None:
-    """Two 3×3 convolutions in each block of the last stage, which has most of the weights."""
+    """Check the number of weights: two 3×3 convolutions in each block of the last stage have most of them.
+
+    Raises:
+        UserError: there are more than a machine holds.
+    """
     of_a_block = 18 * (filters << (stages - 1)) ** 2
     for key, value, weights in (("filters", filters, of_a_block), ("repeat", repeat, repeat * of_a_block)):
         if weights > LARGEST_NETWORK:

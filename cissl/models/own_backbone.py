@@ -1,4 +1,4 @@
-"""A backbone of a user's own: any `nn.Module` whose last dense layer gives the logits."""
+"""Backbones of users: any `nn.Module` whose last dense layer gives the logits."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,7 +14,11 @@ from cissl.models.names import ARCHS
 
 
 class OwnBackbone(Classifier):
-    """A user's network, taken apart into features and the dense layer that makes the logits.
+    """A user's network, divided into features and the dense layer that makes the logits.
+
+    Attributes:
+        last_layer: the name of that layer in the network.
+        network: the network without that layer: images (N, channels, H, W) → features (N, width).
 
     Args:
         network: maps images (N, channels, H, W) to logits (N, classes) by a last `nn.Linear`.
@@ -41,18 +45,20 @@ class OwnBackbone(Classifier):
         self.network = network
 
     def embed(self, x: Tensor) -> Tensor:
-        return self.network(x)
+        """Float images (N, C, H, W) → features (N, width) before the last dense layer."""
+        features: Tensor = self.network(x)
+        return features
 
     def add_heads(self, heads: dict[str, nn.Module]) -> None:
-        """See `Classifier`.
+        """Give the network further modules, which take its features; see `Classifier`.
 
         Raises:
-            UserError: a head wants the last feature map, which nobody knows of such a network.
+            UserError: a head takes the last feature map, which is not known for a user's network.
         """
         if any(map(sees_map, heads.values())):
             raise UserError(
-                "this algorithm looks at the network's last feature map, which is not known of a network of one's "
-                f"own; use {', '.join(ARCHS)}",
+                "this algorithm needs the network's last feature map, which is not known for a network of your own; "
+                f"use {', '.join(ARCHS)}",
                 key="arch",
             )
         super().add_heads(heads)
@@ -61,13 +67,22 @@ class OwnBackbone(Classifier):
 def build_own(
     name: str, *, side: int, channels: int, classes: int, seed: int, sizes: Mapping[str, Any], data: str = ""
 ) -> Classifier:
-    """A network of the class that a name such as ``ours.py:Net`` stands for, tried on two images.
+    """Make a network of a user's class, such as ``ours.py:Net``, and try it on two images.
 
-    Its constructor gets those of the arguments ``classes``, ``channels``, ``side``, ``filters``, ``repeat``,
-    ``scales`` and ``bn_decay`` that it names. The global random state is seeded for the call, and then as before.
+    The constructor gets those of the arguments ``classes``, ``channels``, ``side``, ``filters``, ``repeat``, ``scales``
+    and ``bn_decay`` that it names. The global random state is seeded for the call and restored afterwards.
+
+    Args:
+        name: file and class.
+        side: pixels along one side of the images.
+        channels: of the images.
+        classes: number of logits.
+        seed: of the initial weights.
+        sizes: further arguments of the constructor.
+        data: name of the data set, for messages.
 
     Raises:
-        UserError: the class cannot be made, or does not give logits of these images; with file and line.
+        UserError: the class cannot be made, or does not give logits of such images. The message names file and line.
     """
     plugin = plugins.load(name)
     arguments = {"classes": classes, "channels": channels, "side": side, **sizes}
@@ -75,13 +90,7 @@ def build_own(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = plugin(**_named(plugin, arguments))
-            if not isinstance(network, nn.Module):
-                raise TypeError(f"{name} is no torch.nn.Module")
-            images = torch.rand(2, channels, side, side, dtype=torch.get_default_dtype()) * 2 - 1
-            with torch.no_grad():
-                whole = network.eval()(images)
-            model = OwnBackbone(network, name, classes)
-            require_last_layer(model, name, images, whole)
+            model = _tried(network, name, classes, torch.Size((2, channels, side, side)))
     except UserError:
         raise
     except Exception as error:
@@ -94,6 +103,23 @@ def build_own(
     return model.train()
 
 
+def _tried(network: object, name: str, classes: int, shape: torch.Size) -> OwnBackbone:
+    """The backbone, after a try on random images of this shape.
+
+    Raises:
+        TypeError: the network is no module.
+        UserError: see `OwnBackbone` and `require_last_layer`.
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"{name} is no torch.nn.Module")
+    images = torch.rand(shape, dtype=torch.get_default_dtype()) * 2 - 1
+    with torch.no_grad():
+        whole = network.eval()(images)
+    model = OwnBackbone(network, name, classes)
+    require_last_layer(model, name, images, whole)
+    return model
+
+
 def _named(plugin: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(plugin).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -103,10 +129,15 @@ def _named(plugin: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def require_last_layer(model: Classifier, name: str, images: Tensor, whole: Tensor) -> None:
-    """See that the network is what its last dense layer makes of the features: `whole` is its own output.
+    """Check that a network's output is what its last dense layer makes of the features.
+
+    Args:
+        name: of the network, for messages.
+        images: (N, channels, H, W), float.
+        whole: (N, classes), the output of the undivided network for these images.
 
     Raises:
-        UserError: it is not.
+        UserError: features are not (N, width), or the outputs differ.
     """
     logits, features, _ = model.eval().outputs(images.to(model.dense.weight.dtype))
     if features.ndim != 2:

@@ -14,7 +14,7 @@ from cissl.models.layers import (
 
 
 class ResNet18(ResidualClassifier):
-    """7×7 stem of stride 2, BatchNorm, leaky ReLU, 2×2 max-pool, 4 stages of 2 blocks; ends as `WideResNet`.
+    """7×7 stem of stride 2, BatchNorm, leaky ReLU, 2×2 max-pool, 4 stages of 2 blocks; ends like `WideResNet`.
 
     Stage i has filters·2^i channels; every stage but the first halves the resolution.
     """
@@ -23,7 +23,7 @@ class ResNet18(ResidualClassifier):
         super().__init__()
         self.stem = SameConv2d(channels, filters, 7, 2)
         self.stem_norm = BatchNorm2d(filters, bn_decay)
-        width, blocks = filters, []
+        width, blocks = filters, list[nn.Module]()
         for stage in range(4):
             for stride in (2 if stage > 0 else 1, 1):
                 blocks.append(PreActivationBlock(width, filters << stage, stride, False, bn_decay))
@@ -33,5 +33,6 @@ class ResNet18(ResidualClassifier):
         self.dense = Dense(width, classes)
 
     def last_map(self, x: Tensor) -> Tensor:
+        """Float images (N, C, H, W) → the last feature map (N, width, h, w)."""
         x = leaky_relu(self.stem_norm(self.stem(x)))
         return self.activated(self.blocks(F.max_pool2d(x, 2)))
