@@ -19,7 +19,8 @@ Memory is the process's largest resident set with the method alone, on a GPU the
 
 `--calls` measures no time: it counts, for every method, device calls by part of the step (`cissl.testing.device_calls`
 says what one is) and what travels to the GPU. ``outside`` are all calls but those of the network's own forward and
-backward passes. A dash: the step reads a value back, which a pretended GPU cannot give.
+backward passes; ``waits`` are those for which the host waits. A dash: the step reads a value back, which a pretended
+GPU cannot give. With `--compile` calls are counted as if the compiler fused none.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main() -> None:
     device = prepare(arguments)
     names = every_method() if arguments.algorithm in (None, "all") else arguments.algorithm.split(",")
     if arguments.calls:
-        report(arguments, [calls(name) for name in names])
+        report(arguments, [calls(name, arguments.compile) for name in names], compile=arguments.compile)
     elif arguments.worker:
         print(json.dumps(dataclasses.asdict(measured_beside_fixmatch(arguments, device))))
     elif arguments.algorithm and (len(names) > 1 or arguments.algorithm == "all"):
@@ -204,16 +205,19 @@ def every_method() -> list[str]:
     return ["cadr", *bases, *add_ons]
 
 
-def calls(algorithm: str) -> dict[str, Any]:
-    """Device calls and bytes sent in one step of the protocol."""
+def calls(algorithm: str, compiled: bool) -> dict[str, Any]:
+    """Device calls, waits and bytes sent in one step of the protocol."""
+    config = TrialConfig(dataset=PROTOCOL, algorithm=algorithm, compile=compiled)
     try:
-        counted = count_step(TrialConfig(dataset=PROTOCOL, algorithm=algorithm), random_dataset(images=5000))
+        counted = count_step(config, random_dataset(images=5000))
     except DataDependentOutputException:
-        return {"algorithm": algorithm, "outside": "–"} | dict.fromkeys((*PARTS, "copies", "bytes sent"), "–")
+        return {"algorithm": algorithm} | dict.fromkeys(("outside", "waits", *PARTS, "copies", "bytes sent"), "–")
     sizes = [size for _, size, _ in counted.sent]
     parts = {part: counted.calls[part] for part in PARTS}
     return (
-        {"algorithm": algorithm, "outside": counted.outside} | parts | {"copies": len(sizes), "bytes sent": sum(sizes)}
+        {"algorithm": algorithm, "outside": counted.outside, "waits": len(counted.waiting)}
+        | parts
+        | {"copies": len(sizes), "bytes sent": sum(sizes)}
     )
 
 

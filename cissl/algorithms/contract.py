@@ -258,6 +258,7 @@ class Facts:
         batch: B, labeled images of a step.
         dtype: dtype of the network's weights, and so of a state of floats.
         device: device of the network and of the state.
+        compiled: whether the setting ``compile`` is on. A step should not wait for the device then.
     """
 
     classes: int
@@ -271,6 +272,7 @@ class Facts:
     batch: int
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")
+    compiled: bool = False
 
     @property
     def labeled(self) -> int:
@@ -496,7 +498,8 @@ class Part:
         settings: an object with the method's settings.
         card: the method's card, which `Method` sets; see `cissl.algorithms.cards.Card`.
         views: name → view of the images that a step needs.
-        waits: why a step of this method makes the host wait for the device; empty if it does not.
+        waits: why a step of this method makes the host wait for the device; empty if it does not. It is about steps
+            that are not compiled.
     """
 
     kind: ClassVar[str]

@@ -21,6 +21,7 @@ from cissl.algorithms.cards import find
 from cissl.config import TrialConfig, core_fields
 from cissl.datasets import Dataset
 from cissl.errors import UserError
+from cissl.testing.device_calls import INDEXING, makes_host_wait
 from cissl.testing.workers import short_data, train_together
 from cissl.training.trainer import Trainer
 
@@ -339,23 +340,23 @@ def double_precision() -> Iterator[None]:
 
 
 class _Readings(TorchDispatchMode):
-    """Notes the operations that make a host wait for a GPU: values read back, and shapes that depend on values."""
-
-    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "item", "eigh", "svd")
+    """Notes the operations that make a host wait for a GPU."""
 
     def __init__(self):
         super().__init__()
         self.seen: list[tuple[str, str | None]] = []  # operation, and the user's line that asked for it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = function.__name__.partition(".")[0]
-        by_mask = name in ("index", "index_put", "index_put_", "_unsafe_index") and any(
-            isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1] or ()
-        )
-        if by_mask or any(name.startswith(waiting) or name == f"_linalg_{waiting}" for waiting in self.WAITING):
-            words = {"_local_scalar_dense": "as .item() and comparisons in `if` do"}.get(name, name)
-            self.seen.append((f"{name} with a mask" if by_mask else words, plugins.place_now()))
+        if makes_host_wait(function, args, kwargs or {}):
+            self.seen.append((self._words(function), plugins.place_now()))
         return function(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _words(function: Any) -> str:
+        name = function.__name__.partition(".")[0]
+        if name == "_local_scalar_dense":
+            return "as .item() and comparisons in `if` do"
+        return f"{name} with a mask" if name in INDEXING else name
 
 
 def _trainer(config: TrialConfig, dataset: Dataset | None = None) -> Trainer:

@@ -10,12 +10,13 @@ torch's `DataDependentOutputException`. Autograd asks for the real device, so th
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -37,6 +38,10 @@ PARTS = (
 ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach")
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
 STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
+# Linear algebra that looks at its own values; `solve`, `inv` and `cholesky` end with `_linalg_check_errors`.
+LOOKING = ("_linalg_check_errors", "_linalg_eigh", "linalg_eig", "_linalg_svd", "linalg_lstsq", "linalg_pinv")
+LOOKING += ("linalg_matrix_exp", "cholesky_inverse")
+INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
 SMALL = {"batch": 8, "filters": 4}  # of the backward pass on a CPU: calls do not depend on sizes
 
 
@@ -49,6 +54,7 @@ class DeviceCalls(TorchDispatchMode):
     Attributes:
         calls: part → device calls.
         operators: part → operator → device calls.
+        waiting: every call for which the host waits, by `makes_host_wait`: part and operator.
         sent: every copy from the host's memory to the GPU: part, bytes, and whether the host goes on at once.
     """
 
@@ -56,6 +62,7 @@ class DeviceCalls(TorchDispatchMode):
         super().__init__()
         self._device = device
         self.operators: dict[str, Counter[str]] = {}
+        self.waiting: list[tuple[str, str]] = []
         self.sent: list[tuple[str, int, bool]] = []
         self._part = "other"
 
@@ -75,6 +82,8 @@ class DeviceCalls(TorchDispatchMode):
         there = function.namespace == "aten" and any(tensor.device.type == self._device for tensor in tensors)
         if there and not function.is_view and name not in ALLOCATIONS:
             self.operators.setdefault(self._part, Counter())[name] += 1
+        if there and makes_host_wait(function, args, kwargs or {}):
+            self.waiting.append((self._part, name))
         if function in COPIES and args[0].device.type == "cpu" and result.device.type != "cpu":
             staged = args[0].nbytes <= STAGED or getattr(args[0], "pretends_to_be_pinned", False)
             self.sent.append((self._part, args[0].nbytes, staged and bool((kwargs or {}).get("non_blocking"))))
@@ -132,6 +141,18 @@ class DeviceCalls(TorchDispatchMode):
         learner.train_forward = train_forward
 
 
+def makes_host_wait(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a host that calls this operator on a GPU's tensors waits for their values.
+
+    It does for values read back, for shapes that depend on values, and for linear algebra that looks at its own values.
+    """
+    name = function.__name__.partition(".")[0]
+    if name in INDEXING:  # by a mask
+        return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1] or ())
+    reads = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.intersection(function.tags)
+    return name in LOOKING or (bool(reads) and kwargs.get("output_size") is None)
+
+
 @contextlib.contextmanager
 def pretended_gpu() -> Iterator[torch.device]:
     """Within, "cuda" is a device whose tensors have no values. Not for threads, nor where there is a real GPU."""
@@ -162,6 +183,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         changed.enter_context(mock.patch.object(Tensor, "pin_memory", pin_memory))
         changed.enter_context(mock.patch.object(backbones, "build", build_there))
         changed.enter_context(mock.patch.object(Learner, "make_heads", make_heads))
+        changed.enter_context(mock.patch.object(learning, "_compiled", lambda model: model.outputs))
         # Before training, when waiting costs nothing.
         changed.enter_context(mock.patch.object(DARP, "_check", lambda self, facts: None))
         changed.enter_context(mock.patch.object(torch.autograd, "backward", backward))

@@ -132,7 +132,14 @@ class Batches:
 
 
 def facts_of(
-    dataset: Dataset, *, width: int, steps: int, batch: int, dtype: torch.dtype, device: torch.device
+    dataset: Dataset,
+    *,
+    width: int,
+    steps: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    compiled: bool = False,
 ) -> Facts:
     """What a method may know of a data set; no label of an unlabeled image is among it."""
     return Facts(
@@ -147,4 +154,5 @@ def facts_of(
         batch=batch,
         dtype=dtype,
         device=device,
+        compiled=compiled,
     )

@@ -335,4 +335,5 @@ class Trainer:
             batch=config.batch,
             dtype=weight.dtype,
             device=self.device,
+            compiled=config.compile,
         )

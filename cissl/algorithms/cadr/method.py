@@ -14,12 +14,13 @@ from cissl.algorithms.contract import AddOn, Outputs, PseudoLabels, Step
 class CAP(AddOn):
     """Class-Aware Propensity (section 3.1): weighs labeled rows by the inverse propensity of their class."""
 
-    waits = "torch's eigenvalue solver makes the host wait for the device"
+    waits = "torch's eigenvalue solver makes the host wait for the device; with compile: true there is none"
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
         """``cap``: −mean log ω over the labeled rows, scalar. The doubly robust term reads the propensity (C,)."""
         weak, settings = out["weak"].probabilities, self.settings
-        pi = propensity(weak, step.state["class_prior"], upper=settings.upper, cap_ema=settings.cap_ema)
+        options = dict(upper=settings.upper, cap_ema=settings.cap_ema, compiled=step.facts.compiled)
+        pi = propensity(weak, step.state["class_prior"], **options)
         step.shared["cap.propensity"] = pi
         # The weight enters as an added logarithm: it acts through its own gradient on the weak logits.
         return {"cap": -log_row_weights(pi, step.targets).mean()}

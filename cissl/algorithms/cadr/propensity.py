@@ -10,31 +10,27 @@ import math
 import torch
 from torch import Tensor
 
-FLOAT32_EPS = torch.finfo(torch.float32).eps
+from cissl.algorithms.cadr.pseudo_inverse import by_eigenvalues, by_products
 
 
-def solve_prior(probabilities: Tensor, class_prior: Tensor) -> Tensor:
+def solve_prior(probabilities: Tensor, class_prior: Tensor, *, compiled: bool = False) -> Tensor:
     """p̂ · pinv(P): the least-norm row weights (U,) under which the rows of P average to p̂.
 
     Singular values of P at or below 10 · max(U, C) · ε_float32 times the largest are dropped, whatever the dtype, as
-    the reference does. The pseudo-inverse goes through the C×C matrix PᵀP in float64: its rounding, about 1e-16 of the
-    largest squared singular value, is far below the squared cut-off, and the SVD is one of C rows instead of U.
+    the reference does; see `cissl.algorithms.cadr.pseudo_inverse`.
 
     Args:
         probabilities: P, (U, C), floating; no gradient flows through it.
         class_prior: p̂, (C,).
+        compiled: whether in the form that a compiled step needs: equal within rounding, and without waiting for a GPU.
     """
-    P = probabilities.detach().double()
-    cutoff = 10 * max(P.shape) * FLOAT32_EPS
-    # A diverged network's NaN, which LAPACK would answer with an error of its own, comes back through P below.
-    squares, vectors = torch.linalg.eigh((P.T @ P).nan_to_num(0.0))  # squared singular values, ascending
-    kept = squares > cutoff**2 * squares[-1]
-    inverse_squares = torch.where(kept, 1 / squares.where(kept, torch.ones_like(squares)), 0.0)
-    weights: Tensor = P @ (vectors @ (inverse_squares * (vectors.T @ class_prior.double())))
-    return weights.to(probabilities.dtype)
+    solve = by_products if compiled else by_eigenvalues
+    return solve(class_prior.double(), probabilities.detach().double()).to(probabilities.dtype)
 
 
-def propensity(weak_probabilities: Tensor, class_prior: Tensor, *, upper: float, cap_ema: bool = True) -> Tensor:
+def propensity(
+    weak_probabilities: Tensor, class_prior: Tensor, *, upper: float, cap_ema: bool = True, compiled: bool = False
+) -> Tensor:
     """π, the propensity of each class, (C,); not normalised, may exceed 1.
 
     Args:
@@ -42,10 +38,12 @@ def propensity(weak_probabilities: Tensor, class_prior: Tensor, *, upper: float,
         class_prior: p̂ before this step's update, (C,).
         upper: u, the largest weight of an unlabeled row.
         cap_ema: False takes the batch's own mean of P instead and ignores the prior.
+        compiled: see `solve_prior`.
     """
     if not cap_ema:
         return weak_probabilities.mean(0)
-    return solve_prior(weak_probabilities, class_prior).clamp(0, upper) @ weak_probabilities
+    weights = solve_prior(weak_probabilities, class_prior, compiled=compiled)
+    return weights.clamp(0, upper) @ weak_probabilities
 
 
 def log_row_weights(class_propensity: Tensor, classes: Tensor) -> Tensor:
