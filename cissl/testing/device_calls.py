@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +26,7 @@ from cissl.augment import constants
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.models import backbones
+from cissl.training import graphs
 from cissl.training import learner as learning
 from cissl.training.learner import Learner
 from cissl.training.trainer import Trainer
@@ -175,6 +176,11 @@ def pretended_gpu() -> Iterator[torch.device]:
         for parameter in networks[-1].parameters():
             parameter.grad = torch.empty_like(parameter)
 
+    make_uncompiled_optimizer = learning.make_optimizer
+
+    def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimizer:
+        return make_uncompiled_optimizer(model, dataclasses.replace(config, compile=False))  # its rate is a number
+
     def pin_memory(tensor: Tensor) -> Tensor:
         tensor.pretends_to_be_pinned = True
         return tensor
@@ -183,7 +189,10 @@ def pretended_gpu() -> Iterator[torch.device]:
         changed.enter_context(mock.patch.object(Tensor, "pin_memory", pin_memory))
         changed.enter_context(mock.patch.object(backbones, "build", build_there))
         changed.enter_context(mock.patch.object(Learner, "make_heads", make_heads))
+        # The calls of a compiled step are counted before the compiler fuses any.
         changed.enter_context(mock.patch.object(learning, "_compiled", lambda model: model.outputs))
+        changed.enter_context(mock.patch.object(graphs, "graph", lambda function: function))
+        changed.enter_context(mock.patch.object(learning, "make_optimizer", make_optimizer))
         # Before training, when waiting costs nothing.
         changed.enter_context(mock.patch.object(DARP, "_check", lambda self, facts: None))
         changed.enter_context(mock.patch.object(torch.autograd, "backward", backward))
