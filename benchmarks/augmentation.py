@@ -1,12 +1,18 @@
 """Images a second of our augmentation, of torchvision's v2 transforms and of a loop over PIL images.
 
     python benchmarks/augmentation.py
+    python benchmarks/augmentation.py --side 224 --images 64 --threads 1 --policies [--cpu-time]
 
 By operation: 448 images of 32×32, each with a strength of its own. torchvision gives a whole batch one strength, so
 each of its images is a call of its own, on tensors that lie in memory already; so is each PIL image.
 By policy: what a FixMatch step needs (weak views; strong views with conversion to floats). Beside our CTAugment with
-depth 2 and cutout stand RandAugments of two operations, which take less work: no rates, no final cutout.
+depth 2 and cutout stand torchvision's RandAugments of two operations, which take less work: no rates, no final cutout.
+"strong, RandAugment" is our RandAugment of the same two operations and magnitude.
 """
+
+import argparse
+import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +26,6 @@ from cissl.augment import ctaugment
 from cissl.augment.policy import Augmentation
 from cissl.training.randomness import RowRandom
 
-COUNT, SIDE = 448, 32
 NAMES = tuple(ctaugment.BINS)
 
 PIL_OPS = {
@@ -32,10 +37,10 @@ PIL_OPS = {
     "equalize": lambda image, level: ImageOps.equalize(image),
     "invert": lambda image, level: ImageOps.invert(image),
     "posterize": lambda image, level: ImageOps.posterize(image, 1 + int(7.999 * level)),
-    "rescale": lambda image, level: image.crop((4, 4, 28, 28)).resize((SIDE, SIDE), Image.LANCZOS),
+    "rescale": lambda image, level: image.crop(middle(image.width)).resize(image.size, Image.LANCZOS),
     "rotate": lambda image, level: image.rotate(round(90 * level - 45)),
     "sharpness": lambda image, level: ImageEnhance.Sharpness(image).enhance(0.1 + 1.8 * level),
-    "shear_x": lambda image, level: image.transform((SIDE, SIDE), Image.AFFINE, (1, 0.6 * level - 0.3, 0, 0, 1, 0)),
+    "shear_x": lambda image, level: image.transform(image.size, Image.AFFINE, (1, 0.6 * level - 0.3, 0, 0, 1, 0)),
     "solarize": lambda image, level: ImageOps.solarize(image, int(255.999 * level)),
 }
 V2_OPS = {
@@ -46,7 +51,7 @@ V2_OPS = {
     "equalize": lambda image, level: V.equalize(image),
     "invert": lambda image, level: V.invert(image),
     "posterize": lambda image, level: V.posterize(image, 1 + int(7.999 * level)),
-    "rescale": lambda image, level: V.resized_crop(image, 4, 4, 24, 24, [SIDE, SIDE], V.InterpolationMode.BICUBIC),
+    "rescale": lambda image, level: rescale(image),
     "rotate": lambda image, level: V.rotate(image, 90 * level - 45),
     "sharpness": lambda image, level: V.adjust_sharpness(image, 0.1 + 1.8 * level),
     "shear_x": lambda image, level: V.affine(image, 0, [0, 0], 1, [17 * level, 0]),
@@ -54,26 +59,52 @@ V2_OPS = {
 }
 
 
+def parse() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument("--side", type=int, default=32, help="of the images, in pixels [%(default)s]")
+    options.add_argument("--images", type=int, default=448, help="in a batch [%(default)s]")
+    options.add_argument("--policies", action="store_true", help="leave out the single operations")
+    options.add_argument("--cpu-time", action="store_true", help="CPU seconds, for a machine that is busy otherwise")
+    return options.parse_args()
+
+
 def main() -> None:
-    arguments = parser(__doc__).parse_args()
+    arguments = parse()
+    report(arguments, measured(arguments), images=arguments.images, side=arguments.side)
+
+
+def measured(arguments: argparse.Namespace) -> list[dict]:
     device = prepare(arguments)
     draw = np.random.default_rng(0)
-    array = draw.integers(0, 256, (COUNT, SIDE, SIDE, 3), dtype=np.uint8)
+    array = draw.integers(0, 256, (arguments.images, arguments.side, arguments.side, 3), dtype=np.uint8)
     batch = torch.from_numpy(array).permute(0, 3, 1, 2).contiguous().to(device)
     pictures = [Image.fromarray(image) for image in array]
-    levels = draw.random(COUNT)
+    levels = draw.random(arguments.images)
+
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
 
     def rate(function) -> float:
-        return COUNT / median(seconds(function, device, arguments.repeats))
+        return arguments.images / median(seconds(function, device, arguments.repeats, clock=clock))
 
     rows = []
-    for name in NAMES:
+    for name in () if arguments.policies else NAMES:
         ours = rate(our_operation(name, batch, levels))
         v2_rate = rate(each(V2_OPS[name], batch, levels)) if name in V2_OPS else None
         pil = rate(each(PIL_OPS[name], pictures, levels)) if name in PIL_OPS else None
         rows.append(row(name, ours, v2_rate, pil))
-    rows += policies(batch, pictures, rate)
-    report(arguments, rows, images=COUNT, side=SIDE)
+    return [*rows, *policies(batch, pictures, rate)]
+
+
+def middle(side: int) -> tuple[int, int, int, int]:
+    """The middle three quarters of an image: left, upper, right and lower."""
+    edge = side // 8
+    return edge, edge, side - edge, side - edge
+
+
+def rescale(image: torch.Tensor) -> torch.Tensor:
+    left, upper, right, lower = middle(image.shape[-1])
+    size = list(image.shape[-2:])
+    return V.resized_crop(image, upper, left, lower - upper, right - left, size, V.InterpolationMode.BICUBIC)
 
 
 def row(name: str, ours: float, v2_rate: float | None, pil: float | None) -> dict:
@@ -88,9 +119,10 @@ def row(name: str, ours: float, v2_rate: float | None, pil: float | None) -> dic
 
 
 def our_operation(name: str, batch: torch.Tensor, levels: np.ndarray):
-    choice = np.full((COUNT, 1), NAMES.index(name))
-    strengths = torch.from_numpy(levels).to(batch.device).view(COUNT, 1, 1).expand(-1, -1, 2)
-    centres = np.full((COUNT, 1, 2), SIDE // 2)
+    count, side = len(batch), batch.shape[-1]
+    choice = np.full((count, 1), NAMES.index(name))
+    strengths = torch.from_numpy(levels).to(batch.device).view(count, 1, 1).expand(-1, -1, 2)
+    centres = np.full((count, 1, 2), side // 2)
     return lambda: ctaugment.apply(batch, choice, strengths, centres)
 
 
@@ -100,29 +132,32 @@ def each(operation, images, levels: np.ndarray):
 
 
 def policies(batch: torch.Tensor, pictures: list, rate) -> list[dict]:
-    augmentation = Augmentation(
-        "d.d.d", dataset="cifar10", mirror=True, shift=4, side=SIDE, channels=3, device=batch.device
-    )
+    count, side = len(batch), batch.shape[-1]
+    shift = side // 8
+    shape = dict(dataset="cifar10", mirror=True, shift=shift, side=side, channels=3, device=batch.device)
+    default, like_torchvision = (Augmentation(triple, **shape) for triple in ("d.d.d", "d.d.r2_9_0"))
     floats = [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
-    crop = [v2.RandomHorizontalFlip(), v2.RandomCrop(SIDE, padding=4, padding_mode="reflect")]
+    crop = [v2.RandomHorizontalFlip(), v2.RandomCrop(side, padding=shift, padding_mode="reflect")]
     of_v2 = {"weak": v2.Compose([*crop, *floats]), "strong": v2.Compose([*crop, v2.RandAugment(2), *floats])}
 
     def of_pil(strong: bool):
         for picture in pictures:
             picture = F.hflip(picture) if torch.rand(()) < 0.5 else picture
-            picture = F.crop(F.pad(picture, 4, padding_mode="reflect"), *torch.randint(0, 9, (2,)).tolist(), SIDE, SIDE)
-            F.normalize(F.to_tensor(randaugment(picture) if strong else picture), [0.5] * 3, [0.5] * 3)
+            corner = torch.randint(0, 2 * shift + 1, (2,)).tolist()
+            picture = F.crop(F.pad(picture, shift, padding_mode="reflect"), *corner, side, side)
+            F.normalize(F.to_tensor(two_operations(picture) if strong else picture), [0.5] * 3, [0.5] * 3)
 
-    randaugment = RandAugment(2)
+    two_operations = RandAugment(2)
+    theirs = {
+        name: (rate(lambda view=view: [view(image) for image in batch]), rate(partial(of_pil, name == "strong")))
+        for name, view in of_v2.items()
+    }
+    ours = {"weak": default.weak, "strong": default.strong, "strong, RandAugment": like_torchvision.strong}
     rows = []
-    for name, ours in (("weak", augmentation.weak), ("strong", augmentation.strong)):
+    for name, view in ours.items():
         step = iter(range(10**6))
-        rates = (
-            rate(lambda ours=ours, step=step: ours(batch, RowRandom(0, "view", next(step), total=COUNT))),
-            rate(lambda name=name: [of_v2[name](image) for image in batch]),
-            rate(lambda name=name: of_pil(name == "strong")),
-        )
-        rows.append(row(f"policy: {name} view", *rates))
+        own = rate(lambda view=view, step=step: view(batch, RowRandom(0, "view", next(step), total=count)))
+        rows.append(row(f"policy: {name} view", own, *theirs[name.partition(",")[0]]))
     return rows
 
 

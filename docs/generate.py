@@ -1,16 +1,19 @@
 """The pages of the reference that say what the code says: `python docs/generate.py` writes them, `make docs` calls it.
 
-They are made of the settings, the methods' cards, the commands' own help and the docstrings that describe files.
+They are made of the settings, the methods' cards, the commands' own help, the docstrings that describe files, and
+executed notebooks.
 """
 
 import contextlib
 import importlib
 import inspect
 import io
+import json
 import os
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +23,7 @@ from cissl.datasets.catalog import KNOWN
 from cissl.tuning import shipped, sweep_file
 
 FOLDER = Path(__file__).parent / "reference" / "generated"
+NOTEBOOKS = Path(__file__).parent / "how_to"
 COMMANDS = {  # console script → its module, and the subcommands that have a help of their own
     "cissl-sweep": ("cissl.tuning.cli", ()),
     "cissl-train": ("cissl.train", ()),
@@ -179,6 +183,27 @@ def limits(metadata: Mapping) -> str:
     return ", ".join(filter(None, words))
 
 
+def notebook(name: str) -> str:
+    """An executed notebook: its text, its code, and what the code showed."""
+    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += map(shown, cell.get("outputs", ()))
+    return "\n\n".join(parts)
+
+
+def shown(output: Mapping) -> str:
+    """One output of a notebook's cell, in the richest of its forms."""
+    forms = {form: "".join(text) for form, text in output.get("data", {"text/plain": output.get("text", "")}).items()}
+    if "image/png" in forms:
+        forms["text/html"] = f'<img alt="figure" src="data:image/png;base64,{forms["image/png"].strip()}">'
+    if "text/html" in forms:
+        return f"```{{raw}} html\n{forms['text/html'].strip()}\n```"
+    return f"```text\n{forms['text/plain'].rstrip()}\n```"
+
+
 def table(heading: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A Markdown table."""
     lines = [list(heading)]
@@ -203,6 +228,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "sweep_files": sweep_files,
     "records": records,
     "datasets": datasets,
+    "results_notebook": partial(notebook, "results"),
+    "own_method_notebook": partial(notebook, "own_method"),
 }
 
 

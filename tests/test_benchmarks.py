@@ -54,3 +54,18 @@ def test_a_peer_that_is_none_is_told(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         options(peers, monkeypatch, "--algorithm", "fixmatch,fixmacht")
     assert "'fixmacht' is none of supervised, pi_model" in capsys.readouterr().err
+
+
+def test_views_of_any_size_are_measured_beside_torchvision(monkeypatch):
+    import augmentation
+
+    words = "--side 24 --images 3 --repeats 1 --threads 1 --device cpu --cpu-time".split()
+    monkeypatch.setattr(sys, "argv", ["command", *words])
+    rows = augmentation.measured(augmentation.parse())
+    assert len(rows) == len(augmentation.NAMES) + 3
+    assert [row["operation or policy"] for row in rows[-3:]] == [
+        "policy: weak view",
+        "policy: strong view",
+        "policy: strong, RandAugment view",
+    ]
+    assert all(row["ours (images/s)"] > 0 and row["ours / v2"] != "–" for row in rows[-3:])

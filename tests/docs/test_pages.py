@@ -73,6 +73,46 @@ def test_every_column_of_the_records_is_described():
     assert columns - described == set()
 
 
+@pytest.mark.parametrize("name", ["results", "own_method"])
+def test_a_notebook_is_executed_and_shown(generate, name):
+    cells = [cell for cell in read_notebook(name) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs and not [output for output in outputs if output["output_type"] == "error"]
+    page = generate.notebook(name)
+    assert all("".join(cell["source"]) in page for cell in cells)
+    assert page.count('src="data:image/png;base64,') == sum("image/png" in output.get("data", {}) for output in outputs)
+    assert "<table" in page
+
+
+def test_the_notebook_of_a_method_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.chdir(tmp_path)
+    code = ["".join(cell["source"]) for cell in read_notebook("own_method") if cell["cell_type"] == "code"]
+    shorter = {
+        '"resumption", "settings"': '"training"',
+        "kimg, seeds = 4, (1, 2, 3)": "kimg, seeds = 0.0625, (1,)",
+        "kimg / 20": "kimg / 2",
+        "--filters 16": "--filters 4",
+    }
+    names = {}
+    for cell in code:
+        for long, short in shorter.items():
+            cell = cell.replace(long, short)
+        exec(cell, names)
+    assert not [long for long in shorter if not any(long in cell for cell in code)]
+    page = (DOCS / "how_to" / "own_method.md").read_text(encoding="utf-8")
+    assert f"```python\n{(tmp_path / 'soft.py').read_text()}```" in page
+    assert "soft.py:SoftFixMatch: training " in capsys.readouterr().out
+    assert {trial.state for trial in names["records"].trials} == {"complete"} and len(names["pairs"]) == 1
+    (line,) = names["axes"].lines
+    assert len(line.get_ydata()) == 2
+
+
+def read_notebook(name):
+    return json.loads((DOCS / "how_to" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
 def test_the_notebooks_code_runs(monkeypatch, capsys):
     page = (DOCS / "how_to" / "notebook.md").read_text(encoding="utf-8")
     names = {}
