@@ -26,7 +26,7 @@ import cissl.algorithms
 from cissl import plugins
 from cissl.errors import UserError, nearest
 from cissl.settings import TYPES, is_setting, plain_type
-from cissl.settings import setting as setting  # what a card is written with
+from cissl.settings import setting as setting  # cards import it from here
 
 SLOTS = ("labeled", "select", "guess", "unlabeled", "predict", "stages")  # in the order of add-ons in a name
 SHARED = ("unlabeled",)  # slots at which several add-ons may act: their terms are added up

@@ -1,5 +1,5 @@
-"""Data augmentation on batches of uint8 images, on whatever device holds them.
+"""Data augmentation on batches of uint8 images, on the device of the images.
 
-``triple`` reads ``labeled.weak.strong`` and ``policy`` makes views of it; ``ops`` has the image operations,
-``weak``, ``ctaugment``, ``randaugment`` and ``autoaugment`` are built from them.
+``triple`` reads ``labeled.weak.strong``, and ``policy`` makes the views. ``ops`` has the image operations, and
+``families`` applies them. ``weak``, ``ctaugment``, ``randaugment`` and ``autoaugment`` use them.
 """

@@ -11,14 +11,15 @@ import numpy as np
 
 from cissl.augment import randaugment
 from cissl.augment.autoaugment_policies import policy_of
+from cissl.augment.row_draws import RowDraws
 
 
 @lru_cache
 def sub_policies(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operations (places in randaugment.NAMES), probabilities and magnitudes, each (sub-policies, 2).
+    """Operations as places in `randaugment.NAMES`, probabilities and magnitudes, each (sub-policies, 2).
 
     Raises:
-        UserError: no policy is known for this dataset.
+        UserError: no policy is known for this data set.
     """
     cells = np.array(policy_of(dataset).split()).reshape(-1, 2, 3)
     operations = np.vectorize(randaugment.NAMES.index)(cells[..., 0])
@@ -27,14 +28,22 @@ def sub_policies(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAugment(randaugment.Policy):
-    """One sub-policy an image, then a cutout."""
+    """One sub-policy for each image, then a cutout.
+
+    Attributes:
+        dataset: name of the data set whose policy is used.
+
+    Raises:
+        UserError: no policy is known for this data set.
+    """
 
     dataset: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         sub_policies(self.dataset)
 
-    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
+    def draw(self, rng: RowDraws, side: int) -> dict[str, np.ndarray]:
+        """Draw a sub-policy for each image: operations and parameters, (N, 2), and centres of cutouts, (N, 2)."""
         operations, probabilities, magnitudes = sub_policies(self.dataset)
         drawn = rng.integers(len(operations))
         uniform = rng.uniform(2, 2)

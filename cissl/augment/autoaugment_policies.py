@@ -5,8 +5,8 @@ FixMatch's program draws from longer lists (95 for CIFAR-10, 40 for SVHN); no pu
 
 from cissl.errors import UserError
 
-# One sub-policy a line: operation, probability in tenths, magnitude, twice. Where the paper gives a magnitude
-# to an operation that has none, 0 stands here.
+# Each line has one sub-policy: two times operation, probability in tenths, magnitude. For an operation without a
+# magnitude the paper may give one; here it is 0.
 _CIFAR10 = """
     Invert 1 0        Contrast 2 6
     Rotate 7 2        TranslateX 3 9
@@ -88,7 +88,7 @@ _IMAGENET = """
     Color 6 4         Contrast 10 8
     Equalize 8 0      Equalize 6 0
 """
-# The policy for each dataset, by the kind of images it was found on.
+# The policy of each data set. Each was found on images of a similar kind.
 POLICIES = {
     "cifar10": _CIFAR10,
     "cifar100": _CIFAR10,
@@ -102,7 +102,7 @@ def policy_of(dataset: str) -> str:
     """The lines of a data set's policy.
 
     Raises:
-        UserError: no policy is known for this dataset.
+        UserError: no policy is known for this data set.
     """
     if dataset not in POLICIES:
         raise UserError(

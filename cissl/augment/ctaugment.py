@@ -1,14 +1,13 @@
-"""CTAugment (Berthelot et al., ReMixMatch, ICLR 2020): operations whose strength follows the model.
+"""CTAugment (Berthelot et al., ReMixMatch, ICLR 2020): the strength of operations follows the model.
 
-Notation: N images, D = depth operations an image, 19 operations, at most 2 levels an operation, at most 17
-bins a level. A level lies in [0, 1); its bin has a rate, an exponential average (decay δ) of how well the
-model predicts images whose probe fell into that bin. Levels are float64, as the bins' edges ask for; rates
-are float32.
+Notation: N images, D = depth operations for each image, 19 operations, at most 2 levels of an operation, at most 17
+bins of a level. A level is in [0, 1). Its bin has a rate: an exponential average (decay δ) of how well the model
+predicts images whose probe was in this bin. Levels are float64, because the edges of the bins need it. Rates are
+float32.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,9 @@ from torch import Tensor
 from cissl.augment import ops
 from cissl.augment.constants import constant
 from cissl.augment.families import Family, Op
+from cissl.augment.row_draws import RowDraws
 
-# Bins of each operation's levels.
+# Number of bins of each operation's levels.
 BINS: dict[str, tuple[int, ...]] = {
     "autocontrast": (17,),
     "blur": (17,),
@@ -63,7 +63,7 @@ FAMILY = Family(
         "shear_y": Op(second="moved", move="shear_y"),
         "smooth": Op(second="smoothed", weighted=True),
         "solarize": Op(second="solarized"),
-        # They move by at most 0.3 pixels to the nearest neighbour, and so change nothing.
+        # These move by at most 0.3 pixels to the nearest neighbour, which changes nothing.
         "translate_x": Op(),
         "translate_y": Op(),
     }
@@ -72,19 +72,18 @@ _FACTOR, _SIGNED = (1.9, 0.1), (2, -1)
 
 
 def _scales(side: int) -> dict[str, tuple[float, float, float]]:
-    """(a, b, c) of operations whose value is (a · level + b) · c; it is the level for the others."""
-    factors = dict.fromkeys(("brightness", "color", "contrast", "sharpness"), (*_FACTOR, 1))
-    signed = {"rotate": 45, "shear_x": 0.3, "shear_y": 0.3}
-    return (
-        factors
-        | {name: (*_SIGNED, c) for name, c in signed.items()}
-        | {
-            "posterize": (7.999, 0, 1),
-            "solarize": (255.999, 0, 1),
-            "cutout": (side, 0, 0.499),
-            "rescale": (0.25, 0, 1),
-        }
-    )
+    """(a, b, c) of operations whose value is (a · level + b) · c. The value of all other operations is the level."""
+    scales: dict[str, tuple[float, float, float]] = {
+        "posterize": (7.999, 0, 1),
+        "solarize": (255.999, 0, 1),
+        "cutout": (side, 0, 0.499),
+        "rescale": (0.25, 0, 1),
+    }
+    for name in ("brightness", "color", "contrast", "sharpness"):
+        scales[name] = (*_FACTOR, 1)
+    for name, largest in {"rotate": 45, "shear_x": 0.3, "shear_y": 0.3}.items():
+        scales[name] = (*_SIGNED, largest)
+    return scales
 
 
 @constant
@@ -99,9 +98,9 @@ def apply(images: Tensor, choice: Tensor | np.ndarray, levels: Tensor, centres: 
 
     Args:
         images: (N, C, S, S) uint8.
-        choice: (N, D) int64, places in BINS.
-        levels: (N, D, 2) float64; levels that an operation lacks are ignored.
-        centres: (N, D, 2) int64, column and row of the squares that `cutout` cuts.
+        choice: places in BINS, (N, D) int64.
+        levels: (N, D, 2) float64. Levels that an operation does not have are ignored.
+        centres: column and row of the squares that `cutout` cuts, (N, D, 2) int64.
     """
     choice, centres = (torch.as_tensor(array, device=images.device) for array in (choice, centres))
     a, b, c = _scale_table(images.shape[-1], images.device)[choice].unbind(2)
@@ -110,9 +109,11 @@ def apply(images: Tensor, choice: Tensor | np.ndarray, levels: Tensor, centres: 
 
 
 def final_cutout_(images: Tensor, centres: Tensor | np.ndarray) -> Tensor:
-    """Cutout at level 1, which ends every training policy, in place: a square of 1 + ⌊0.499 S⌋ pixels.
+    """Cut a square of 1 + ⌊0.499 S⌋ pixels out of each image, in place. This cutout at level 1 ends every policy.
 
-    centres: (N, 2) int64, column and row.
+    Args:
+        images: (N, C, S, S) uint8, modified in place and returned.
+        centres: column and row of the squares, (N, 2) int64.
     """
     half = (1 + int(images.shape[-1] * 0.499)) // 2
     centres = torch.as_tensor(centres, device=images.device)
@@ -121,51 +122,60 @@ def final_cutout_(images: Tensor, centres: Tensor | np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class ProbePolicy:
-    """The probes' policies, one row an image, in the order of the images they were drawn for.
+    """The policies of the probes, one row for each image, in the order of the images.
 
-    `CTAugment.update` goes through the rows in order. To update from several workers' probes, gather each
-    field along its first dimension so that rows lie in the order of the global batch.
+    `CTAugment.update` reads the rows in order. To update from the probes of several workers, gather each field along
+    its first dimension so that rows are in the order of the global batch.
+
+    Attributes:
+        ops: operations as places in BINS, (N, D) int64.
+        levels: (N, D, 2) float64 in [0, 1). Levels that an operation does not have are drawn and ignored.
     """
 
-    ops: Tensor  # (N, D) int64, places in BINS
-    levels: Tensor  # (N, D, 2) float64 in [0, 1); levels that an operation lacks are drawn and ignored
+    ops: Tensor
+    levels: Tensor
 
 
 class CTAugment:
-    """The rates, the policies drawn from them and their update.
+    """The rates, the policies that are drawn from them, and their update.
 
     Args:
-        depth: D, operations an image.
-        threshold: bins whose probability, relative to the largest, is below this are not drawn.
+        depth: D, operations for each image.
+        threshold: smallest probability, relative to the largest, with which a bin is drawn.
         decay: δ.
+        device: device of the rates.
     """
 
-    def __init__(self, *, depth: int, threshold: float, decay: float, device: torch.device | str):
+    def __init__(self, *, depth: int, threshold: float, decay: float, device: torch.device | str) -> None:
         self.depth, self.threshold, self.decay = depth, threshold, decay
         bins = torch.tensor([[*sizes, 0, 0][:LEVELS] for sizes in BINS.values()])
         self.bins = bins.to(device)  # (19, 2), 0 where an operation has no such level
-        # A level that is not there counts as one bin, so that drawing needs no exception for it.
+        # A level that an operation does not have counts as one bin, so that drawing needs no exception.
         self.divisors = self.bins.clamp(min=1)
         self.drawable = (torch.arange(MOST_BINS) < bins.clamp(min=1).unsqueeze(2)).to(device)
         self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, dtype=torch.float32, device=device)
 
     def probabilities(self) -> Tensor:
-        """(19, 2, 17) float32: rate + 1 - δ over its maximum in each row, 0 below the threshold."""
+        """Relative probability of each bin, (19, 2, 17) float32: rate + 1 − δ over its maximum in each row.
+
+        Bins below the threshold have 0.
+        """
         q = (self.rates + (1 - self.decay)) * self.drawable
         q = q / q.amax(2, keepdim=True)
         return q * (q >= self.threshold)
 
-    def draw(self, rngs: Sequence[Any], side: int, probe_rng: Any = None) -> dict[str, np.ndarray]:
-        """What chance gives to images and their probes: uniform operations, what levels are made of, centres.
+    def draw(self, rngs: Sequence[RowDraws], side: int, probe_rng: RowDraws | None = None) -> dict[str, np.ndarray]:
+        """Draw the random numbers of images and their probes.
 
         Args:
-            rngs: of the images, batch after batch.
-            side: of the images; centres are below.
-            probe_rng: of the probes, whose rows come last; None for no probes.
+            rngs: one generator for each batch of images.
+            side: side of the images; centres are from 0 to side − 1.
+            probe_rng: generator of P probes, whose rows come last. None: there are no probes.
 
-        Returns: ``choice`` (N, D) int64; ``uniform`` (N, D, 2, 2), of the images, see `levels`; ``centres``
-            (N, D + 1, 2) int64 of the squares that operations cut, and the last one of the final cutout, which probes
-            do not have; ``levels`` (P, D, 2), of the probes.
+        Returns:
+            ``choice`` (N + P, D) int64, uniform operations. ``uniform`` (N, D, 2, 2), see `levels`. ``centres``
+            (N + P, D + 1, 2) int64 of the squares that operations cut; the last one belongs to the final cutout, which
+            probes do not have. ``levels`` (P, D, 2) of the probes.
         """
         drawn = [
             (
@@ -185,14 +195,14 @@ class CTAugment:
         return draws | {name: np.concatenate(parts) for name, parts in joined.items()}
 
     def levels(self, choice: Tensor, uniform: Tensor) -> Tensor:
-        """Levels (N, D, 2) float64 of training policies, all on the device.
+        """Levels (N, D, 2) float64 of training policies, with all arguments on the device.
 
-        A level is (bin + uniform) / bins, its bin drawn in proportion to `probabilities` by inverting their
+        A level is (bin + uniform) / bins. The bin is drawn in proportion to `probabilities`, by inverting their
         cumulative sum.
 
         Args:
             choice: operations, (N, D) int64.
-            uniform: (N, D, 2, 2) float64: of each level, for the bin and within it.
+            uniform: two numbers for each level, one for the bin and one within it, (N, D, 2, 2) float64.
         """
         p = self.probabilities()
         cumulative = (p / p.sum(2, keepdim=True)).cumsum(2, dtype=torch.float64)
@@ -201,24 +211,24 @@ class CTAugment:
         return (bins + uniform[..., 1]) / self.divisors[choice]
 
     def update(self, policy: ProbePolicy, proximity: Tensor) -> None:
-        """For each row, operation and level in order: rate[bin] <- δ rate[bin] + (1 - δ) proximity[row].
+        """For each row, operation and level in order: rate[bin] ← δ rate[bin] + (1 − δ) proximity[row].
 
-        In closed form: a bin used k times keeps δ^k of its rate, and its j-th use counts with δ^(k-j).
-        Computed in float64 without atomic additions: all workers get the same bits from the same rows.
+        This is computed in closed form: a bin that is used k times keeps δ^k of its rate, and its j-th use counts with
+        δ^(k−j). It is computed in float64 without atomic additions, so that all workers get the same bits.
 
         Args:
             policy: N rows.
-            proximity: (N,), 1 - ½‖softmax - onehot(y)‖₁ of the probes.
+            proximity: 1 − ½‖softmax − onehot(y)‖₁ of the probes, (N,) float.
         """
         bins = self.bins[policy.ops]  # (N, D, 2)
         row = policy.ops.unsqueeze(2) * LEVELS + torch.arange(LEVELS, device=bins.device)
         cell = row * MOST_BINS + (policy.levels * bins * 0.999).long()
         cell = torch.where(bins > 0, cell, -1).flatten()
-        later = (cell == cell.unsqueeze(1)).triu(1).sum(1)  # uses of the same bin still to come
+        later = (cell == cell.unsqueeze(1)).triu(1).sum(1)  # later uses of the same bin
         value = proximity.double().repeat_interleave(cell.numel() // len(proximity))
         gain = ((1 - self.decay) * self.decay ** later.double() * value).unsqueeze(1)
         uses = cell.unsqueeze(1) == torch.arange(self.rates.numel(), device=cell.device)
-        # Not a product with `uses`: a NaN would spread from its own bins to all.
+        # A product with `uses` would spread a NaN from its own bins to all.
         gain = torch.where(uses, gain, 0.0).sum(0)
         kept = self.decay ** uses.sum(0).double()
         self.rates = (kept * self.rates.flatten().double() + gain).float().view_as(self.rates)

@@ -1,12 +1,12 @@
-"""Applying a different operation to each row of a batch; every operation is a blend of two pictures of the image.
+"""Apply a different operation to each row of a batch. Every operation is a blend of two pictures of the image.
 
-There are two forms, of the same bytes. Sorted rows cost some calls for each operation and no needless pixel: for CPUs.
-All pictures of all rows cost the same calls whatever was drawn, in shapes that never change: for GPUs and compilers.
+There are two forms, which give the same bytes. CPUs use sorted rows: this needs some calls for each operation, and
+computes no unused pixel. GPUs and compilers use all pictures of all rows: this needs the same calls for all draws, and
+its shapes never change.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,13 +18,13 @@ from cissl.augment.constants import constant
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """first + weight · (second - first), clipped and truncated.
+    """An operation: first + weight · (second − first), clipped and truncated.
 
     Attributes:
-        first, second: names of PICTURES, or ``"image"``.
-        weighted: whether the operation's value is the weight; else it is 1.
-        move: of the picture ``"moved"``, one of `ops.MOVES`.
-        opaque: whether an alpha channel is reset to 255.
+        first, second: names in `PICTURES`, or ``"image"``.
+        weighted: whether the operation's value is the weight. Otherwise the weight is 1.
+        move: movement of the picture ``"moved"``, one of `ops.MOVES`.
+        opaque: whether the operation sets an alpha channel to 255.
     """
 
     first: str = "image"
@@ -35,12 +35,12 @@ class Op:
 
     @property
     def picture(self) -> str:
-        """The one of the two that is not the image."""
+        """Name of the picture that is not the image."""
         return self.second if self.first == "image" else self.first
 
     @property
     def role(self) -> int:
-        """Place in the order of sorted rows: unchanged, replaced, blended to the picture, blended from it."""
+        """Place in the order of sorted rows: 0 unchanged, 1 replaced, 2 blended to the picture, 3 blended from it."""
         if self.picture == "image":
             return 0
         return 1 if not self.weighted else 2 if self.first == "image" else 3
@@ -48,13 +48,13 @@ class Op:
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What rows' operations are given; R rows in any order.
+    """Arguments of the operations on R rows, in any order.
 
     Attributes:
         value: (R,) float64, see `PICTURES`.
-        move: (R,) int64, places in `ops.MOVES`.
-        second: (R,) float64 in [0, 1), which chooses the resampling; None where no operation needs it.
-        centre: (R, 2) int64, column and row of the squares that are cut; None where no operation needs it.
+        move: places in `ops.MOVES`, (R,) int64.
+        second: number in [0, 1) that chooses the resampling, (R,) float64. None if no operation of the family needs it.
+        centre: column and row of the squares that are cut, (R, 2) int64. None if no operation of the family needs it.
     """
 
     value: Tensor
@@ -63,9 +63,10 @@ class Arguments:
     centre: Tensor | None
 
     def rows(self, order: Tensor | slice) -> "Arguments":
-        """Some of the rows."""
-        fields = (self.value, self.move, self.second, self.centre)
-        return Arguments(*(None if field is None else field[order] for field in fields))
+        """The arguments of some rows: places (n,) int64, or a slice."""
+        second = None if self.second is None else self.second[order]
+        centre = None if self.centre is None else self.centre[order]
+        return Arguments(self.value[order], self.move[order], second, centre)
 
 
 def _column(values: Tensor) -> Tensor:
@@ -73,19 +74,23 @@ def _column(values: Tensor) -> Tensor:
 
 
 def _resampling(arguments: Arguments, side: int) -> Tensor:
-    scale = arguments.value.clamp(0, 0.25)  # other operations' values, which are not used, may lie outside
+    assert arguments.second is not None, "a family that rescales is given second levels"
+    scale = arguments.value.clamp(0, 0.25)  # unused values of other operations may be outside
     first, last = (scale * side).round_().long(), (side * (1 - scale)).round_().long()
     return ops.resampling_matrix(first, last, (arguments.second * 5.99).long(), side)
 
 
 def _squares(arguments: Arguments, side: int) -> Tensor:
+    assert arguments.centre is not None, "a family that cuts squares is given their centres"
     return ops.square((1 + arguments.value.long()).div(2, rounding_mode="floor").view(-1, 1, 1), arguments.centre, side)
 
 
-# How a picture is made, (images, prepared) → picture, and what is prepared for it, (arguments, side) → prepared. What
-# an operation's value means: bits kept beyond the first · threshold · see `ops.move_index` · side of the square, less
-# one · share of the side that is cropped off each border.
-PICTURES: dict[str, tuple[Callable[..., Tensor], Callable[[Arguments, int], Tensor] | None]] = {
+Prepare = Callable[[Arguments, int], Tensor]
+Prepared = tuple[Tensor, ...]  # what a picture needs beside the image: one tensor, or nothing
+# Two functions for each picture: (images, prepared) → picture, and (arguments, side) → prepared. The first five have
+# these values: number of bits that are kept, less one; threshold; see `ops.move_index`; side of the square, less one;
+# share of the side that is cropped at each border.
+PICTURES: dict[str, tuple[Callable[..., Tensor], Prepare | None]] = {
     "posterized": (ops.posterized, lambda arguments, side: ops.posterize_masks(arguments.value.floor() + 1)),
     "solarized": (ops.solarized, lambda arguments, side: _column(arguments.value.floor())),
     "moved": (ops.moved, lambda arguments, side: ops.move_index(arguments.move, arguments.value, side)),
@@ -104,9 +109,13 @@ ORDER = ("image", *PICTURES)
 
 
 class Family:
-    """Named operations, numbered in their order."""
+    """Named operations. The number of an operation is its place.
 
-    def __init__(self, operations: Mapping[str, Op]):
+    Args:
+        operations: name → operation.
+    """
+
+    def __init__(self, operations: Mapping[str, Op]) -> None:
         self._ops = tuple(operations.values())
         kinds = [(op.role, ORDER.index(op.picture)) for op in self._ops]
         groups = sorted(set(kinds))  # operations that share their picture
@@ -114,17 +123,30 @@ class Family:
         self._groups = [self._ops[kinds.index(kind)] for kind in groups]
         self._pictures = [name for name in ORDER if any(name in (op.first, op.second) for op in self._ops)]
 
-    def __call__(self, images: Tensor, *arguments: Tensor | None, alpha: bool = False) -> Tensor:
-        """Apply D operations to each row, one after the other.
+    def __call__(
+        self,
+        images: Tensor,
+        choice: Tensor,
+        value: Tensor,
+        second: Tensor | None = None,
+        centre: Tensor | None = None,
+        *,
+        alpha: bool = False,
+    ) -> Tensor:
+        """Apply D operations to each row, one after the other. All tensors are on the images' device.
 
         Args:
-            images: (N, C, S, S) uint8, not modified; with `alpha` the last channel is an opacity, which only
-                geometry moves and which opaque operations reset.
-            arguments: choice (N, D) int64, the operations' numbers; value and second (N, D), centre (N, D, 2), see
-                `Arguments`, all on the images' device.
+            images: (N, C, S, S) uint8, not modified.
+            choice: numbers of the operations, (N, D) int64.
+            value, second, centre: (N, D), (N, D) and (N, D, 2), see `Arguments`.
+            alpha: whether the last channel is an opacity. Only geometry moves it, and opaque operations set it to 255.
+
+        Returns:
+            (N, C, S, S) uint8.
         """
         one_by_one = images.device.type == "cpu" and not torch.compiler.is_compiling()
-        return (self.sorted_rows if one_by_one else self.all_rows)(images, *arguments, alpha=alpha)
+        form = self.sorted_rows if one_by_one else self.all_rows
+        return form(images, choice, value, second, centre, alpha=alpha)
 
     # Sorted rows
 
@@ -138,16 +160,16 @@ class Family:
         *,
         alpha: bool = False,
     ) -> Tensor:
-        """The form for a CPU, see `__call__`."""
+        """The form for a CPU, (N, C, S, S) uint8; see `__call__`."""
         number, depth = choice.shape
         group = self._group[choice.numpy()]
-        orders = group.argsort(axis=0, kind="stable")  # rows in a slot's order
-        by_group = (group * depth + np.arange(depth)).ravel().argsort(kind="stable")  # all slots', in groups
+        orders = group.argsort(axis=0, kind="stable")  # order of the rows in each slot
+        by_group = (group * depth + np.arange(depth)).ravel().argsort(kind="stable")  # rows of all slots by group
         table = self._arguments(choice, value, second, centre).rows(torch.from_numpy(by_group))
         sizes = (group[:, :, None] == np.arange(len(self._groups))).sum(0)  # (D, groups)
         prepared = self._prepared_groups(table, sizes, images.shape[-1])
         weights = value.float()
-        place = np.arange(number)  # of each row, so far
+        place = np.arange(number)  # present place of each row
         for slot in range(depth):
             order = torch.from_numpy(orders[:, slot])
             images = images.index_select(0, torch.from_numpy(place[orders[:, slot]]))
@@ -155,9 +177,9 @@ class Family:
             place[orders[:, slot]] = np.arange(number)
         return images.index_select(0, torch.from_numpy(place))
 
-    def _prepared_groups(self, table: Arguments, sizes: np.ndarray, side: int) -> list[list[tuple[Tensor, ...]]]:
-        """What each group's picture needs, by slot and group; `table` in the order of groups, then slots."""
-        parts: list[list[tuple[Tensor, ...]]] = []
+    def _prepared_groups(self, table: Arguments, sizes: np.ndarray, side: int) -> Sequence[Sequence[Prepared]]:
+        """What the picture of each group needs, by slot and group. `table` is in the order of groups, then slots."""
+        parts: list[list[Prepared]] = []
         ends = sizes.sum(0).cumsum().tolist()
         for op, end, own in zip(self._groups, ends, sizes.T.tolist(), strict=True):
             prepare = PICTURES[op.picture][1] if op.role else None
@@ -165,13 +187,15 @@ class Family:
                 parts.append([()] * len(own))
             else:
                 rows = table.rows(slice(end - sum(own), end))
-                parts.append([(part,) for part in prepare(rows, side).split(own)])
+                parts.append([(part,) for part in torch.split(prepare(rows, side), own)])
         return list(zip(*parts, strict=True))
 
-    def _change(self, rows: Tensor, sizes: list[int], prepared: Any, weights: Tensor, alpha: bool) -> None:
-        """Change sorted rows in place; `sizes` says how many of them each group has."""
+    def _change(
+        self, rows: Tensor, sizes: list[int], prepared: Sequence[Prepared], weights: Tensor, alpha: bool
+    ) -> None:
+        """Change sorted rows in place. `sizes` has the number of rows of each group."""
         colours = rows[:, :-1] if alpha else rows
-        start, blended = 0, {2: [], 3: []}
+        start, blended = 0, dict[int, list[Tensor]]({2: [], 3: []})
         for op, size, needed in zip(self._groups, sizes, prepared, strict=True):
             part = slice(start, start := start + size)
             if not size or not op.role:
@@ -204,35 +228,23 @@ class Family:
         *,
         alpha: bool = False,
     ) -> Tensor:
-        """The form for a GPU and for compilers, see `__call__`."""
+        """The form for a GPU and for compilers, (N, C, S, S) uint8; see `__call__`."""
         number, depth = choice.shape
-        table = self._arguments(choice, value, second, centre)
-        prepared = {
-            name: (PICTURES[name][1](table, images.shape[-1]).unflatten(0, (number, depth)),)
-            for name in self._pictures[1:]
-            if PICTURES[name][1]
-        }
+        prepared = self._prepared(self._arguments(choice, value, second, centre), images.shape[-1], (number, depth))
         sides, weighted, opaque, moving = self._properties(images.device)
         sides, weights = sides[:, choice], torch.where(weighted[choice], value, 1.0).float()
         every = torch.arange(number, device=images.device)
         for slot in range(depth):
             colours = images[:, :-1] if alpha else images
-            needed = {name: (part[:, slot],) for name, (part,) in prepared.items()}
             made = {
-                name: PICTURES[name][0](images if name == "moved" else colours, *needed.get(name, ()))
+                name: PICTURES[name][0](
+                    images if name == "moved" else colours, *(part[:, slot] for part in prepared[name])
+                )
                 for name in self._pictures[1:]
             }
-            pictures = torch.stack(
-                [
-                    colours,
-                    *(
-                        picture[:, : colours.shape[1]].expand(colours.shape).to(torch.uint8)
-                        for picture in made.values()
-                    ),
-                ]
-            )
-            first, second_ = pictures[sides[:, :, slot], every].float().unbind()
-            changed = ops.blend(first, second_, weights[:, slot])
+            shown = [picture[:, : colours.shape[1]].expand(colours.shape).to(torch.uint8) for picture in made.values()]
+            first, other = torch.stack([colours, *shown])[sides[:, :, slot], every].float().unbind()
+            changed = ops.blend(first, other, weights[:, slot])
             if alpha:
                 own = choice[:, slot]
                 opacity = torch.where(_column(moving[own]), made["moved"][:, -1:], images[:, -1:])
@@ -240,10 +252,20 @@ class Family:
             images = changed
         return images
 
-    # Both
+    def _prepared(self, table: Arguments, side: int, shape: tuple[int, int]) -> dict[str, Prepared]:
+        """What each picture needs; `shape` are the numbers of rows and slots, which are the first axes."""
+        prepared: dict[str, Prepared] = {}
+        for name in self._pictures[1:]:
+            prepare, prepared[name] = PICTURES[name][1], ()
+            if prepare is not None:
+                part = prepare(table, side)
+                prepared[name] = (part.view(*shape, *part.shape[1:]),)
+        return prepared
+
+    # Both forms
 
     def _arguments(self, choice: Tensor, value: Tensor, second: Tensor | None, centre: Tensor | None) -> Arguments:
-        """Row by row, slot by slot."""
+        """The arguments of all rows, and of all slots of a row one after the other."""
         return Arguments(
             value.reshape(-1),
             self._moves(choice.device)[choice.reshape(-1)],
@@ -253,12 +275,15 @@ class Family:
 
     @constant
     def _moves(self, device: torch.device) -> Tensor:
-        """(operations,) int64: places in `ops.MOVES`."""
+        """Movement of each operation as a place in `ops.MOVES`, (operations,) int64."""
         return torch.tensor([ops.MOVES.index(op.move) for op in self._ops], device=device)
 
     @constant
     def _properties(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Places of both sides in the stack of pictures, (2, operations); weighted, opaque and moving ones, bool."""
+        """Places of both pictures in the stack, (2, operations) int64; whether an operation is weighted, opaque and
+        moving, (operations,) bool each.
+        """
         sides = [[self._pictures.index(name) for name in (op.first, op.second)] for op in self._ops]
         facts = [[op.weighted, op.opaque, op.picture == "moved"] for op in self._ops]
-        return torch.tensor(sides, device=device).T, *torch.tensor(facts, device=device).unbind(1)
+        weighted, opaque, moving = torch.tensor(facts, device=device).unbind(1)
+        return torch.tensor(sides, device=device).T, weighted, opaque, moving

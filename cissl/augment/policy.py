@@ -1,7 +1,7 @@
-"""The views that a triple stands for, see `triple`, and the probes that CTAugment learns from."""
+"""The views of a triple, see `triple`, and the probes that CTAugment learns from."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +11,20 @@ from cissl.augment import ctaugment, ops, weak
 from cissl.augment.autoaugment import AutoAugment
 from cissl.augment.ctaugment import CTAugment, ProbePolicy
 from cissl.augment.randaugment import Policy, RandAugment, default_cutout
+from cissl.augment.row_draws import RowDraws
 from cissl.augment.triple import FIXED, parse_triple
 
-PLAIN = ("x", "m", "d")  # letters of views that are moved at most
+PLAIN = ("x", "m", "d")  # letters of views that are at most mirrored and shifted
 ADAPTIVE = "adaptive"  # the third letter d
 Draws = dict[str, dict[str, np.ndarray]]  # "" or a policy's letter → name → array
 
 
 class ViewBatch(NamedTuple):
-    """A batch of images, and the view of them that is wanted.
+    """A batch of images, and which view of them to make.
 
     Attributes:
         kind: ``"labeled"``, ``"weak"``, ``"strong"`` or ``"none"``.
-        rows: how many images, of this worker.
+        rows: number of this worker's images.
     """
 
     kind: str
@@ -31,11 +32,11 @@ class ViewBatch(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """Labeled images on which CTAugment's operations are tried.
+    """Labeled images on which CTAugment tries its operations.
 
     Attributes:
-        images: this worker's, (rows, channels, H, W) float in [−1, 1].
-        policy: which operations made each of them.
+        images: this worker's images, (rows, channels, H, W) float in [−1, 1].
+        policy: the operations that made each of them.
     """
 
     images: Tensor
@@ -45,21 +46,20 @@ class Probes(NamedTuple):
 class Augmentation:
     """The views of one trial's triple.
 
-    Images are (N, C, S, S) uint8 in any memory format, views (N, C, S, S) float32 in [-1, 1]. All randomness
-    comes from `rng`, which has ``uniform(*shape)`` and ``integers(high, *shape)`` returning one numpy row an
-    image; each method draws in a fixed order, a fixed number of values a row.
+    Images are (N, C, S, S) uint8 in any memory format, and views are (N, C, S, S) float32 in [−1, 1]. All random
+    numbers come from `RowDraws`. Each method draws in a fixed order, and a fixed number of values for each row.
 
     Args:
         triple: see `parse_triple`.
-        dataset: its name, for AutoAugment's policy.
-        mirror, shift: the dataset's default weak augmentation; `shift` in pixels, less than the side.
-        side, channels: of the images; at least 8 pixels, 1 or 3 channels.
-        depth, threshold, decay: CTAugment's.
-        device: where the images will be and CTAugment's rates are kept.
+        dataset: name of the data set, for AutoAugment's policy.
+        mirror, shift: the data set's default weak augmentation; `shift` in pixels, less than the side.
+        side, channels: side of the images, at least 8 pixels, and number of channels, 1 or 3.
+        depth, threshold, decay: arguments of `CTAugment`.
+        device: device of the images and of CTAugment's rates.
 
     Raises:
-        UserError: a bad triple, or AutoAugment asked for a dataset without a policy.
-        ValueError: sizes that augmentation cannot handle.
+        UserError: the triple is wrong, or AutoAugment has no policy for the data set.
+        ValueError: augmentation cannot handle the sizes.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Augmentation:
         threshold: float = 0.80,
         decay: float = 0.99,
         device: torch.device | str = "cpu",
-    ):
+    ) -> None:
         if side < 8 or channels not in (1, 3) or not 0 <= shift < side:
             raise ValueError(f"cannot augment {channels} x {side} x {side} images shifted by {shift}")
         letters = parse_triple(triple, dataset)
@@ -91,49 +91,52 @@ class Augmentation:
             if letter not in PLAIN and letter != ADAPTIVE
         }
 
-    def view(self, kind: str, images: Tensor, rng) -> Tensor:
-        """The images' ``labeled``, ``weak`` or ``strong`` view; ``none``: the images themselves, as floats."""
+    def view(self, kind: str, images: Tensor, rng: RowDraws) -> Tensor:
+        """The ``labeled``, ``weak``, ``strong`` or ``none`` (unchanged) view of images, (N, C, S, S) float32."""
         views = {"": ViewBatch(kind, len(images))}
-        return self.views(views, images, self._sent(self.draw(views, {"": rng}.get)))[0][""]
+        return self.views(views, images, self._sent(self.draw(views, {"": rng}.__getitem__)))[0][""]
 
-    def labeled(self, images: Tensor, rng) -> Tensor:
-        """The labeled images' view (first letter)."""
+    def labeled(self, images: Tensor, rng: RowDraws) -> Tensor:
+        """The view of labeled images, (N, C, S, S) float32: the first letter."""
         return self.view("labeled", images, rng)
 
-    def weak(self, images: Tensor, rng) -> Tensor:
-        """The unlabeled images' weak view (second letter)."""
+    def weak(self, images: Tensor, rng: RowDraws) -> Tensor:
+        """The weak view of unlabeled images, (N, C, S, S) float32: the second letter."""
         return self.view("weak", images, rng)
 
-    def strong(self, images: Tensor, rng) -> Tensor:
-        """The unlabeled images' strong view (third letter), with a mirror and shift of its own."""
+    def strong(self, images: Tensor, rng: RowDraws) -> Tensor:
+        """The strong view of unlabeled images, (N, C, S, S) float32, with its own mirror and shift: third letter."""
         return self.view("strong", images, rng)
 
     def order(self, views: Mapping[str, ViewBatch]) -> list[str]:
-        """The views' names in the order in which `views` wants their images, one below the other."""
+        """Names of the views in the order in which `views` expects their images, one view below the other."""
         return sorted(views, key=lambda name: self._group(views[name]))
 
-    def draw(self, views: Mapping[str, ViewBatch], random: Callable[[str], Any], probed: str | None = None) -> Draws:
-        """What chance gives to a step's views, drawn on the host.
+    def draw(
+        self, views: Mapping[str, ViewBatch], random: Callable[[str], RowDraws], probed: str | None = None
+    ) -> Draws:
+        """Draw the random numbers of a step's views on the host.
 
         Args:
-            views: by name.
-            random: name of a view, or ``"probe"``, → its `rng`.
-            probed: name of the view that CTAugment's probes are made of, where a strong view uses it.
+            views: name → view.
+            random: name of a view, or ``"probe"`` → its random numbers.
+            probed: name of the view that CTAugment's probes are made from. None: there are no probes.
         """
-        places, policies = {}, {}
+        places: dict[str, np.ndarray] = {}
+        adaptive: list[RowDraws] = []
+        fixed: dict[str, list[dict[str, np.ndarray]]] = {}
         for name, view in views.items():
             rng, letter = random(name), self._letters[view.kind]
             places[name] = self._places(letter, view.rows, rng)
             if letter == ADAPTIVE:
-                policies.setdefault(letter, []).append(rng)
+                adaptive.append(rng)
             elif letter in self._policies:
-                policies.setdefault(letter, []).append(self._policies[letter].draw(rng, self.side))
+                fixed.setdefault(letter, []).append(self._policies[letter].draw(rng, self.side))
         draws = {"": {"places": np.concatenate([places[name] for name in self.order(views)])}}
-        for letter, drawn in policies.items():
-            if letter == ADAPTIVE:
-                draws[letter] = self._ctaugment.draw(drawn, self.side, random("probe") if probed else None)
-            else:
-                draws[letter] = {key: np.concatenate([one[key] for one in drawn]) for key in drawn[0]}
+        for letter, drawn in fixed.items():
+            draws[letter] = {key: np.concatenate([one[key] for one in drawn]) for key in drawn[0]}
+        if adaptive:
+            draws[ADAPTIVE] = self._ctaugment.draw(adaptive, self.side, random("probe") if probed else None)
         return draws
 
     def views(
@@ -143,14 +146,15 @@ class Augmentation:
         draws: Mapping[str, Mapping[str, Tensor]],
         probed: str | None = None,
     ) -> tuple[dict[str, Tensor], Probes | None]:
-        """A step's views, all at once: what costs a GPU is the number of calls, and not that of pixels.
+        """Make all views of a step at once, because a GPU's time depends on the number of calls and not of pixels.
 
         Args:
             views, probed: as for `draw`.
-            images: of all views, in `order`.
-            draws: what `draw` gave, on the device.
+            images: images of all views, (N, C, S, S) uint8, in `order`.
+            draws: the result of `draw`, on the device.
 
-        Returns: each view by name, and the probes that CTAugment learns from, where a strong view uses it.
+        Returns:
+            Name → view, (rows, C, S, S) float32, and the probes if there are any.
         """
         images = weak.crop(images, draws[""]["places"], self.shift)
         made: dict[str, Tensor] = {}
@@ -167,7 +171,7 @@ class Augmentation:
                     letter, rows, draws[letter], None if probed is None else made[probed]
                 )
                 probes = probes or found
-            made |= dict(zip(names, floats.split(sizes), strict=True))
+            made |= dict(zip(names, torch.split(floats, sizes), strict=True))
         return made, probes
 
     @torch.no_grad()
@@ -176,14 +180,14 @@ class Augmentation:
         self._ctaugment.update(policy, proximity)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """CTAugment's rates (19, 2, 17) float32, copied; empty where it is not used."""
+        """A copy of CTAugment's rates, (19, 2, 17) float32. The dict is empty if CTAugment is not used."""
         return {"rates": self._ctaugment.rates.clone()} if self.uses_ctaugment else {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` gave.
+        """Restore the result of `state_dict`: ``rates`` (19, 2, 17) float32, or nothing.
 
         Raises:
-            ValueError: the state is not one of a triple like this one's.
+            ValueError: the state belongs to another kind of triple.
         """
         own = self.state_dict()
         given, needed = ({name: tuple(value.shape) for name, value in s.items()} for s in (state, own))
@@ -193,7 +197,7 @@ class Augmentation:
             self._ctaugment.rates = state["rates"].to(own["rates"], copy=True)
 
     def _group(self, view: ViewBatch) -> tuple[bool, str]:
-        """What views have in common that are made together; the adaptive ones, which may need others, come last."""
+        """Views of one group are made together. Adaptive views come last, because their probes need other views."""
         letter = self._letters[view.kind]
         return letter == ADAPTIVE, "" if letter in PLAIN else letter
 
@@ -207,8 +211,8 @@ class Augmentation:
         count, magnitude, percent = map(int, fixed.groups())
         return RandAugment(count=count, magnitude=magnitude, probability=1.0, cutout=int(0.01 * percent * self.side))
 
-    def _places(self, letter: str, rows: int, rng) -> np.ndarray:
-        """Places of the default augmentation, or of as much of it as the letter wants; see `weak`."""
+    def _places(self, letter: str, rows: int, rng: RowDraws) -> np.ndarray:
+        """Places of the default augmentation, or of the part of it that the letter has; see `weak`."""
         if letter == "x":
             return np.full((rows, 2), self.shift)
         if letter == "m":

@@ -1,11 +1,11 @@
-"""RandAugment (Cubuk et al., 2020) in the variant of FixMatch and UDA: Pillow's RGBA images, alpha 0 outside.
+"""RandAugment (Cubuk et al., 2020) in the variant of FixMatch and UDA: Pillow's RGBA images, with alpha 0 outside.
 
-Geometric operations leave transparent pixels where they find no image; these become 0.0 (gray) at the end.
-AutoContrast, Equalize, Invert, Posterize and Solarize make the whole image opaque again. Alpha is carried as
-a last channel. Magnitudes are whole numbers; policies are known on the host, with all their draws.
+Geometric operations leave transparent pixels where they read outside the image. These pixels become 0.0 (gray) at the
+end. AutoContrast, Equalize, Invert, Posterize and Solarize make the whole image opaque again. Alpha is the last
+channel. Magnitudes are whole numbers. The host knows the policies and draws all their random numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,10 @@ from torch import Tensor
 from cissl.augment import ops
 from cissl.augment.constants import constant
 from cissl.augment.families import Family, Op
+from cissl.augment.row_draws import RowDraws
 from cissl.augment.triple import LARGEST_MAGNITUDE
 
-# Random draws choose among these, in this order; Invert is AutoAugment's alone.
+# RandAugment draws from these, in this order. Only AutoAugment also has Invert.
 RANDOM_OPS = (
     "Identity",
     "AutoContrast",
@@ -37,15 +38,17 @@ RANDOM_OPS = (
 NAMES = (*RANDOM_OPS, "Invert")
 SIGNED = np.isin(NAMES, ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"))
 
-# Each operation's parameter by magnitude m.
-_PARAMETER = {
+# The parameter of each operation as a function of the magnitude m.
+_PARAMETER: dict[str, Callable[[int], float]] = {
     "Rotate": lambda m: int(m * 30 / 10),  # degrees
     "ShearX": lambda m: m * 0.3 / 10,
     "ShearY": lambda m: m * 0.3 / 10,
     "TranslateX": lambda m: m,  # pixels
     "TranslateY": lambda m: m,
     "Solarize": lambda m: 256 - int(m * 256 / 10),  # threshold
-    "Posterize": lambda m: 4 - int(m * 4 / 10) - 1,  # bits beyond the first; from 10 on none is left, which is black
+    "Posterize": lambda m: (
+        4 - int(m * 4 / 10) - 1
+    ),  # number of kept bits, less one; from m = 10 on none is kept, so the image is black
     "Color": lambda m: m * 1.8 / 10 + 0.1,  # ImageEnhance factor
     "Contrast": lambda m: m * 1.8 / 10 + 0.1,
     "Brightness": lambda m: m * 1.8 / 10 + 0.1,
@@ -76,26 +79,26 @@ FAMILY = Family(
 
 @constant
 def truncation_table(device: torch.device) -> Tensor:
-    """(256,) uint8: a pixel value's way through float and back, which truncates: 1..47 lose one."""
+    """(256,) uint8: pixel values after a conversion to float and back. It truncates, so that 1 to 47 lose one."""
     pixels = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - np.float32(1)
     halved = pixels * np.float32(0.5) + np.float32(0.5)
     return torch.from_numpy((halved * np.float32(255)).astype(np.uint8)).to(device)
 
 
 def add_alpha(images: Tensor) -> Tensor:
-    """(N, C, S, S) -> (N, C + 1, S, S) uint8: truncating conversion, opaque alpha appended."""
+    """Append an opaque alpha channel: (N, C, S, S) uint8 → (N, C + 1, S, S) uint8. See `truncation_table`."""
     pixels = truncation_table(images.device)[images.int()]
     return torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 1), value=255)
 
 
 def remove_alpha(rgba: Tensor) -> Tensor:
-    """(N, C + 1, S, S) uint8 -> (N, C, S, S) float32 in [-1, 1], 0.0 where alpha is 0."""
+    """Drop the alpha channel: (N, C + 1, S, S) uint8 → (N, C, S, S) float32 in [−1, 1], 0.0 where alpha is 0."""
     return ops.to_float(rgba[:, :-1]).mul_(rgba[:, -1:] != 0)
 
 
 def parameters(choice: np.ndarray, magnitude: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """What operations are given, (N, D) float64; see `transform`."""
-    parameter = PARAMETERS[choice, magnitude]
+    """Parameters of the operations, (N, D) float64; see `transform` for the arguments."""
+    parameter: np.ndarray = PARAMETERS[choice, magnitude]
     return np.where(negative & SIGNED[choice], -parameter, parameter)
 
 
@@ -104,25 +107,38 @@ def transform(images: Tensor, choice: np.ndarray, magnitude: np.ndarray, negativ
 
     Args:
         images: (N, C, S, S) uint8.
-        choice: (N, D) places in NAMES; Identity where an operation is not to be applied.
-        magnitude: (N, D) int64 in 0..LARGEST_MAGNITUDE.
-        negative: (N, D) bool, the other way round for the operations that have a sign.
+        choice: places in NAMES, (N, D) int64. Identity leaves the image as it is.
+        magnitude: (N, D) int64 from 0 to LARGEST_MAGNITUDE.
+        negative: (N, D) bool, whether an operation with a sign goes the other way.
 
-    Returns: (N, C, S, S) float32.
+    Returns:
+        (N, C, S, S) float32 in [−1, 1].
     """
     given = (choice, parameters(choice, magnitude, negative))
     return apply(images, *(torch.as_tensor(array, device=images.device) for array in given))
 
 
 def apply(images: Tensor, choice: Tensor, parameter: Tensor) -> Tensor:
-    """`transform` with the draws on the device, and the operations' parameters (N, D) float64."""
+    """Apply D operations to images (N, C, S, S), with all arguments on their device.
+
+    Args:
+        images: (N, C, S, S) uint8.
+        choice: places in NAMES, (N, D) int64.
+        parameter: the result of `parameters`, (N, D) float64.
+
+    Returns:
+        (N, C, S, S) float32 in [−1, 1].
+    """
     return remove_alpha(FAMILY(add_alpha(images), choice, parameter, alpha=True))
 
 
 def cut(images: Tensor, size: int, centres: Tensor | np.ndarray) -> Tensor:
-    """Set a square of size // 2 pixels to each side of its centre to 0.0.
+    """Set a square to 0.0 that reaches size // 2 pixels from its centre to each side.
 
-    centres: (N, 2) int64, **row then column**.
+    Args:
+        images: (N, C, S, S) float32.
+        size: side of the square in pixels; 0 for no square.
+        centres: (N, 2) int64, **row and then column**.
     """
     if size <= 0:
         return images
@@ -131,7 +147,7 @@ def cut(images: Tensor, size: int, centres: Tensor | np.ndarray) -> Tensor:
 
 
 def default_cutout(side: int) -> int:
-    """Cutout size of `rac` and `aac` in pixels: 16, or half of a smaller side."""
+    """Size of the cutout of `rac` and `aac`, in pixels: 16, or half the side if this is less."""
     return min(16, side // 2)
 
 
@@ -139,35 +155,37 @@ def default_cutout(side: int) -> int:
 class Policy:
     """D operations, then a cutout.
 
-    Fields:
-        cutout: size in pixels, 0 for none.
+    Attributes:
+        cutout: size of the cutout in pixels, 0 for none.
     """
 
     cutout: int = 0
 
-    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
-        """What chance gives to each image: operations and their parameters, (N, D), and centres, (N, 2)."""
+    def draw(self, rng: RowDraws, side: int) -> dict[str, np.ndarray]:
+        """Draw for each image: operations and their parameters, (N, D), and centres of cutouts, (N, 2)."""
         raise NotImplementedError
 
     def apply(self, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
-        """(N, C, S, S) uint8 -> float32 in [-1, 1]."""
+        """Augment images: (N, C, S, S) uint8 → float32 in [−1, 1]. `draws` is the result of `draw` on the device."""
         return cut(apply(images, draws["choice"], draws["parameter"]), self.cutout, draws["centres"])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugment(Policy):
-    """`count` operations drawn with replacement, then a cutout.
+    """`count` operations, drawn with replacement, then a cutout.
 
-    Fields:
-        magnitude: of every operation, or None: uniform in 1..9.
-        probability: that a drawn operation is applied.
+    Attributes:
+        count: number of operations.
+        magnitude: magnitude of every operation. None: uniform from 1 to 9.
+        probability: probability that a drawn operation is applied.
     """
 
     count: int = 2
     magnitude: int | None = None
     probability: float = 0.5
 
-    def draw(self, rng, side: int) -> dict[str, np.ndarray]:
+    def draw(self, rng: RowDraws, side: int) -> dict[str, np.ndarray]:
+        """Draw for each image: operations and their parameters, (N, count), and centres of cutouts, (N, 2)."""
         choice = rng.integers(len(RANDOM_OPS), self.count)
         magnitude = 1 + rng.integers(9, self.count)
         if self.magnitude is not None:

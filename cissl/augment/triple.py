@@ -1,15 +1,15 @@
-"""The augmentation triple ``labeled.weak.strong``: one letter each for the three views of a step.
+"""The augmentation triple ``labeled.weak.strong``: one letter for each of the three views of a step.
 
 letter      view
 ----------  ------------------------------------------------------------------------------------------
 x           the image itself
 m           random mirror
-d           the dataset's default: random mirror (where the dataset allows it) and shift with reflect
+d           the data set's default: random mirror (if the data set allows it) and shift with reflect
             padding; as third letter: the default, then CTAugment, then cutout
-ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, magnitudes
-            uniform in 1..9; rac cuts out a square of 16 pixels (half the side where that is less) too
+ra, rac     the default, then RandAugment: 2 operations, each applied with probability 1/2, with uniform
+            magnitudes from 1 to 9; rac also cuts out a square of 16 pixels, or of half the side if this is less
 rN_M_C      the default, then N RandAugment operations of magnitude M, then a cutout of C % of the side
-aa, aac     the default, then the dataset's AutoAugment policy; aac with rac's cutout
+aa, aac     the default, then the data set's AutoAugment policy; aac also has rac's cutout
 """
 
 import re
@@ -26,8 +26,8 @@ def parse_triple(text: str, dataset: str) -> tuple[str, str, str]:
     """Split and check a triple such as ``d.d.d`` or ``d.d.r2_9_50``.
 
     Raises:
-        UserError: not three letters, a letter that does not exist, numbers out of range, or AutoAugment asked for a
-            dataset without a policy.
+        UserError: there are not three letters, a letter does not exist, a number is out of range, or AutoAugment has no
+            policy for the data set.
     """
     letters = str(text).split(".")
     if len(letters) != 3:

@@ -258,7 +258,7 @@ def test_the_second_phase_begins_once_and_has_its_streams():
 @pytest.mark.parametrize("start", [12, 0.01])
 def test_phases_without_a_step_are_refused(start):
     config = short_config("fixmatch+cossl", **{"cossl.start": start})
-    with pytest.raises(UserError, match=r"cossl\.start: .* leaves one of them no step of 12; give .* from 1 to 11"):
+    with pytest.raises(UserError, match=r"cossl\.start: .* one of them has none of the 12 steps; give .* from 1 to 11"):
         Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
 
 

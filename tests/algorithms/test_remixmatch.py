@@ -145,7 +145,7 @@ def test_quarters_of_a_batch_are_turned_each_in_its_way():
 
 def test_a_batch_that_has_no_quarters_is_refused_before_training():
     config = short_config("remixmatch", batch=6)
-    with pytest.raises(UserError, match="batch 6 is no multiple of 4; use 8") as error:
+    with pytest.raises(UserError, match="batch 6 is not a multiple of 4; use 8") as error:
         Trainer(config, datasets.load(config.dataset), torch.device("cpu"))
     assert error.value.key == "batch"
     trainer = Trainer(short_config("remixmatch", batch=6, w_rot=0), datasets.load(config.dataset), torch.device("cpu"))

@@ -32,7 +32,7 @@ class ABC(AddOn):
         confident = weak.amax(1) >= settings.confidence
 
         rates = keep_rates(step.facts.labeled_counts)
-        draws = step.random("abc")  # labeled rows first; as many draws whatever the masks say
+        draws = step.random("abc")  # labeled rows first; the number of draws does not depend on the masks
         kept_labeled = draws.bernoulli(rates[step.targets])
         kept = draws.bernoulli(ramped(rates, step.progress)[weak.argmax(1)])
 

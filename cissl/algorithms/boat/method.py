@@ -16,7 +16,7 @@ from cissl.algorithms.contract import Facts, Losses, Outputs, PseudoLabels, Step
 from cissl.algorithms.fixmatch.losses import confidence_mask
 from cissl.algorithms.maths.adjustment import log_adjustment
 
-MOMENTUM = 0.9  # of the two means that scale the weights
+MOMENTUM = 0.9  # momentum of the two means that scale the weights
 
 
 class BOAT(TwoHeads):

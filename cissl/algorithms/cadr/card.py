@@ -18,7 +18,7 @@ class CapSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaiSettings:
-    """Settings of Class-Aware Imputation; the doubly robust term takes the same thresholds."""
+    """Settings of Class-Aware Imputation. The doubly robust term uses the same thresholds."""
 
     cai_beta: float = setting(
         0.5,

@@ -1,6 +1,6 @@
 """The paper's three additions to a method with pseudo-labels and a class prior (Hu et al., ICLR 2022).
 
-Notation: p̂, p̂' = class prior before and after this step's update, (C,); P = weak probabilities, (U, C).
+Notation: p̂ and p̂' class prior before and after this step's update, (C,); P weak probabilities, (U, C).
 """
 
 import torch
@@ -12,7 +12,7 @@ from cissl.algorithms.contract import AddOn, Outputs, PseudoLabels, Step
 
 
 class CAP(AddOn):
-    """Class-Aware Propensity (section 3.1): weighs labeled rows by the inverse propensity of their class."""
+    """Class-Aware Propensity (section 3.1): labeled rows are weighted by the inverse propensity of their class."""
 
     waits = "torch's eigenvalue solver makes the host wait for the device; with compile: true there is none"
 
@@ -22,7 +22,7 @@ class CAP(AddOn):
         options = dict(upper=settings.upper, cap_ema=settings.cap_ema, compiled=step.facts.compiled)
         pi = propensity(weak, step.state["class_prior"], **options)
         step.shared["cap.propensity"] = pi
-        # The weight enters as an added logarithm: it acts through its own gradient on the weak logits.
+        # The weight is an added logarithm. It acts through its own gradient on the weak logits.
         return {"cap": -log_row_weights(pi, step.targets).mean()}
 
 
@@ -30,20 +30,23 @@ class CAI(AddOn):
     """Class-Aware Imputation (section 3.2): rare classes get pseudo-labels at a lower confidence."""
 
     def select(self, step: Step, out: dict[str, Outputs], pseudo: PseudoLabels) -> PseudoLabels:
-        """The same classes; a row counts, (U,) bool, where its probability is above its class's threshold."""
+        """The same classes. A row counts, (U,) bool, if its probability is above the threshold of its class."""
         thresholds = _thresholds(self, step)
         step.measured["thresholds"] = thresholds
         return PseudoLabels(pseudo.classes, class_aware_mask(pseudo.probabilities, thresholds), pseudo.probabilities)
 
 
 class DoublyRobust(AddOn):
-    """The doubly robust term (section 3.3): corrects CAP's weights where the model's own label passes CAI's threshold.
+    """The doubly robust term (section 3.3): it corrects CAP's weights where the model's own label passes CAI's
+    threshold.
 
-    The thresholds are CAI's whether CAI itself is on or off.
+    The thresholds are those of CAI, whether or not the recipe has CAI.
     """
 
     def labeled_terms(self, step: Step, out: dict[str, Outputs]) -> dict[str, Tensor]:
-        """``dr``: mean of log ω° over the labeled rows whose own label passes the threshold, scalar."""
+        """``dr``: mean of log ω° over the labeled rows, with 0 for rows whose own label does not pass the threshold;
+        scalar.
+        """
         probabilities = out["labeled"].logits.detach().softmax(1)
         mask = class_aware_mask(probabilities, _thresholds(self, step))
         step.measured["dr.mask_ratio"] = mask.double().mean()

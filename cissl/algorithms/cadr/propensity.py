@@ -1,8 +1,8 @@
-"""Class-Aware Propensity, CAP (paper, section 3.1): weigh labeled rows by the inverse propensity of their class.
+"""Class-Aware Propensity, CAP (paper, section 3.1): labeled rows are weighted by the inverse propensity of their class.
 
-Notation: P = softmax(weak logits), (U, C); p̂ = running class prior, (C,); u = upper clip;
-b = clip(p̂ · pinv(P), 0, u), (U,), a constant; π = b · P, (C,), through which the gradient reaches the weak logits;
-ω_i = B · (1/π[y_i]) / Σ_j (1/π[y_j]), the weight of labeled row i; its mean over the batch is 1.
+Notation: P = softmax(weak logits), (U, C); p̂ running class prior, (C,); u upper clip; b = clip(p̂ · pinv(P), 0, u),
+(U,), without gradient; π = b · P, (C,), through which the gradient reaches the weak logits;
+ω_i = B · (1/π[y_i]) / Σ_j (1/π[y_j]), the weight of labeled row i. The mean of ω over the batch is 1.
 """
 
 import math
@@ -14,15 +14,15 @@ from cissl.algorithms.cadr.pseudo_inverse import by_eigenvalues, by_products
 
 
 def solve_prior(probabilities: Tensor, class_prior: Tensor, *, compiled: bool = False) -> Tensor:
-    """p̂ · pinv(P): the least-norm row weights (U,) under which the rows of P average to p̂.
+    """p̂ · pinv(P): the row weights (U,) of least norm with which the rows of P average to p̂.
 
-    Singular values of P at or below 10 · max(U, C) · ε_float32 times the largest are dropped, whatever the dtype, as
-    the reference does; see `cissl.algorithms.cadr.pseudo_inverse`.
+    Singular values of P at or below 10 · max(U, C) · ε_float32 times the largest are dropped, whatever the dtype, as in
+    the reference; see `cissl.algorithms.cadr.pseudo_inverse`.
 
     Args:
-        probabilities: P, (U, C), floating; no gradient flows through it.
+        probabilities: P, (U, C) float. No gradient flows through it.
         class_prior: p̂, (C,).
-        compiled: whether in the form that a compiled step needs: equal within rounding, and without waiting for a GPU.
+        compiled: whether to use the form for a compiled step. It is equal up to rounding and does not wait for a GPU.
     """
     solve = by_products if compiled else by_eigenvalues
     return solve(class_prior.double(), probabilities.detach().double()).to(probabilities.dtype)
@@ -31,10 +31,10 @@ def solve_prior(probabilities: Tensor, class_prior: Tensor, *, compiled: bool = 
 def propensity(
     weak_probabilities: Tensor, class_prior: Tensor, *, upper: float, cap_ema: bool = True, compiled: bool = False
 ) -> Tensor:
-    """π, the propensity of each class, (C,); not normalised, may exceed 1.
+    """π, the propensity of each class, (C,). It is not normalised and can exceed 1.
 
     Args:
-        weak_probabilities: P, (U, C); receives gradient.
+        weak_probabilities: P, (U, C), with gradient.
         class_prior: p̂ before this step's update, (C,).
         upper: u, the largest weight of an unlabeled row.
         cap_ema: False takes the batch's own mean of P instead and ignores the prior.
@@ -49,8 +49,8 @@ def propensity(
 def log_row_weights(class_propensity: Tensor, classes: Tensor) -> Tensor:
     """log ω for rows of the given classes, (B,).
 
-    A class that no weak row gives any probability has π = 0; the reference's loss is NaN then. π is held at the
-    smallest normal number, which changes no other value, and the sum is taken in logs so that it cannot overflow.
+    If no weak row gives a class any probability, its π is 0, and the reference's loss is NaN. Here π is at least the
+    smallest normal number, which changes no other value. The sum is computed in logarithms, so that it cannot overflow.
 
     Args:
         class_propensity: π, (C,).

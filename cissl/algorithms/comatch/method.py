@@ -65,7 +65,7 @@ class CoMatch(FixMatch):
         """The probabilities (U, C), divided by their running mean, which includes this batch."""
         rows = torch.cat([step.state["predictions"][1:], probabilities.mean(0, keepdim=True)])
         step.next["predictions"] = rows
-        total = rows.sum(0)  # a multiple of the mean over the steps so far, which the rows' scaling takes away
+        total = rows.sum(0)  # a multiple of the mean; the factor cancels when rows are normalised
         return normalised(probabilities / total.clamp_min(torch.finfo(total.dtype).tiny))
 
     def remember(self, step: Step, aligned: Tensor) -> None:

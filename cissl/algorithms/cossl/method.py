@@ -15,7 +15,7 @@ from cissl.algorithms.cossl.second_head import Head, fresh, initial_weights, log
 from cissl.algorithms.cossl.tail_features import balanced_set, imprinted, mix_chances, mixed, row_weights
 from cissl.errors import UserError
 
-BALANCED, OTHER = "cossl.balanced", "cossl.other"  # streams, and their views
+BALANCED, OTHER = "cossl.balanced", "cossl.other"  # names of streams and of their views
 
 
 class CoSSL(AddOn):
@@ -45,8 +45,8 @@ class CoSSL(AddOn):
         start = facts.steps_of(self.settings.start)
         if not 0 < start < facts.steps:
             raise UserError(
-                f"CoSSL trains in two phases, and cossl.start: {self.settings.start} leaves one of them no step of "
-                f"{facts.steps}; give a number of steps from 1 to {facts.steps - 1}, or a share",
+                f"CoSSL trains in two phases, and with cossl.start: {self.settings.start} one of them has none of the "
+                f"{facts.steps} steps; give a number of steps from 1 to {facts.steps - 1}, or a share",
                 key="cossl.start",
             )
         return Stage(start / facts.steps, without=(BALANCED, OTHER)), Stage(1 - start / facts.steps)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cissl.algorithms.contract import Draws, class_counts
 
-BETA = 0.75  # of the shares in the second head's first training
+BETA = 0.75  # parameter of the Beta distribution of shares, in the second head's first training
 
 
 def imprinted(features: Tensor, targets: Tensor, classes: int) -> Tensor:
@@ -57,7 +57,7 @@ def balanced_set(
         wanted = min(max(counts) - count, len(others)) if count else 0
         if not wanted:
             continue
-        order = probabilities[others, c].argsort(descending=True, stable=True)  # of equals the first comes first
+        order = probabilities[others, c].argsort(descending=True, stable=True)  # of equal rows the first comes first
         resembling = everything[others[order[:wanted]]]
         own = labeled[targets == c][partners.integers(count, wanted)]
         features.append(mixed(own, resembling, shares.beta(BETA, BETA, wanted)))

@@ -41,7 +41,7 @@ CARDS = (
         venue="AAAI 2024, arXiv 2312.15702",
         method="cissl.algorithms.cpe.method:CPE",
         settings=Settings,
-        short={"confidence": 0.2, "dataset": "digits_RAND.2@100-20"},  # classes in no order of size
+        short={"confidence": 0.2, "dataset": "digits_RAND.2@100-20"},  # a split whose classes are not in order of size
         differs="""\
 Learning rate, schedule, weight decay and moving average are those of all methods; the authors also decay BatchNorm's
 weights. There are 7 unlabeled images for each labeled one; the authors use 2. The strong view is the trial's,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 SMALL = 1e-6
-ITERATIONS = 30  # of the root finder, at most
+ITERATIONS = 30  # most iterations of the root finder
 
 
 def target_counts(shares: Tensor, unlabeled: int) -> Tensor:
@@ -87,7 +87,7 @@ def solve(probabilities: Tensor, counts: Tensor, *, rounds: int, tolerance: floa
     A = (F / math.e).double()
 
     nu = torch.zeros_like(q)
-    Y = torch.exp(-inverse_weight).expand_as(A)  # of ν = 1, while the first search starts from 0
+    Y = torch.exp(-inverse_weight).expand_as(A)  # for ν = 1, although the first search starts from 0
     unsolved = torch.zeros_like(q)
     for _ in range(rounds):
         AX = A / (A * Y).sum(1, keepdim=True)

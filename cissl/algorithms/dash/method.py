@@ -11,7 +11,7 @@ from cissl.algorithms.dash.card import Settings
 from cissl.algorithms.dash.dynamic_threshold import decayed_threshold, pseudo_targets, row_losses
 from cissl.algorithms.fixmatch.method import FixMatch
 
-EPOCHS = 10  # between two updates of the threshold
+EPOCHS = 10  # number of epochs between two updates of the threshold
 
 
 class Dash(FixMatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 from cissl.algorithms.contract import class_counts
 from cissl.algorithms.maths.row_tables import put_rows
 
-SMALL = 1e-8  # shortest length that a vector is divided by
+SMALL = 1e-8  # smallest divisor of a vector
 
 
 def remembered(bank: Tensor, seen: Tensor, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,7 @@ def remembered(bank: Tensor, seen: Tensor, features: Tensor, targets: Tensor) ->
         targets: their classes, (B,) int64.
     """
     classes, Q, D = bank.shape
-    earlier = (targets[:, None] == targets).tril(-1).sum(1)  # rows of the same class before it in the batch
+    earlier = (targets[:, None] == targets).tril(-1).sum(1)  # earlier rows of the same class in the batch
     places = targets * Q + (seen[targets] + earlier) % Q
     return put_rows(bank.view(-1, D), places, features).view(bank.shape), seen + class_counts(targets, classes)
 

@@ -85,6 +85,6 @@ class DebiasPL(FixMatch):
             others = " and ".join(part.card.title for part in self.add_ons)
             raise UserError(
                 f"DebiasPL with multiviews: true and {others} do not combine: each image has three pseudo-labels, and "
-                "an add-on would see one of them; leave multiviews out",
+                "an add-on would see only one of them; leave multiviews out",
                 key="multiviews",
             )

@@ -34,7 +34,7 @@ def remember(
     """
     number = torch.arange(len(index), device=index.device)
     same = index[:, None] == index
-    last = torch.where(same & confident, number, -1).amax(1)  # the last confident row of a row's image, or −1
+    last = torch.where(same & confident, number, -1).amax(1)  # last confident row of the same image, or −1
     before = selected[index]
     after = torch.where(last >= 0, classes[last.clamp_min(0)], before)
     first = (torch.where(same, number, len(index)).amin(1) == number).long()  # so that every image counts once

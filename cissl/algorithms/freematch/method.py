@@ -48,7 +48,7 @@ class FreeMatch(FixMatch):
         step.next |= {
             name: settings.ema_p * step.state[name] + (1 - settings.ema_p) * now for name, now in news.items()
         }
-        if settings.clip_thresh < 1:  # at 1 not even rounding errors are cut, so that masks are the authors'
+        if settings.clip_thresh < 1:  # at 1 rounding errors stay, as in the authors' program
             step.next["threshold"] = step.next["threshold"].clamp_max(settings.clip_thresh)
 
         thresholds = step.measured["thresholds"] = class_thresholds(step.next["threshold"], step.next["mean"])

@@ -16,5 +16,5 @@ def put_rows(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
         rows: new rows, (n, …), converted to the table's dtype.
     """
     number = torch.arange(len(index), device=index.device)
-    last = torch.where(index[:, None] == index, number, -1).amax(1)  # of each row, the last one of the same image
+    last = torch.where(index[:, None] == index, number, -1).amax(1)  # last row of the same image, for each row
     return table.index_put((index,), rows[last].to(table.dtype))

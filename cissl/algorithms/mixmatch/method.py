@@ -84,7 +84,7 @@ def mixed_up(
     mixed = []
     for number, (first, last) in enumerate(parts):
         draws = step.random(f"mix {number}")
-        rows = last if first else last - first  # the unlabeled rows of xx.yxy are drawn with the labeled ones
+        rows = last if first else last - first  # in xx.yxy the unlabeled rows are drawn together with the labeled ones
         shares = draws.beta(beta, beta, rows).to(Y)
         order = draws.permutation(rows)
         mixed.append([mix(part[:rows], part[:rows][order], shares)[first:] for part in (X, Y)])

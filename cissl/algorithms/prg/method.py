@@ -45,7 +45,7 @@ class PRG(AddOn):
         self._track(step, probabilities)
         T = settings.temperature
         Q = probabilities if T == 1 else sharpen(probabilities, T)
-        if settings.last:  # the state of before this batch
+        if settings.last:  # read the state before this batch
             rows, source = state["prg.bank"][step.index["unlabeled"]], state
         else:
             rows, source = Q.argmax(1), step.next

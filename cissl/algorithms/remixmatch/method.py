@@ -130,8 +130,8 @@ class ReMixMatch(Base):
         """Refuse a batch or a distribution that does not fit the data, before the training starts."""
         if self.settings.w_rot and facts.batch % 4:
             raise UserError(
-                f"ReMixMatch turns a quarter of each batch in each direction, and batch {facts.batch} is no multiple "
-                f"of 4; use {facts.batch // 4 * 4 + 4}, or w_rot: 0",
+                f"ReMixMatch turns a quarter of each batch in each direction, and batch {facts.batch} is not a "
+                f"multiple of 4; use {facts.batch // 4 * 4 + 4}, or w_rot: 0",
                 key="batch",
             )
         known = self.settings.known_marginal

@@ -39,6 +39,6 @@ def row_weights(confidences: Tensor, mean: Tensor, variance: Tensor, n_sigma: fl
         mean, variance: μ and v, scalars or (U,) with one value for each row.
         n_sigma: its square divides the variance.
     """
-    smallest = torch.finfo(confidences.dtype).tiny  # so that equal confidences weigh 1 though v has decayed to 0
+    smallest = torch.finfo(confidences.dtype).tiny  # with it equal confidences have weight 1 even if v is 0
     spread = (2 * variance / n_sigma**2).clamp_min(smallest)
     return torch.exp(-(confidences - mean).clamp_max(0).square() / spread)

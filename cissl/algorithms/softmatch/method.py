@@ -32,7 +32,11 @@ class SoftMatch(FixMatch):
             UserError: a step has one unlabeled image, so confidences have no variance.
         """
         if facts.batch * self.settings.uratio < 2:
-            raise UserError("SoftMatch needs two unlabeled images a step, whose confidences vary", key="uratio")
+            raise UserError(
+                "SoftMatch uses the variance of confidences and needs at least two unlabeled images in a step; raise "
+                "uratio or batch",
+                key="uratio",
+            )
         shape = (facts.classes,) if self.settings.per_class else ()
         return super().state(facts) | {
             "p_model": facts.full((facts.classes,), 0),

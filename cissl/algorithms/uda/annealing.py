@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LONGEST = 2**14  # kimg: a longer training anneals no longer
+LONGEST = 2**14  # kimg: the annealing of a longer training is not longer
 
 
 def annealed_threshold(schedule: str, images: float, train_kimg: float, position: int, classes: int) -> float:
@@ -25,7 +25,7 @@ def annealed_threshold(schedule: str, images: float, train_kimg: float, position
     """
     r: float = images / (min(train_kimg, LONGEST) * 2**position)
     c = {"no": 1.0, "linear": r, "exp": math.exp(5 * min(r - 1, 0)), "log": 1 - math.exp(-5 * r)}[schedule]
-    return 1 - (1 - min(c, 1)) * (1 - 1 / classes)  # at c = 1 exactly 1
+    return 1 - (1 - min(c, 1)) * (1 - 1 / classes)  # written so that c = 1 gives exactly 1
 
 
 def annealed_loss(
