@@ -1,4 +1,4 @@
-"""How Sphinx builds the pages: `make docs`, which first writes the generated ones (`docs/generate.py`)."""
+"""How Sphinx builds the pages. `make docs` first writes the generated ones (`docs/generate.py`), then calls Sphinx."""
 
 import re
 
@@ -29,7 +29,7 @@ html_math_renderer = "mathml"
 
 default_role = "code"
 nitpicky = True
-# Types of other projects, whose pages are not here; every other reference must lead somewhere.
+# Types of other projects have no page here. Every other reference must lead to a page.
 nitpick_ignore = [("py:exc", name) for name in ("TrialDiverged", "ContractError")]  # as "Raises:" names them
 nitpick_ignore += [("py:class", "cissl.models.layers.Classifier")]  # every backbone is one; it has no page
 nitpick_ignore_regex = [
@@ -54,7 +54,7 @@ def _formula(page, node):
 
 
 def _read_google_style(app, what, name, obj, options, lines):
-    """Args, Returns, Raises and Attributes as lists; the one-line docstrings of attributes stay as they are."""
+    """Turn Args, Returns, Raises and Attributes into lists. The one-line docstrings of attributes do not change."""
     if what not in ("attribute", "property", "data"):
         # "side, channels: …" describes two at once; with spaces Sphinx would take the first for a type.
         lines[:] = [SEVERAL.sub(lambda names: names[0].replace(", ", ","), line) for line in lines]
@@ -64,6 +64,6 @@ def _read_google_style(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    """Formulas are written as MathML, which browsers draw by themselves: the pages need no network."""
+    """Write formulas as MathML. Browsers draw it themselves, so the pages need no network."""
     app.connect("autodoc-process-docstring", _read_google_style)
     app.add_html_math_renderer("mathml", (_inline_formula, None), (_formula, None))

@@ -1,18 +1,18 @@
-"""How many public definitions of a package say what they are, of which shape, and what they raise.
+"""Measure how many public definitions of a package have a docstring, with shapes and with raised errors.
 
     python docs/docstring_shares.py cissl
     python docs/docstring_shares.py /path/to/site-packages/lightly
 
-Counted are modules' public classes and functions, and the public methods of public classes; names that begin with an
-underscore, and what is defined inside functions, are left out. The files are parsed and not imported, so that any
-package can be measured.
+The script counts the public classes and functions of modules, and the public methods of public classes. It leaves out
+names that begin with an underscore, and definitions inside functions. It parses files and does not import them, so it
+can measure any package.
 
-docstring   the definition has a docstring
-shapes      of those that handle arrays, as their annotations say: the share whose docstring gives a shape or a dtype
-raises      of those whose body raises: the share whose docstring says what; assertions, and NotImplementedError of an
-            abstract method, do not count
+docstring   share of the definitions with a docstring
+shapes      among the definitions whose annotations name arrays: share whose docstring gives a shape or a dtype
+raises      among the definitions whose body raises: share whose docstring says which errors. Assertions, and
+            NotImplementedError of an abstract method, do not count
 
-`all` sets the last two against all public definitions, whether there is anything to say or not.
+`all` gives the last two as shares of all public definitions.
 """
 
 import argparse
@@ -41,14 +41,14 @@ class Counts:
     """What was counted in a package.
 
     Attributes:
-        definitions: public ones.
+        definitions: number of public definitions.
         documented: those with a docstring.
         arrays: those whose annotations name arrays.
         shaped: those of `arrays` whose docstring gives a shape or dtype.
-        shaped_at_all: the same among all definitions.
+        shaped_at_all: all definitions whose docstring gives a shape or dtype.
         raising: those whose body raises.
         told: those of `raising` whose docstring says so.
-        told_at_all: the same among all definitions.
+        told_at_all: all definitions whose docstring names raised errors.
     """
 
     definitions: int
@@ -65,7 +65,7 @@ def count(folder: Path) -> Counts:
     """Count in all files below a folder.
 
     Raises:
-        SyntaxError: a file is no Python.
+        SyntaxError: a file is not valid Python.
     """
     found = [
         definition
@@ -86,7 +86,7 @@ def count(folder: Path) -> Counts:
 
 
 def public(body: list[ast.stmt]) -> Iterator[Definition]:
-    """Public classes and functions of a module or class, with what is inside the classes."""
+    """Public classes and functions of a module or class, and those inside the classes."""
     for node in body:
         if isinstance(node, Definition) and not node.name.startswith("_"):
             yield node
@@ -95,7 +95,7 @@ def public(body: list[ast.stmt]) -> Iterator[Definition]:
 
 
 def text(definition: Definition) -> str:
-    """The docstring; of a class with those of its constructor, which some write there."""
+    """The docstring. For a class it includes the docstring of the constructor."""
     own = ast.get_docstring(definition) or ""
     if isinstance(definition, ast.ClassDef):
         inits = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
@@ -104,7 +104,7 @@ def text(definition: Definition) -> str:
 
 
 def handles_arrays(definition: Definition) -> bool:
-    """Whether an annotation of a function, or of a class's fields or constructor, names an array."""
+    """Whether an annotation of a function, or of the fields or constructor of a class, names an array."""
     if isinstance(definition, ast.ClassDef):
         fields = [node.annotation for node in definition.body if isinstance(node, ast.AnnAssign)]
         inits = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
@@ -115,14 +115,14 @@ def handles_arrays(definition: Definition) -> bool:
 
 
 def annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
-    """The annotations of a function's arguments and of what it returns."""
+    """The annotations of a function's arguments and result."""
     arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
     found = [argument.annotation for argument in arguments] + [function.returns]
     return [annotation for annotation in found if annotation is not None]
 
 
 def raises(definition: Definition) -> bool:
-    """Whether a function, or a class's constructor, has a raise statement of its own that is no abstract method's."""
+    """Whether a function, or the constructor of a class, raises an error. Errors of abstract methods do not count."""
     if isinstance(definition, ast.ClassDef):
         return any(
             isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__post_init__") and raises(node)

@@ -1,7 +1,7 @@
-"""The pages of the reference that say what the code says: `python docs/generate.py` writes them, `make docs` calls it.
+"""Write the reference pages that come from the code: ``python docs/generate.py``. `make docs` calls it.
 
-They are made of the settings, the methods' cards, the commands' own help, the docstrings that describe files, and
-executed notebooks.
+The pages come from the settings, the methods' cards, the help of the commands, the docstrings that describe files,
+and executed notebooks.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def settings() -> str:
 
 
 def methods() -> str:
-    """All methods: an overview of bases and of add-ons, then a section for each."""
+    """All methods: a table of bases and one of add-ons, and a section for each method."""
     parts = []
     cards = built_in().values()
     for kind, heading in ((BASE, "Whole methods"), (ADD_ON, "Add-ons")):
@@ -75,7 +75,7 @@ def method(card: Card) -> str:
 
 
 def anchor(card: Card) -> str:
-    """Where a method's section can be linked to."""
+    """The anchor of a method's section, for links."""
     return "method-" + card.name.replace("+", "-plus").replace("_", "-")
 
 
@@ -97,7 +97,7 @@ def commands() -> str:
 
 
 def longhand(name: str, module: str) -> str:
-    """How a command is called in a checkout, without being installed as a script."""
+    """The command in a checkout, where it is not installed as a script."""
     if name == "cissl-sweep":
         return "python sweeps/run.py"
     if module.startswith("cissl.analysis."):
@@ -106,7 +106,7 @@ def longhand(name: str, module: str) -> str:
 
 
 def help_text(name: str, module: str, *words: str) -> str:
-    """What a command prints at ``--help``, as a block."""
+    """The text that a command prints with ``--help``, as a block."""
     shown = io.StringIO()
     main = importlib.import_module(module).main
     with (
@@ -120,7 +120,7 @@ def help_text(name: str, module: str, *words: str) -> str:
 
 
 def sweep_files() -> str:
-    """The grammar of a sweep file, which its module's docstring holds, and the shipped files with their headers."""
+    """The grammar of a sweep file, from the docstring of its module, and the shipped files."""
     _, _, grammar = inspect.getdoc(sweep_file).partition("\n\n")
     yaml, _, prose = grammar.rpartition("\n\n")
     parts = [f"```yaml\n{yaml}\n```", escaped(" ".join(prose.split())), "## The shipped sweeps"]
@@ -131,7 +131,7 @@ def sweep_files() -> str:
 
 
 def records() -> str:
-    """The files of a trial's folder, which their module's docstring lists."""
+    """The files of a trial's folder, from the docstring of their module."""
     from cissl.training import records
 
     _, files, prose = inspect.getdoc(records).split("\n\n", 2)
@@ -153,7 +153,7 @@ def datasets() -> str:
 
 
 def settings_table(fields: Mapping[str, Field]) -> str:
-    """Key, default, meaning and limits of some settings."""
+    """Key, default, meaning, symbol and limits of some settings."""
     rows = [
         (f"`{key}`", default(field), escaped(field.metadata["help"]), field.metadata["symbol"], limits(field.metadata))
         for key, field in fields.items()
@@ -162,14 +162,14 @@ def settings_table(fields: Mapping[str, Field]) -> str:
 
 
 def default(field: Field) -> str:
-    """A setting's default as YAML has it."""
+    """The default of a setting, as in YAML."""
     if field.default is None:
         return ""
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def limits(metadata: Mapping) -> str:
-    """What values a setting may have, in words; a bound that only keeps numbers computable is left out."""
+    """The values that a setting may have, in words. A bound that only keeps numbers computable is left out."""
     words = [", ".join(f"`{choice}`" for choice in metadata["choices"])]
     low, high = metadata["at_least"], metadata["at_most"]
     high = None if high is None or high > LARGEST_SHOWN else high
@@ -212,7 +212,7 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text as Markdown that shows it as it is, but for code in backticks."""
+    """Text in which Markdown shows every character as it is, except code in backticks."""
     text = text.replace("``", "`")
     parts = text.split("`")
     for at in range(0, len(parts), 2):
