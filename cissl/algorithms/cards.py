@@ -393,7 +393,7 @@ def _check(base: Card, add_ons: list[Card]) -> None:
         for slot in card.fills:
             if slot not in base.slots:
                 raise UserError(
-                    f"{base.title} and {card.title} do not combine: {card.title} {_DEEDS[slot]}, and {base.title} "
+                    f"{base.title} and {card.title} do not combine: {card.title} {_ACTIONS[slot]}, and {base.title} "
                     "has no such slot or fills it itself"
                 )
         for key in card.reads:
@@ -407,12 +407,12 @@ def _check(base: Card, add_ons: list[Card]) -> None:
         if len(there) > 1 and slot not in SHARED:
             first, second = there[:2]
             raise UserError(
-                f"{first.title} and {second.title} do not combine: {first.title} {_DEEDS[slot]}, "
+                f"{first.title} and {second.title} do not combine: {first.title} {_ACTIONS[slot]}, "
                 f"and so does {second.title}"
             )
 
 
-_DEEDS = {
+_ACTIONS = {
     "labeled": "adds to or weights the labeled loss",
     "guess": "changes the probabilities that pseudo-labels are made from",
     "select": "decides which pseudo-labels are kept",

@@ -39,7 +39,7 @@ def require_tensor(
         wanted = f"a tensor of shape {letters}"
     else:
         wanted = f"a tensor of shape {letters} = {shape}"
-    raise ContractError(f"{what} {told(value)}; expected {wanted} of {' or '.join(kinds)}")
+    raise ContractError(f"{what} {described(value)}; expected {wanted} of {' or '.join(kinds)}")
 
 
 def require_number(what: str, value: Any) -> None:
@@ -49,7 +49,7 @@ def require_number(what: str, value: Any) -> None:
         ContractError: the value is something else.
     """
     if not isinstance(value, Real) and not (isinstance(value, Tensor) and not value.shape):
-        raise ContractError(f"{what} {told(value)}; expected a number or a scalar tensor")
+        raise ContractError(f"{what} {described(value)}; expected a number or a scalar tensor")
 
 
 def require_dict(what: str, value: Any, kind: type | None = None) -> None:
@@ -59,12 +59,12 @@ def require_dict(what: str, value: Any, kind: type | None = None) -> None:
         ContractError: the value is something else.
     """
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ContractError(f"{what} {told(value)}; expected a dict with names as keys")
+        raise ContractError(f"{what} {described(value)}; expected a dict with names as keys")
     if kind is None:
         return
     for name, item in value.items():
         if not isinstance(item, kind):
-            raise ContractError(f"{what} '{name}': {told(item)}; expected {kind.__name__}")
+            raise ContractError(f"{what} '{name}': {described(item)}; expected {kind.__name__}")
 
 
 def require_terms(what: str, terms: Any) -> None:
@@ -78,7 +78,7 @@ def require_terms(what: str, terms: Any) -> None:
         require_tensor(f"{what} '{name}':", term)
 
 
-def told(value: Any) -> str:
+def described(value: Any) -> str:
     """Describe a value: ``a tensor of shape (14, 10), float32``, or its type and, if short, the value itself."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cissl import plugins
 from cissl.algorithms.contract import Losses, Method, Outputs, Part, PseudoLabels, Stage, Step, Stream
-from cissl.algorithms.shapes import INT64, require_dict, require_number, require_tensor, require_terms, told
+from cissl.algorithms.shapes import INT64, described, require_dict, require_number, require_tensor, require_terms
 from cissl.errors import ContractError, nearest
 
 
@@ -100,14 +100,14 @@ def _check_entry(state: Mapping[str, Tensor], what: str, name: str, value: Any) 
     old = state[name]
     same = isinstance(value, Tensor) and value.shape == old.shape and value.dtype == old.dtype
     if not same:
-        raise ContractError(f"{what} is {told(value)}; the state that it replaces is {told(old)}")
+        raise ContractError(f"{what} is {described(value)}; the state that it replaces is {described(old)}")
     if value.device != old.device:
         raise ContractError(f"{what} is on {value.device}; the state that it replaces is on {old.device}")
 
 
 def _check_measured(shapes: dict[str, torch.Size], what: str, name: str, value: Any) -> None:
     if not isinstance(value, Tensor | Real):
-        raise ContractError(f"{what} is {told(value)}; expected a tensor or a number")
+        raise ContractError(f"{what} is {described(value)}; expected a tensor or a number")
     shape = value.shape if isinstance(value, Tensor) else torch.Size()
     if shapes.setdefault(name, shape) != shape:
         raise ContractError(
@@ -124,7 +124,9 @@ def require_rows(what: str, value: Any, rows: int, module: nn.Module) -> None:
     """
     if isinstance(value, Tensor) and value.shape and len(value) == rows:
         return
-    error = ContractError(f"{what} {told(value)}; expected a tensor of shape (n, …) with n = {rows}, one entry a row")
+    error = ContractError(
+        f"{what} {described(value)}; expected a tensor of shape (n, …) with n = {rows}, one entry a row"
+    )
     error.place = _place(module, "forward")
     raise error
 
@@ -298,7 +300,7 @@ def _scores(what: str, value: Any, outputs: Outputs, *_: Any) -> None:
 
 def _require(what: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ContractError(f"{what} {told(value)}; expected {kind.__name__}")
+        raise ContractError(f"{what} {described(value)}; expected {kind.__name__}")
 
 
 OF_A_STEP: Mapping[str, Callable[..., None]] = {  # functions whose first argument is the step
