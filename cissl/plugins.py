@@ -209,6 +209,11 @@ def place_now() -> str | None:
     return frame and f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+def place_of_class(owner: type) -> str | None:
+    """``file:line`` where a class of a user's own file begins; None of any other."""
+    return place_of_field(owner, "")
+
+
 def place_of_field(owner: type, name: str) -> str | None:
     """``file:line`` where a class of a user's own file gives a field its type and value; None of any other."""
     source = getattr(sys.modules.get(owner.__module__), "__file__", None)

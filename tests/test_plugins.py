@@ -165,6 +165,14 @@ def test_a_setting_that_the_extended_method_uses_and_ones_own_lack_is_named(here
     assert f"{path}:{line}: ContractError: Mine has no 'cap_ema_momentum', which Ours uses" in capsys.readouterr().err
 
 
+def test_a_constructor_that_takes_something_else_than_the_settings_is_refused_at_its_class(here):
+    text = SETTINGS.replace("FIELD", "wu: float = setting(1.0, 'weight')")
+    path = here("mine.py", text + "\n        def __init__(self, classes, filters):\n            pass\n")
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "class Ours" in text)
+    with pytest.raises(UserError, match=rf"{path}:{line}: Ours.__init__ cannot be called with the settings alone"):
+        find("mine.py:Ours")
+
+
 @pytest.mark.parametrize("name", ["mine.py", "mine.py:", "mine.py: ", "fixmatch+mine.py"])
 def test_a_file_without_a_class_is_answered_with_those_that_it_has(here, capsys, name):
     here("mine.py", SETTINGS.replace("FIELD", "wu: float = setting(1.0, 'weight')") + "\n    class Plus(AddOn): pass")

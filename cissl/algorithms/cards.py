@@ -238,6 +238,7 @@ def card_of(plugin: Any, name: str) -> Card:
     kind = getattr(plugin, "kind", None)
     if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
         raise UserError(f"{name} is not a method: derive the class from Base, AddOn or a method of cissl.algorithms")
+    _check_constructor(plugin)
     parent = _parent(plugin)
     settings = getattr(plugin, "Settings", parent.settings if parent else None)
     _check_settings(settings, name)
@@ -257,6 +258,22 @@ def card_of(plugin: Any, name: str) -> Card:
         unlabeled=parent.unlabeled if parent else True,
         short=_short(plugin, name),
     )
+
+
+def _check_constructor(plugin: type) -> None:
+    """Check that a user's own method is made from its settings alone.
+
+    Raises:
+        UserError: its ``__init__`` takes other arguments. The message has file and line.
+    """
+    try:
+        inspect.signature(plugin).bind("settings")
+    except TypeError as error:
+        place = plugins.place_of_class(plugin) or plugin.__module__
+        raise UserError(
+            f"{place}: {plugin.__name__}.__init__ cannot be called with the settings alone: {error}; write "
+            "def __init__(self, settings)"
+        ) from None
 
 
 def _check_settings(settings: Any, name: str) -> None:

@@ -191,9 +191,10 @@ def _require_untouched(state: Mapping[str, Tensor], versions: list[int], functio
 
 
 def _place(part: Part | nn.Module, name: str) -> str | None:
-    """``file:line`` of a part's function if it is a user's own, else None."""
+    """``file:line`` of a part's function if it is a user's own, else of the user's own class, else None."""
     function = inspect.unwrap(getattr(type(part), name))
-    return plugins.place_of_code(function.__code__) if hasattr(function, "__code__") else None
+    place = plugins.place_of_code(function.__code__) if hasattr(function, "__code__") else None
+    return place or next(filter(None, map(plugins.place_of_class, type(part).__mro__)), None)
 
 
 # Checks of what each function returns. Arguments: subject and verb of a message, the value, the function's arguments.

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -161,7 +161,11 @@ def _opened(path: Path, workplace: Path, reading: Reading | None) -> Iterator[So
     """The images of an ``.npz`` file, a folder, or an archive of a folder; they may be read until the block ends."""
     if path.suffix.lower() == ".npz" and not path.is_dir():
         if reading is not None:
-            raise UserError("only images of a folder can be resized or converted, not the arrays of an .npz file")
+            flags = ", ".join(f"--{field.name}" for field in fields(Reading))
+            raise UserError(
+                f"{path}: the arrays of an .npz file are taken as they are; {flags} are for image files. "
+                "Resize or convert the arrays before they are saved"
+            )
         yield npz.read_npz(path)
     else:
         with archives.opened(path, workplace) as (folder, remarks):

@@ -23,8 +23,13 @@ def locate(given: Path) -> Path:
         The path of a shipped file for its name; every other path as it is, whether there is such a file or not.
 
     Raises:
-        UserError: a bare name without suffix that is neither a file nor a shipped sweep.
+        UserError: a path without a name, as an empty argument is, or a bare name without suffix that is neither a
+            file nor a shipped sweep.
     """
+    if not given.name:
+        raise UserError(
+            f"SWEEP is empty, or a folder; name a sweep file, or one that comes with cissl: " + ", ".join(names())
+        )
     is_bare_name = given.suffix == "" and given.name == str(given)
     if given.exists() or not is_bare_name:
         return given

@@ -445,6 +445,14 @@ def test_impossible_options_are_refused(options, message, source, data_dir, caps
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--side", "8"), ("--fit", "crop"), ("--background", "red"), ("--white", "255")])
+def test_options_of_image_files_are_refused_by_name_beside_an_npz_file(option, tmp_path, data_dir, capsys):
+    path = Folder().write_npz(tmp_path / "mine.npz")
+    assert main(["import", "mine", str(path), "--data-dir", str(data_dir), *option]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and option[0] in error and not (data_dir / "mine").exists()
+
+
 def test_a_place_that_is_taken_by_something_else_is_named_before_any_work(source, data_dir):
     (data_dir / "mine").mkdir(parents=True)
     with pytest.raises(UserError, match="data/mine is there and is no prepared data set; move it"):

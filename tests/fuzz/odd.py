@@ -9,7 +9,7 @@ WORDS = (
     "", " ", "0", "-1", "1e309", "nan", "inf", "1e30", "9" * 400, "true", "null", "~", "[]", "{}", "x", "a=b", "--",
     "-", "日本", "\x1b[31m", "a\nb", "../..", "/dev/null", "s3:/x", "x" * 300, "%s", "{seed}", "1:30", "010", "0x1f",
     "1_000", "5e-1", "cadr", "fixmatch+", "+", "ours.py:X", "digits", "digits.1@40-1", "cifar10_LT_20.1@20-1",
-    "~nobody/x", "caf\udce9", "a,b", "[1, 2]", "1,5", "１０", "None", "~/x", "own", ".",
+    "~nobody-here/x", "caf\udce9", "a,b", "[1, 2]", "1,5", "１０", "None", "~/x", "own", ".",
 )  # fmt: skip
 
 
@@ -25,8 +25,10 @@ def mangled(text: str, r: random.Random) -> str:
 
 def spellings(word: str) -> list[str]:
     """How a message may name a word; of ``FILE.py:NAME`` the file may be at fault."""
-    file = [word.partition(":")[0]] if ".py:" in word else []
-    return [word, word.lower(), ascii(word)[1:-1], f"'{word}'", *file]
+    parts = [word.partition(":")[0]] if ".py:" in word else []
+    if not word.strip():
+        parts = ["unrecognized arguments", "empty"]  # argparse shows them as they are
+    return [word, word.lower(), ascii(word)[1:-1], f"'{word}'", *parts]
 
 
 def changed(value: object, r: random.Random) -> tuple[object, list[str]]:

@@ -32,6 +32,12 @@ def test_a_path_is_never_looked_up_elsewhere(path, tmp_path, monkeypatch):
     assert shipped.locate(Path(path)) == Path(path)
 
 
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_no_name_is_answered_with_the_names_that_there_are(path, capsys):
+    assert cli.main([path, "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith("SWEEP is empty, or a folder; name a sweep file, or one that comes with")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="digit_lt: there is neither .* did you mean 'digits_lt'"):
         shipped.locate(Path("digit_lt"))
