@@ -28,7 +28,7 @@ def locate(given: Path) -> Path:
     """
     if not given.name:
         raise UserError(
-            f"SWEEP is empty, or a folder; name a sweep file, or one that comes with cissl: " + ", ".join(names())
+            "SWEEP is empty, or a folder; name a sweep file, or one that comes with cissl: " + ", ".join(names())
         )
     is_bare_name = given.suffix == "" and given.name == str(given)
     if given.exists() or not is_bare_name:
