@@ -57,11 +57,14 @@ def reader_has_gone() -> int:
 def accept_any_text(*streams: TextIO) -> None:
     """Let streams replace characters that their encoding lacks by ``?``, so that none ends the program.
 
-    Terminals and logs that are not UTF-8 are common: ``γ`` in a table or a folder's name must not stop a sweep.
+    Terminals and logs that are not UTF-8 are common: ``γ`` in a table or a folder's name must not stop a sweep. Nor
+    must a stdout or stderr that the caller has closed: what is written there is dropped.
 
     Args:
         streams: by default stdout and stderr.
     """
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in streams or (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

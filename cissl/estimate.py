@@ -19,6 +19,7 @@ from torch import Tensor
 from cissl import datasets
 from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
 from cissl.errors import UserError, accept_any_text
+from cissl.paths import why_refused
 from cissl.training.checkpoint import WEIGHTS, load_tensors
 from cissl.training.records import read_config
 from cissl.training.trainer import Trainer
@@ -37,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         shares, condition = estimate(options.folder, options.data_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"error: {why_refused(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 2
     print(f"darp.shares: {','.join(f'{share:.5g}' for share in shares.tolist())}")
     print(f"condition number of the confusions: {condition:.4g}")

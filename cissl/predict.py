@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cissl.atomic_files import write_output
 from cissl.datasets.progress_bar import progress
 from cissl.datasets.sources.folders import LeftOut, images_in
 from cissl.datasets.sources.image_files import FITS
@@ -22,7 +23,6 @@ from cissl.datasets.store import UnfitImages
 from cissl.errors import UserError, accept_any_text, reader_has_gone
 from cissl.paths import why_refused
 from cissl.trained import BATCH, TrainedModel, load
-from cissl.training.atomic_files import write_text
 from cissl.training.device import prepare_process
 
 COLUMNS = ("file", "class", "probability")
@@ -78,7 +78,7 @@ def _label(model: TrainedModel, files: Sequence[Path], out: Path | None) -> None
     if out is None:
         print(text, end="")
     else:
-        write_text(out, text)
+        write_output(out, text.encode())
         print(f"{len(rows)} predictions are in {out}")
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cissl.algorithms import __main__ as algorithms
+from cissl.analysis import tables
+from cissl.datasets import __main__ as datasets
+from cissl.tuning import cli
 from cissl.tuning.progress import Progress
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +52,34 @@ def test_no_character_that_a_terminal_lacks_ends_a_command(command):
     assert done.returncode == (2 if "lr=γ" in command else 0), done.stderr
     assert b"Traceback" not in done.stderr
     assert b"?" in done.stdout + done.stderr
+
+
+COMMANDS = {
+    "datasets": (datasets.main, ["list"]),
+    "algorithms": (algorithms.main, ["cadr"]),
+    "sweep": (cli.main, [str(ROOT / "sweeps" / "digits_lt.yaml"), "--dry-run"]),
+    "tables": (tables.main, [str(ROOT / "tests" / "analysis" / "golden" / "tiny_lt")]),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stdout_that_the_caller_has_closed_is_no_failure(name, monkeypatch, capsys):
+    main, arguments = COMMANDS[name]
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stdout_on_a_full_disk_is_told_in_a_line(name, monkeypatch, capsys):
+    main, arguments = COMMANDS[name]
+    with open("/dev/full", "w", buffering=1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(arguments) == 2
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # for what Python still holds back
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and error.count("\n") == 1
 
 
 def test_the_progress_of_a_sweep_is_shown_on_any_stream():

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 LEAVES = ("datasets", "augment", "algorithms", "models")
 ALLOWED = {  # package of cissl → packages of cissl it may import, beside itself and those below
     **{leaf: set() for leaf in LEAVES},
+    "atomic_files": set(),
     "paths": set(),
     "record_format": set(),
     "plugins": set(),
@@ -30,7 +31,7 @@ ALLOWED = {  # package of cissl → packages of cissl it may import, beside itse
     "tuning": {"training", "config", "doubts", *LEAVES},
     "analysis": {"config", "datasets", "algorithms"},
 }
-EVERYWHERE = ("errors", "paths", "settings", "plugins", "pretrained", "record_format", "__version__")
+EVERYWHERE = ("atomic_files", "errors", "paths", "settings", "plugins", "pretrained", "record_format", "__version__")
 
 
 def sources(folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from cissl import plugins
 from cissl.algorithms.cards import ADD_ON, BASE, Card, find, known
 from cissl.errors import UserError, accept_any_text, reader_has_gone
+from cissl.paths import why_refused
 
 WIDTH = 100
 
@@ -17,12 +18,15 @@ def main(arguments: list[str] | None = None) -> int:
     accept_any_text()
     name = _parser().parse_args(arguments).name
     try:
-        print(describe(name) if name else overview())
+        print(describe(name) if name else overview(), flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         return reader_has_gone()
+    except OSError as error:
+        print(f"error: {why_refused(error)}", file=sys.stderr)
+        return 2
     return 0
 
 

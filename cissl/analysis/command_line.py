@@ -9,7 +9,9 @@ from pathlib import Path
 from cissl.analysis.labels import BOLD
 from cissl.analysis.results import Records
 from cissl.analysis.selection import SELECTIONS
+from cissl.atomic_files import write_output
 from cissl.errors import UserError, accept_any_text, reader_has_gone
+from cissl.paths import why_refused
 
 USER_MISTAKE, INTERRUPTED = 2, 130  # exit codes
 OPTIONAL = ("matplotlib", "scipy")  # packages that only figures and statistics need
@@ -91,8 +93,7 @@ def finish(text: str, out: Path | None, records: Records) -> int:
         out: the file to write; None shows the text.
     """
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8", errors="replace")
+        write_output(out, text.encode(errors="replace"))
         print(f"wrote {out} ({len(records.trials)} trials)")
     else:
         print(text, end="")
@@ -118,6 +119,7 @@ def run(
         arguments: None for those of the command line.
     """
     accept_any_text()
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files; the one of a notebook around us may not exist here
     try:
         code = work(parser.parse_args(arguments))
         sys.stdout.flush()
@@ -128,7 +130,8 @@ def run(
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (UserError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        words = why_refused(error) if isinstance(error, OSError) else error
+        print(f"{parser.prog}: {words}", file=sys.stderr)
         return USER_MISTAKE
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in OPTIONAL:

@@ -4,6 +4,7 @@ python analysis/curves.py ~/ray_results/digits_lt --out figures
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from cissl.analysis.results import Records, load
 from cissl.analysis.search_tables import searches
 from cissl.analysis.selection import SELECTIONS
 from cissl.analysis.series import KINDS, SEARCH, series_by_setting
+from cissl.atomic_files import write_output
 from cissl.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,7 +97,9 @@ def _write(drawings: Sequence[Drawing], folder: Path, formats: Sequence[str]) ->
             tqdm.write(f"{heading}: no figure '{kind}': {error}")
             continue
         for suffix in formats:
-            figure.savefig(folder / f"{name}.{suffix}", dpi=DPI)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=suffix, dpi=DPI)
+            write_output(folder / f"{name}.{suffix}", drawn.getvalue())
             written += 1
     return written
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_text()
     logging.basicConfig(format="%(message)s")
     warnings.filterwarnings("ignore", module="PIL")  # of unusual metadata and large images
+    os.environ["MPLBACKEND"] = "agg"  # figures go into files; the one of a notebook around us may not exist here
     options = _parser().parse_args(arguments)
     try:
         options.run(options, store.data_directory(options.data_dir))

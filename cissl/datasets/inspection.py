@@ -104,6 +104,9 @@ def plot(data: Dataset, path: Path) -> None:
         figure.savefig(path, dpi=100)
     except ValueError as error:
         raise UserError(f"--plot {path}: {error}", key="plot") from None
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails gives none
+        raise
 
 
 def _parts(data: Dataset, of_training: np.ndarray, of_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 import torch
 
+from cissl.atomic_files import atomic_write
 from cissl.errors import UserError
-from cissl.training.atomic_files import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from cissl.atomic_files import read_json, write_json
 from cissl.config import TrialConfig
 from cissl.errors import UserError, nearest
-from cissl.training.atomic_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

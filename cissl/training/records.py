@@ -35,11 +35,11 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from cissl import plugins
+from cissl.atomic_files import atomic_write, read_json, sync_file, write_at, write_json, write_text
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.errors import UserError
 from cissl.record_format import EvaluationRow, Status
-from cissl.training.atomic_files import atomic_write, read_json, sync_file, write_at, write_json, write_text
 from cissl.training.metrics import WINDOWS, window_summaries
 
 logger = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ import torch
 from tqdm import tqdm
 
 from cissl import datasets, plugins
+from cissl.atomic_files import write_json
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.models.backbones import parameter_count
 from cissl.record_format import EvaluationRow, Status
 from cissl.training import records
-from cissl.training.atomic_files import write_json
 from cissl.training.checkpoint import (
     PREDICTION,
     WEIGHTS,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cissl.errors import UserError, accept_any_text, reader_has_gone
-from cissl.paths import MEANT_AS_URI, local_folder
+from cissl.paths import MEANT_AS_URI, local_folder, why_refused
 from cissl.tuning import plan, shipped, sweep_file
 
 USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         code = reader_has_gone()
         return code if options.dry_run else INTERRUPTED
+    except OSError as error:  # a folder or file that cannot be read or written
+        print(f"error: {why_refused(error)}", file=sys.stderr)
+        return USER_MISTAKE
 
 
 def _storage(given: str) -> str:

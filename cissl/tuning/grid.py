@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ SPLIT_KEYS = (*SPLIT_NUMBERS, "labels", "class_order")
 CLASS_ORDERS = {"index": "", "size": "_BYSIZE"}
 """in which order a long tail takes the classes → what a split's name says of it"""
 DECISIVE = ("dataset", "algorithm")  # whether another setting is right depends on these
+MOST_TRIALS = 100_000
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 Origin = dict[str, At]
@@ -41,12 +43,15 @@ def expand(source: Document, params: Mapping[str, Any]) -> list[tuple[TrialConfi
     """Every combination of the grid, the last axis fastest, with `params` of a search beside it.
 
     Raises:
-        UserError: mistakes in settings or grid, each with its line; or two combinations that are the same trial.
+        UserError: mistakes in settings or grid, each with its line; two combinations that are the same trial; or more
+            than `MOST_TRIALS` combinations.
     """
     mistakes = Mistakes()
     settings, axes = mistakes.attempt(read_settings, source), mistakes.attempt(read_axes, source)
     mistakes.tell()
     _require_once(source, [settings, *({key: axis.at for key in axis.keys} for axis in axes), _searched(source)])
+    if (combinations := math.prod(len(axis.rows) for axis in axes)) > MOST_TRIALS:
+        raise source.error(("grid",), f"{combinations} combinations, of more than {MOST_TRIALS} no sweep is made")
     trials: list[tuple[TrialConfig, Origin]] = []
     seen: dict[str, dict[str, Any]] = {}
     for rows in itertools.product(*(range(len(axis.rows)) for axis in axes)):

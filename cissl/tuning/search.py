@@ -16,9 +16,9 @@ from typing import Any
 
 import optuna
 
+from cissl.atomic_files import write_json
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.training.atomic_files import write_json
 from cissl.training.records import ROWS, read_history, read_status
 from cissl.tuning import scalars
 from cissl.tuning.halving import Halving

@@ -27,9 +27,9 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cissl import plugins, pretrained
+from cissl.atomic_files import write_text
 from cissl.config import TrialConfig
 from cissl.errors import UserError
-from cissl.training.atomic_files import write_text
 from cissl.training.records import read_history, read_status
 from cissl.tuning import state
 from cissl.tuning.progress import Progress

@@ -39,6 +39,15 @@ def test_a_missing_package_is_named_with_the_mend(tmp_path, name, package):
     assert package.lower() in done.stderr and '".[analysis]"' in done.stderr
 
 
+def test_figures_do_not_depend_on_the_backend_of_a_notebook_around_them(tmp_path):
+    write_trial(tmp_path)
+    done = subprocess.run(
+        [sys.executable, ROOT / "analysis" / "curves.py", tmp_path, "--kind", "training", "--out", tmp_path / "out"],
+        env=os.environ | {"MPLBACKEND": "nonsense"}, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0 and len(list((tmp_path / "out").iterdir())) == 2, done.stderr
+
+
 def test_tables_need_no_optional_package(tmp_path):
     write_trial(tmp_path)
     assert alone("tables", tmp_path).returncode == 0

@@ -6,9 +6,9 @@ import logging
 import pytest
 import torch
 
+from cissl.atomic_files import atomic_write, read_json, write_json
 from cissl.errors import UserError
 from cissl.training import checkpoint
-from cissl.training.atomic_files import atomic_write, read_json, write_json
 from cissl.training.checkpoint import checkpoints, damaged_checkpoints, load_newest_checkpoint, save_checkpoint
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cissl.atomic_files import write_json
 from cissl.config import TrialConfig
 from cissl.datasets import load
 from cissl.models.backbones import build, parameter_count
-from cissl.training.atomic_files import write_json
 from cissl.training.trial import run_trial
 from cissl.tuning import cli, plan
 from cissl.tuning.state import describe, failures

@@ -262,6 +262,10 @@ MISTAKES = {
         "settings: {dataset: digits.1@40-1}\ngrid:\n  seed: [1, 2, 1]",
         "study.yaml:3: 'seed: [1, 2, 1]': seed 1 is the same trial as seed 1",
     ),
+    "more trials than a sweep can have": (
+        f"settings: {{dataset: digits.1@40-1}}\ngrid: {{seed: {[*range(400)]}, lr: {[*range(1, 401)]}}}",
+        ": 160000 combinations, of more than 100000 no sweep is made",
+    ),
     "two spellings of one trial": (
         "settings: {dataset: digits.1@40-1}\ngrid:\n  algorithm: [cadr, cap+cai+cadr]",
         "algorithm cap+cai+cadr is the same trial as algorithm cadr",

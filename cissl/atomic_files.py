@@ -21,7 +21,12 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         OSError: it cannot be written; `filename` is `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        # A part of the name: with all of it, the longest that a file may have would become too long.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    except OSError as error:
+        error.filename = str(path)
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -36,6 +41,25 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = str(path)  # people know this name; an error of `write` itself has none
         raise
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write what a person asked for: a file as a whole, so that an older one stays if this fails.
+
+    What is there and no regular file, such as a link, a pipe or ``/dev/stdout``, is written to and not replaced.
+
+    Raises:
+        OSError: it cannot be written; `filename` is the path.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+    else:
+        with atomic_write(path) as file:
+            file.write(data)
 
 
 def write_at(path: Path, *pieces: tuple[int, bytes]) -> None:
