@@ -39,7 +39,7 @@ class Batch:
     true_labels: Any
     views: Mapping[str, ViewBatch] = dataclasses.field(default_factory=dict)
     numbers: Any = None
-    pixels: Tensor | None = None
+    pixels: Any = None
     draws: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property

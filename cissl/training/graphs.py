@@ -8,10 +8,10 @@ and the optimizer stay as they are.
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._dynamo.exc import Unsupported
 
 from cissl.algorithms import watch
@@ -62,7 +62,7 @@ def is_the_same_each_step(step: TrainingStep, losses: Callable[[TrainingStep], A
         losses: the method's.
         network: whose buffers the try changes, and gets back.
     """
-    tried = copy.copy(step)
+    tried = cast(_Noticing, copy.copy(step))
     tried.__class__ = _Noticing
     tried.next, tried.shared = watch.next_state(step.state), {}
     tried.measured = watch.measured({})
@@ -78,7 +78,6 @@ class _Noticing(TrainingStep):
     """A step that notices when its number is read; draws read it too."""
 
     noticed: bool
-    next: dict[str, Tensor]
 
     def __getattribute__(self, name: str) -> Any:
         if name in COUNTED:
