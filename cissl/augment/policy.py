@@ -157,20 +157,22 @@ class Augmentation:
             Name → view, (rows, C, S, S) float32, and the probes if there are any.
         """
         images = weak.crop(images, draws[""]["places"], self.shift)
+        order = self.order(views)
+        pixels = dict(zip(order, torch.split(images, [views[name].rows for name in order]), strict=True))
         made: dict[str, Tensor] = {}
         probes = None
-        order = self.order(views)
-        for _, letter in sorted({self._group(view) for view in views.values()}):
-            names = [name for name in order if self._group(views[name])[1] == letter]
+        for adaptive, letter in sorted({self._group(view) for view in views.values()}):
+            names = [name for name in order if self._group(views[name]) == (adaptive, letter)]
             sizes = [views[name].rows for name in names]
             rows, images = images.tensor_split((sum(sizes),))
-            if not letter:
-                floats = ops.to_float(rows)
+            if adaptive:
+                again = None
+                if probed is not None:
+                    plain = not self._group(views[probed])[1]
+                    again = pixels[probed] if plain else ops.to_uint8(made[probed])
+                floats, probes = self._adaptive(rows, draws[letter], again)
             else:
-                floats, found = self._strengthened(
-                    letter, rows, draws[letter], None if probed is None else made[probed]
-                )
-                probes = probes or found
+                floats = self._strengthened(letter, rows, draws[letter]) if letter else ops.to_float(rows)
             made |= dict(zip(names, torch.split(floats, sizes), strict=True))
         return made, probes
 
@@ -219,17 +221,19 @@ class Augmentation:
             return weak.places(rng.uniform() < 0.5, np.full((rows, 2), self.shift), self.shift)
         return weak.draw(rng, flip=self.mirror, shift=self.shift)
 
-    def _strengthened(
-        self, letter: str, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
+    def _strengthened(self, letter: str, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        """A policy's views of these images, uint8."""
+        return self._policies[letter].apply(images, draws)
+
+    def _adaptive(
+        self, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
     ) -> tuple[Tensor, Probes | None]:
-        """A policy's views of these images, uint8; CTAugment also gives probes of the views `probed`, floats."""
-        if letter != ADAPTIVE:
-            return self._policies[letter].apply(images, draws), None
+        """CTAugment's views of these images, and with `probed` its probes of those, all uint8."""
         choice, centres = draws["choice"], draws["centres"]
         number = len(images)
         levels = self._ctaugment.levels(choice[:number], draws["uniform"])
         if probed is not None:
-            images, levels = torch.cat((images, ops.to_uint8(probed))), torch.cat((levels, draws["levels"]))
+            images, levels = torch.cat((images, probed)), torch.cat((levels, draws["levels"]))
         changed = ctaugment.apply(images, choice, levels, centres[:, :-1])
         ctaugment.final_cutout_(changed[:number], centres[:number, -1])
         strong, probes = ops.to_float(changed).tensor_split((number,))

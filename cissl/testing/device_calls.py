@@ -125,6 +125,7 @@ class DeviceCalls(TorchDispatchMode):
         trainer._batch = self.of("batch", trainer._batch)
         trainer._augmented = self.of("views", trainer._augmented)
         augmentation._strengthened = self.of("strong views", augmentation._strengthened)
+        augmentation._adaptive = self.of("strong views", augmentation._adaptive)
         trainer._update_rates = self.of("probe", trainer._update_rates)
         trainer._interval.add = self.of("records", trainer._interval.add)
         learner.losses = self.of("losses", learner.losses)

@@ -1,6 +1,6 @@
 """Figures of the steps since the last evaluation, summed on the device so that no step waits for them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 from cissl.algorithms.contract import Losses
 from cissl.record_format import LossFigures, MethodFigures, PseudoLabelFigures
 
-LOSSES = 4  # the losses' figures, see `LossFigures`
+SUMS = ("loss", "loss_labeled", "loss_unlabeled", "mask_ratio")  # the losses' figures, see `LossFigures`
+Key = tuple[str, str]  # kind of figure, ``"sums"``, ``"terms"`` or ``"measured"``, and its name
 
 
 class Interval:
@@ -25,9 +26,11 @@ class Interval:
 
     def __init__(self, classes: int, device: torch.device):
         self._device = device
-        self._sums = torch.zeros(LOSSES, dtype=torch.float64, device=device)
-        self._terms: dict[str, Tensor] = {}
-        self._measured: dict[str, Tensor] = {}
+        self._zero = torch.zeros((), dtype=torch.float64, device=device)
+        # The figures of the last step lie one after the other in one tensor, those that it lacked apart.
+        self._shapes: dict[Key, torch.Size] = {}
+        self._flat = self._zero.new_zeros(0)
+        self._apart: dict[Key, Tensor] = {}
         self._pseudo_labels = torch.zeros(2, classes, dtype=torch.float64, device=device)  # kept, correct
         self._steps = 0
 
@@ -39,13 +42,15 @@ class Interval:
             losses: the step's.
             true_labels: those of the unlabeled batch, (U,) int64, −1 where unknown.
         """
-        zero = losses.total.new_zeros(())
         pseudo = losses.pseudo
-        mask_ratio = zero if pseudo is None else pseudo.weights.double().mean()
-        unlabeled = losses.unlabeled.get("unlabeled", zero)
-        self._sums += torch.stack([losses.total, losses.labeled_sum, unlabeled, mask_ratio]).double()
-        _accumulate(self._terms, {**losses.labeled, **losses.unlabeled})
-        _accumulate(self._measured, {name: self._tensor(value) for name, value in losses.measured.items()})
+        mask_ratio = self._zero if pseudo is None else pseudo.weights.double().mean()
+        unlabeled = losses.unlabeled.get("unlabeled", self._zero)
+        sums = zip(SUMS, (losses.total, losses.labeled_sum, unlabeled, mask_ratio), strict=True)
+        self._accumulate(
+            {("sums", name): value for name, value in sums}
+            | {("terms", name): value for name, value in {**losses.labeled, **losses.unlabeled}.items()}
+            | {("measured", name): self._tensor(value) for name, value in losses.measured.items()}
+        )
         if pseudo is not None and true_labels is not None:
             kept = pseudo.weights * (true_labels >= 0)  # an unknown label could not be right
             counts = torch.stack([kept, kept * (pseudo.classes == true_labels)]).double()
@@ -58,17 +63,16 @@ class Interval:
         Returns:
             Means of the losses; pseudo-labels by class; means of named terms and of what the method measured.
         """
-        steps = max(self._steps, 1)
-        loss, labeled, unlabeled, mask_ratio = (self._sums / steps).tolist()
+        figures: dict[Key, Any] = {key: (total / max(self._steps, 1)).tolist() for key, total in self._totals().items()}
+        loss, labeled, unlabeled, mask_ratio = (figures.get(("sums", name), 0.0) for name in SUMS)
         kept, correct = ([_whole(count) for count in row] for row in self._pseudo_labels.tolist())
         details = MethodFigures()
-        if self._terms:
-            details["terms"] = {name: (total / steps).item() for name, total in self._terms.items()}
-        if self._measured:
-            details["measured"] = {name: (total / steps).tolist() for name, total in self._measured.items()}
-        self._sums.zero_()
+        if terms := {name: value for (kind, name), value in figures.items() if kind == "terms"}:
+            details["terms"] = terms
+        if measured := {name: value for (kind, name), value in figures.items() if kind == "measured"}:
+            details["measured"] = measured
+        self._shapes, self._flat, self._apart = {}, self._zero.new_zeros(0), {}
         self._pseudo_labels.zero_()
-        self._terms, self._measured = {}, {}
         self._steps = 0
         losses: LossFigures = {
             "loss": loss,
@@ -78,36 +82,49 @@ class Interval:
         }
         return losses, {"pseudo_kept": kept, "pseudo_correct": correct}, details
 
+    def _accumulate(self, values: Mapping[Key, Tensor]) -> None:
+        """Add to the figures by name, on the device; a figure that a step lacks counts as 0 there."""
+        shapes = {key: value.shape for key, value in values.items()}
+        if shapes != self._shapes:
+            self._apart = self._totals()
+            own = [self._apart.pop(key, self._zero.new_zeros(shape)) for key, shape in shapes.items()]
+            self._shapes, self._flat = shapes, _joined(own)
+        self._flat += _joined([value.detach().to(self._device) for value in values.values()])  # float64: `_zero` is one
+
+    def _totals(self) -> dict[Key, Tensor]:
+        parts = torch.split(self._flat, [shape.numel() for shape in self._shapes.values()]) if self._shapes else ()
+        return self._apart | {
+            key: part.reshape(shape).clone() for (key, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
     def _tensor(self, value: float | Tensor) -> Tensor:
         """A number as a tensor on the device; nothing waits for the copy."""
         return value if isinstance(value, Tensor) else torch.full((), value, dtype=torch.float64, device=self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of the sums so far."""
-        return {
-            "sums": self._sums.clone(),
-            "pseudo_labels": self._pseudo_labels.clone(),
-            "steps": self._steps,
-            "terms": dict(self._terms),
-            "measured": dict(self._measured),
+        totals = self._totals()
+        named = {
+            kind: {name: total for (own, name), total in totals.items() if own == kind}
+            for kind in ("terms", "measured")
         }
+        sums = torch.stack([totals.get(("sums", name), self._zero) for name in SUMS])
+        return {"sums": sums, "pseudo_labels": self._pseudo_labels.clone(), "steps": self._steps} | named
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from the sums of `state_dict`; those of the first version have no terms."""
-        self._sums.copy_(state["sums"])
         self._pseudo_labels.copy_(state["pseudo_labels"])
         self._steps = state["steps"]
-        self._terms, self._measured = (
-            {name: total.to(self._device) for name, total in state.get(key, {}).items()}
-            for key in ("terms", "measured")
-        )
+        self._shapes, self._flat = {}, self._zero.new_zeros(0)
+        sums = dict(zip(SUMS, state["sums"].unbind(), strict=True))
+        named = {"sums": sums, "terms": state.get("terms", {}), "measured": state.get("measured", {})}
+        self._apart = {
+            (kind, name): total.to(self._device) for kind, totals in named.items() for name, total in totals.items()
+        }
 
 
-def _accumulate(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    """Add to the sums by name, on the device; a term that a step lacks counts as 0 there."""
-    for name, value in values.items():
-        value = value.detach().double()
-        sums[name] = sums[name] + value if name in sums else value
+def _joined(values: Iterable[Tensor]) -> Tensor:
+    return torch.cat([value.reshape(-1) for value in values])
 
 
 def _whole(count: float) -> float:

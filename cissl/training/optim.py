@@ -50,9 +50,10 @@ def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimiz
     others = [parameter for parameter in model.parameters() if id(parameter) not in decayed]
     groups = [{"params": kernels, "weight_decay": config.wd}, {"params": others, "weight_decay": 0.0}]
     device = kernels[0].device
-    at_once = device.type != "cpu" or (config.compile and compiles_all(device))  # one call for all parameters
-    # A graph must not know the rate of one step as a number.
-    rate = torch.tensor(config.lr, dtype=kernels[0].dtype, device=device) if config.compile and at_once else config.lr
+    rate: float | Tensor = config.lr
+    if config.compile and compiles_all(device):  # a graph must not know the rate of one step as a number
+        rate = torch.tensor(config.lr, dtype=kernels[0].dtype, device=device)
+    at_once = device.type != "cpu" or isinstance(rate, Tensor)  # one call for all parameters
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, foreach=at_once, capturable=isinstance(rate, Tensor))
     return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, foreach=at_once)
