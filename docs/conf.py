@@ -31,7 +31,10 @@ default_role = "code"
 nitpicky = True
 # Types of other projects have no page here. Every other reference must lead to a page.
 nitpick_ignore = [("py:exc", name) for name in ("TrialDiverged", "ContractError")]  # as "Raises:" names them
-nitpick_ignore += [("py:class", "cissl.models.layers.Classifier")]  # every backbone is one; it has no page
+# Every backbone is a Classifier, and a SplitPart is the type of one value. They have no page.
+nitpick_ignore += [
+    ("py:class", f"cissl.{name}") for name in ("models.layers.Classifier", "analysis.split_parts.SplitPart")
+]
 nitpick_ignore_regex = [
     (r"py:.*", r"(tuple|torch|np|numpy|nn|pathlib|collections|dataclasses|argparse|typing|pd|pyarrow|Path)\b.*")
 ]
