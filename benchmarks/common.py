@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +109,19 @@ def synchronise(device: torch.device) -> None:
     """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def size(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What decides the size of a step."""
+    return {key: getattr(arguments, key) for key in ("batch", "filters", "precision", "compile")}
+
+
+def largest_memory(device: torch.device) -> float:
+    """MB that this process has had at most, on its device."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    kilo = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 2**20
 
 
 def machine(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -26,7 +26,6 @@ GPU cannot give. With `--compile` calls are counted as if the compiler fused non
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -34,7 +33,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import PROTOCOL, median, parser, prepare, protocol_trainer, random_dataset, report, seconds, synchronise
+from common import (
+    PROTOCOL,
+    largest_memory,
+    median,
+    parser,
+    prepare,
+    protocol_trainer,
+    random_dataset,
+    report,
+    seconds,
+    size,
+    synchronise,
+)
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 from cissl.algorithms.cards import ADD_ON, BASE, built_in
@@ -164,11 +175,6 @@ def measured_beside_fixmatch(arguments: argparse.Namespace, device: torch.device
     return Cost(*counted, **{name: median(values) for name, values in times.items()}, megabytes=megabytes)
 
 
-def size(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What decides the size of a step."""
-    return {key: getattr(arguments, key) for key in ("batch", "filters", "precision", "compile")}
-
-
 def counted_passes(trainer: Trainer) -> tuple[int, int]:
     """Images of one step that pass through a network with gradient, and without."""
     learner, counts = trainer.learner, {True: 0, False: 0}
@@ -187,14 +193,6 @@ def counted_passes(trainer: Trainer) -> tuple[int, int]:
     trainer.train_step()
     learner.train_forward, learner.average_forward = originals
     return counts[True], counts[False]
-
-
-def largest_memory(device: torch.device) -> float:
-    """MB that this process has had at most, on its device."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    kilo = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 2**20
 
 
 def every_method() -> list[str]:
