@@ -165,6 +165,13 @@ def test_a_setting_that_the_extended_method_uses_and_ones_own_lack_is_named(here
     assert f"{path}:{line}: ContractError: Mine has no 'cap_ema_momentum', which Ours uses" in capsys.readouterr().err
 
 
+def test_a_setting_in_the_place_of_a_function_is_refused_at_its_line(here):
+    path = here("mine.py", SETTINGS.replace("FIELD", "") + "\n        uratio: int = setting(7, 'ratio')\n")
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "'ratio'" in text)
+    with pytest.raises(UserError, match=f"{path}:{line}: Ours.uratio is a value where Base has a function"):
+        find("mine.py:Ours")
+
+
 def test_a_constructor_that_takes_something_else_than_the_settings_is_refused_at_its_class(here):
     text = SETTINGS.replace("FIELD", "wu: float = setting(1.0, 'weight')")
     path = here("mine.py", text + "\n        def __init__(self, classes, filters):\n            pass\n")

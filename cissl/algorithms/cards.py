@@ -238,7 +238,7 @@ def card_of(plugin: Any, name: str) -> Card:
     kind = getattr(plugin, "kind", None)
     if not isinstance(plugin, type) or kind not in (BASE, ADD_ON):
         raise UserError(f"{name} is not a method: derive the class from Base, AddOn or a method of cissl.algorithms")
-    _check_constructor(plugin)
+    _check_functions(plugin)
     parent = _parent(plugin)
     settings = getattr(plugin, "Settings", parent.settings if parent else None)
     _check_settings(settings, name)
@@ -260,12 +260,21 @@ def card_of(plugin: Any, name: str) -> Card:
     )
 
 
-def _check_constructor(plugin: type) -> None:
-    """Check that a user's own method is made from its settings alone.
+def _check_functions(plugin: type) -> None:
+    """Check that a user's own method is made from its settings alone, and has functions where the contract has them.
 
     Raises:
-        UserError: its ``__init__`` takes other arguments. The message has file and line.
+        UserError: its ``__init__`` takes other arguments, or a value takes a function's place, as a setting does that
+            is written into the method's class. The message has file and line.
     """
+    for parent in plugin.__mro__[1:]:
+        for name, value in vars(parent).items():
+            if inspect.isfunction(value) and name[:2] != "__" and not callable(getattr(plugin, name)):
+                place = plugins.place_of_field(plugin, name) or plugin.__module__
+                raise UserError(
+                    f"{place}: {plugin.__name__}.{name} is a value where {parent.__name__} has a function; settings "
+                    "belong into the class Settings"
+                )
     try:
         inspect.signature(plugin).bind("settings")
     except TypeError as error:

@@ -66,9 +66,10 @@ CONTINUOUS = ("uniform", "loguniform")
 FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
 SMOKE_STEPS = 3
 FINEST_SHARE = 1e-4  # of a CPU or GPU
+LARGEST_WHOLE = 2**53  # of candidates, workers, …: sums of what is larger overflow
 MOST_CHECKED = 2000  # trials at the corners of a search's space
 LONGEST_NAME = 100  # of a sweep, in bytes; file systems allow 255 for a folder's
-LARGEST_WHOLE = 2**53  # above, a sampler's floats leave whole numbers out
+LARGEST_WHOLE = 2**53  # of candidates, workers, …: sums of what is larger overflow
 ASKED = ("dataset", "seed", *SPLIT_KEYS)  # what a search is about, not what it may change
 
 
@@ -505,6 +506,8 @@ def _number(
     value = int(value) if whole else value
     if at_least is not None and not value >= at_least:
         raise source.error(at, f"{at[-1]} must be at least {at_least}")
+    if whole and value > LARGEST_WHOLE:
+        raise source.error(at, f"{at[-1]} must be at most {LARGEST_WHOLE}")
     if above is not None and not value > above:
         raise source.error(at, f"{at[-1]} must be above {above}")
     return value

@@ -187,7 +187,8 @@ def own_files(folder: Path, r: random.Random) -> Case:
             place, indent + r.choice(["return None\n", "raise SystemExit(3)\n", "1 / 0\n", "import nowhere\n"])
         )
     path = folder / "ours.py"
-    path.write_text("".join(lines), encoding=r.choice(["utf-8", "utf-8", "utf-8", "utf-8-sig", "latin-1", "utf-16"]))
+    encoding = r.choice(["utf-8", "utf-8", "utf-8", "utf-8-sig", "latin-1", "utf-16"])
+    path.write_text("".join(lines), encoding=encoding, errors="replace")
     name = r.choice(
         ["Ours"] * 6 + ["Net", "Settings", "Nope", "", "1", "FixMatch", "dataclasses", "Ours+cap", "Ours+x"]
     )

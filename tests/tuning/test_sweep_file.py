@@ -306,6 +306,10 @@ MISTAKES = {
         "settings: {dataset: digits.1@40-1}\nresources: {cpus: 4096}",
         "study.yaml:2: 'resources: …': a trial wants 1 × (4096 CPUs and",
     ),
+    "a number that no sum can hold": (
+        "concurrency: 1e308" + RUNS,
+        "concurrency must be at most 9007199254740992",
+    ),
     "concurrency of nothing": (
         "concurrency: 0" + RUNS,
         "study.yaml:1: 'concurrency: 0': concurrency must be at least 1",
