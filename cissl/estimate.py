@@ -19,7 +19,7 @@ from torch import Tensor
 from cissl import datasets
 from cissl.algorithms.darp.class_distribution import confusions, estimated_counts
 from cissl.errors import UserError, accept_any_text
-from cissl.paths import why_refused
+from cissl.paths import path_argument, why_refused
 from cissl.training.checkpoint import WEIGHTS, load_tensors
 from cissl.training.records import read_config
 from cissl.training.trainer import Trainer
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cissl.estimate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="of a complete trial")
-    parser.add_argument("--data-dir", type=Path, help="where prepared data sets are")
+    parser.add_argument("folder", type=path_argument, help="of a complete trial")
+    parser.add_argument("--data-dir", type=path_argument, help="where prepared data sets are")
     options = parser.parse_args(arguments)
     try:
         shares, condition = estimate(options.folder, options.data_dir)

@@ -1,5 +1,6 @@
 """Folders that people name, and what to say when the machine refuses to read or write there."""
 
+import argparse
 import errno
 import re
 from pathlib import Path
@@ -28,6 +29,22 @@ def local_folder(name: str, text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:
         raise UserError(f"{name} {text}: there is no such user, hence no home folder; write the path out") from None
+
+
+def path_argument(text: str) -> Path:
+    """A path that is given on the command line, for `argparse`; ``~`` is the home folder.
+
+    An empty one, as an unset variable of a shell gives it, would be the current folder.
+
+    Raises:
+        argparse.ArgumentTypeError: it can be no path.
+    """
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"'{text}' is no path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user, hence no home folder") from None
 
 
 def require_folder(name: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ from cissl.datasets.sources.folders import LeftOut, images_in
 from cissl.datasets.sources.image_files import FITS
 from cissl.datasets.store import UnfitImages
 from cissl.errors import UserError, accept_any_text, reader_has_gone
-from cissl.paths import why_refused
+from cissl.paths import path_argument, why_refused
 from cissl.trained import BATCH, TrainedModel, load
 from cissl.training.device import prepare_process
 
@@ -120,9 +120,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m cissl.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("trial", metavar="TRIAL", help="folder of a complete trial")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="image files, and folders of them")
-    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="where the predictions go (default: printed)")
-    parser.add_argument("--onnx", type=Path, metavar="FILE.onnx", help="write the model as an ONNX file")
+    parser.add_argument(
+        "images", nargs="*", type=path_argument, metavar="IMAGES", help="image files, and folders of them"
+    )
+    parser.add_argument(
+        "--out", type=path_argument, metavar="FILE.csv", help="where the predictions go (default: printed)"
+    )
+    parser.add_argument("--onnx", type=path_argument, metavar="FILE.onnx", help="write the model as an ONNX file")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: a GPU where there is one)")
     return parser
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cissl import predict
 from cissl.algorithms import __main__ as algorithms
 from cissl.analysis import tables
 from cissl.datasets import __main__ as datasets
@@ -80,6 +81,27 @@ def test_a_stdout_on_a_full_disk_is_told_in_a_line(name, monkeypatch, capsys):
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # for what Python still holds back
     error = capsys.readouterr().err
     assert "No space left on device" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["", "  ", "a\0b", "~nobody-here/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (datasets.main, "list", "--data-dir"),
+        (datasets.main, "import", "own"),
+        (datasets.main, "prepare", "cifar10", "--from"),
+        (datasets.main, "inspect", "digits.1@40-1", "--plot"),
+        (predict.main, "trial", "x.png", "--out"),
+        (predict.main, "trial"),
+    ],
+    ids=lambda command: " ".join(command[1:]),
+)
+def test_what_can_be_no_path_is_not_taken_for_the_current_folder(command, path, capsys):
+    main, *arguments = command
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, path])
+    assert end.value.code == 2
+    assert ("there is no such user" if "~" in path else f"'{path}' is no path") in capsys.readouterr().err
 
 
 def test_the_progress_of_a_sweep_is_shown_on_any_stream():

@@ -16,7 +16,7 @@ from cissl.datasets.catalog import KNOWN, KnownDataset
 from cissl.datasets.dataset import load
 from cissl.datasets.sources.image_files import FITS, Reading
 from cissl.errors import UserError, accept_any_text, nearest, reader_has_gone
-from cissl.paths import why_refused
+from cissl.paths import path_argument, why_refused
 
 WEAK = {"none": (False, False), "m": (True, False), "s": (False, True), "ms": (True, True)}
 """Choice on the command line → whether weak augmentation mirrors, and whether it shifts."""
@@ -107,7 +107,7 @@ def _import(options: argparse.Namespace, data_dir: Path) -> None:
     shape = "×".join(map(str, images.train_images.shape[1:]))
     print(f"'{options.name}' is in {data_dir / options.name}: images of {shape}")
     print(inspection.contents(images))
-    for remark in (*images.remarks, *inspection.repeats(images)):
+    for remark in (*images.remarks, *inspection.look_alikes(images.class_names), *inspection.repeats(images)):
         print(remark)
     size = min(10 * len(images.class_names), int(splits.class_counts(images.train_labels).sum()))
     print(f"for example: python -m cissl.datasets inspect {options.name}.1@{size}-1")
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cissl.datasets", description=__doc__)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--data-dir", type=Path, help="where prepared data live (default: $ML_DATA, else ~/.cache/cissl)"
+        "--data-dir", type=path_argument, help="where prepared data live (default: $ML_DATA, else ~/.cache/cissl)"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
@@ -157,7 +157,7 @@ def _prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="source",
-        type=Path,
+        type=path_argument,
         metavar="PATH",
         help="archive or folder of an official distribution (Python, binary or MATLAB edition)",
     )
@@ -172,7 +172,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="what specs will call it, in lower case")
     parser.add_argument(
         "path",
-        type=Path,
+        type=path_argument,
         metavar="PATH",
         help="folder (or archive) with train/<class>/*, test/<class>/* and optionally unlabeled/*, or "
         "an .npz file with train_images, train_labels, test_images, test_labels",
@@ -204,7 +204,9 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="for example cifar10_LT_20.1@20-1")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw class distributions and labeled images")
+    parser.add_argument(
+        "--plot", type=path_argument, metavar="FILE.png", help="draw class distributions and labeled images"
+    )
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,6 +55,18 @@ def contents(images: Images) -> str:
     return _table([["class", "training", "test"], *rows, totals])
 
 
+def look_alikes(class_names: Sequence[str]) -> list[str]:
+    """Classes whose names differ in capitals alone: perhaps one class, and one folder on other systems."""
+    groups = defaultdict(list)
+    for name in class_names:
+        groups[name.casefold()].append(f"'{name}'")
+    return [
+        f"the classes {' and '.join(group)} differ in capitals alone; if they are one, join them"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
 def repeats(images: Images) -> list[str]:
     """What a person should know of images that are there several times: leaks into the test set, and contradictions."""
     classes_of: dict[bytes, set[int]] = defaultdict(set)

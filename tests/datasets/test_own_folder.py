@@ -139,6 +139,16 @@ def test_other_colour_models_become_red_green_blue(mode, source, data_dir):
     assert (imported(source, data_dir).train_images[0] >= 254).all()
 
 
+def test_classes_that_differ_in_capitals_alone_are_told(source, data_dir, capsys):
+    for part in ("train", "test"):
+        shutil.copytree(source / part / "ant", source / part / "Ant")
+    assert main(["import", "mine", str(source), "--data-dir", str(data_dir)]) == 0
+    assert (
+        "\nthe classes 'Ant' and 'ant' differ in capitals alone; if they are one, join them\n"
+        in capsys.readouterr().out
+    )
+
+
 def test_of_an_animated_image_the_first_frame_is_taken_aloud(source, data_dir):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", "#0000ff")]
     frames[0].save(source / "train" / "ant" / "0000.gif", save_all=True, append_images=frames[1:])
