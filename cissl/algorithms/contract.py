@@ -38,10 +38,10 @@ from cissl.settings import steps_of
 T = TypeVar("T")
 
 
-class computed_once(Generic[T]):  # noqa: N801, used as `property` is
+class computed_once(Generic[T]):  # noqa: N801, in lower case like `property`
     """A property that is computed when it is first read, and then kept.
 
-    It has no lock, unlike `functools.cached_property` before Python 3.12: compilers cannot see through one.
+    It has no lock, unlike `functools.cached_property` before Python 3.12, because compilers cannot read a lock.
     """
 
     def __init__(self, function: Callable[[Any], T]):
@@ -50,7 +50,7 @@ class computed_once(Generic[T]):  # noqa: N801, used as `property` is
 
     def __get__(self, owner: Any, kind: type | None = None) -> T:
         value = self._function(owner)
-        object.__setattr__(owner, self._name, value)  # frozen data classes too; from now on it hides this property
+        object.__setattr__(owner, self._name, value)  # works for frozen dataclasses too, and hides this property
         return value
 
 
@@ -258,7 +258,7 @@ class Facts:
         batch: B, labeled images of a step.
         dtype: dtype of the network's weights, and so of a state of floats.
         device: device of the network and of the state.
-        compiled: whether the setting ``compile`` is on. A step should not wait for the device then.
+        compiled: whether the setting ``compile`` is on. Then a step should not wait for the device.
     """
 
     classes: int
@@ -498,8 +498,7 @@ class Part:
         settings: an object with the method's settings.
         card: the method's card, which `Method` sets; see `cissl.algorithms.cards.Card`.
         views: name → view of the images that a step needs.
-        waits: why a step of this method makes the host wait for the device; empty if it does not. It is about steps
-            that are not compiled.
+        waits: why a step that is not compiled makes the host wait for the device; empty if it does not wait.
     """
 
     kind: ClassVar[str]
