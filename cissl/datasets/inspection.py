@@ -156,7 +156,8 @@ def _matplotlib_figure() -> "type[Figure]":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("drawing needs matplotlib; run: pip install matplotlib", key="plot") from None
+        message = 'drawing needs matplotlib; run: pip install -c constraints.txt -e ".[analysis]"'
+        raise UserError(message, key="plot") from None
     return Figure
 
 

@@ -11,7 +11,7 @@
     weights.pt        the averaged network of a complete trial
     prediction.pt     what predictions need beside the weights, see `Trainer.prediction`
     tensorboard/      events of TensorBoard; wandb/ is the same for Weights & Biases
-    loggers.json      ids of the trial's runs in other loggers
+    loggers.json      ids of the trial's runs in other loggers, and the last step that W&B was sent (``wandb_step``)
 
 An evaluation is appended to the history and to the confusion matrices, so that it costs the same however many came
 before it. All other files are replaced as a whole. During training nothing waits until a record is on the disk. Only a

@@ -40,6 +40,7 @@ from cissl.training.trainer import Trainer, TrialDiverged
 logger = logging.getLogger(__name__)
 
 OnEvaluation = Callable[[EvaluationRow], None]
+CURVES = ("accuracy", "gmean", "valid_accuracy", "loss", "loss_labeled", "loss_unlabeled", "mask_ratio", "lr")
 FILES = (
     *("config.json", "provenance.json", "status.json", records.ROWS, records.CONFUSIONS, WEIGHTS, PREDICTION),
     *(f"stats/{name}.json" for _, name in records.STATISTICS),
@@ -132,7 +133,8 @@ class _Run:
             facts = {**_data_facts(dataset), "parameters": parameter_count(self.trainer.learner.model)}
             write_json(folder / "provenance.json", {**facts, **provenance()})
             self.record("running")
-        self._loggers = Loggers(loggers if self.writes else (), config, folder, sweep, self.trainer.step)
+        past = [(_curves(row), row["step"]) for row in records.read_history(folder)] if self.writes and state else []
+        self._loggers = Loggers(loggers if self.writes else (), config, folder, sweep, self.trainer.step, past)
 
     def _check(self, path: Path, state: dict[str, Any]) -> None:
         """Check that this trial can resume from a checkpoint."""
@@ -268,18 +270,8 @@ def _report(error: Exception) -> str:
 
 
 def _curves(row: EvaluationRow) -> dict[str, float | None]:
-    """The figures of a row that loggers show, by name."""
-    return {
-        "accuracy": row["accuracy"],
-        "gmean": row["gmean"],
-        "valid_accuracy": row["valid_accuracy"],
-        "loss": row["loss"],
-        "loss_labeled": row["loss_labeled"],
-        "loss_unlabeled": row["loss_unlabeled"],
-        "mask_ratio": row["mask_ratio"],
-        "lr": row["lr"],
-        **_method_curves(row),
-    }
+    """The figures of a row that loggers show, by name; a row of an earlier version may lack some."""
+    return {**{name: row.get(name) for name in CURVES}, **_method_curves(row)}
 
 
 def _method_curves(row: EvaluationRow) -> dict[str, float | None]:

@@ -83,7 +83,7 @@ def test_a_folder_that_there_cannot_be_is_told(monkeypatch, capsys):
 def test_drawing_without_matplotlib_says_what_to_install(data_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["inspect", "mine.1@6-1", "--plot", str(tmp_path / "plot.png")]) == 2
-    assert "pip install matplotlib" in capsys.readouterr().err
+    assert 'pip install -c constraints.txt -e ".[analysis]"' in capsys.readouterr().err
 
 
 def test_list_shows_what_is_there(data_dir, capsys):

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cissl.config import TrialConfig
 from cissl.errors import UserError
@@ -19,13 +20,13 @@ CONFIG = TrialConfig(
 )
 
 
+def stop(row):
+    if row["step"] == 3:
+        raise KeyboardInterrupt
+
+
 def interrupted_and_resumed(folder, names):
     """A trial that is interrupted after an evaluation which no checkpoint has, and then goes on."""
-
-    def stop(row):
-        if row["step"] == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         run_trial(CONFIG, folder, device="cpu", sweep="night", on_evaluation=stop, loggers=names)
     return run_trial(CONFIG, folder, device="cpu", sweep="night", loggers=names)
@@ -60,9 +61,28 @@ def test_wandb_offline_goes_on_as_the_same_run(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     interrupted_and_resumed(tmp_path / "trial", ["wandb"])
     run = json.loads((tmp_path / "trial" / "loggers.json").read_text())["wandb"]
+    assert json.loads((tmp_path / "trial" / "loggers.json").read_text())["wandb_step"] == CONFIG.steps
     folders = sorted((tmp_path / "trial" / "wandb").glob("offline-run-*"))
     assert len(folders) == 2 and all(folder.name.endswith(run) for folder in folders)
     assert all((folder / f"run-{run}.wandb").stat().st_size > 0 for folder in folders)
+
+
+def test_evaluations_that_a_logger_had_no_time_for_are_sent_when_the_trial_goes_on(tmp_path, monkeypatch):
+    """An interrupted trial does not wait for a store that is being made; another logger comes later."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(loggers._Thread, "run", lambda self: None)
+        hasty.setattr(loggers, "STOPPED_PATIENCE_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(CONFIG, tmp_path / "trial", device="cpu", on_evaluation=stop, loggers=["mlflow"])
+    run_trial(CONFIG, tmp_path / "trial", device="cpu", loggers=["mlflow", "tensorboard"])
+    steps = [row["step"] for row in records.read_history(tmp_path / "trial")]
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    (run,) = client.search_runs([client.get_experiment_by_name("cissl").experiment_id])
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "accuracy")] == steps == [*range(1, 7)]
+    events = EventAccumulator(str(tmp_path / "trial" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("accuracy")] == steps
 
 
 def test_a_logger_that_fails_costs_no_trial(tmp_path, monkeypatch, caplog):
@@ -89,3 +109,13 @@ def test_mistakes_are_told_at_their_line(tmp_path, monkeypatch):
     monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs mlflow, which is not installed: pip install .*\[mlflow\]"):
         check_loggers(["mlflow"])
+
+
+def test_what_mlflows_own_store_needs_is_told_before_the_training(monkeypatch):
+    installed = loggers.importlib.util.find_spec("json")
+    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None if name == "sqlalchemy" else installed)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"'mlflow' needs sqlalchemy, which is not installed: pip install .*\[mlflow\]"):
+        check_loggers(["mlflow"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert check_loggers(["mlflow"]) == ("mlflow",)

@@ -159,7 +159,8 @@ def test_nothing_but_loopback_listens_and_no_token_file_is_left(address, tmp_pat
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     lines = set(process.stdout.splitlines())
     assert process.returncode == 0, process.stderr
-    assert lines - {"listens ::ffff:127.0.0.1", "listens ::1"} == {"listens 127.0.0.1", "token False"}
+    loopback = {"listens 127.0.0.1", "listens ::ffff:127.0.0.1", "listens ::1"}  # which of them, hangs on Ray's version
+    assert lines & loopback and lines - loopback == {"token False"}
 
 
 def test_the_address_of_a_cluster_may_be_an_option(tmp_path):
