@@ -261,10 +261,10 @@ def card_of(plugin: Any, name: str) -> Card:
 
 
 def _check_functions(plugin: type) -> None:
-    """Check that a user's own method is made from its settings alone, and has functions where the contract has them.
+    """Check that the settings alone make a user's own method, and that it has the functions of the contract.
 
     Raises:
-        UserError: its ``__init__`` takes other arguments, or a value takes a function's place, as a setting does that
+        UserError: ``__init__`` takes other arguments, or a value has the name of a function, for example a setting that
             is written into the method's class. The message has file and line.
     """
     for parent in plugin.__mro__[1:]:
@@ -273,7 +273,7 @@ def _check_functions(plugin: type) -> None:
                 place = plugins.place_of_field(plugin, name) or plugin.__module__
                 raise UserError(
                     f"{place}: {plugin.__name__}.{name} is a value where {parent.__name__} has a function; settings "
-                    "belong into the class Settings"
+                    "belong in the class Settings"
                 )
     try:
         inspect.signature(plugin).bind("settings")
