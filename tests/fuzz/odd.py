@@ -24,8 +24,8 @@ def mangled(text: str, r: random.Random) -> str:
 
 
 def spellings(word: str) -> list[str]:
-    """How a message may name a word; of ``FILE.py:NAME`` the file may be at fault."""
-    parts = [word.partition(":")[0]] if ".py:" in word else []
+    """How a message may name a word; of ``FILE.py:NAME`` the file may be at fault, and ``~`` stands for a folder."""
+    parts = [word.partition(":")[0]] if ".py:" in word else [word[1:]] if word.startswith("~/") else []
     if not word.strip():
         parts = ["unrecognized arguments", "empty"]  # argparse shows them as they are
     return [word, word.lower(), ascii(word)[1:-1], f"'{word}'", *parts]
