@@ -66,7 +66,7 @@ class Algorithm(str):
     def titled(cls, name: str, title: str | None) -> "Algorithm":
         """Make a name that carries the recorded title."""
         algorithm = cls(name)
-        algorithm.recorded = title
+        algorithm.recorded = title and " ".join(title.split())  # a row of a table is a line
         return algorithm
 
 

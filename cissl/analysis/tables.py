@@ -135,6 +135,15 @@ def write(tables: list[Table], form: str, standalone: bool = False) -> str:
     return "\n".join({"markdown": formats.markdown, "html": formats.as_html}[form](t) for t in tables)
 
 
+LATEX_CODE = "{}\\%#~^&$"
+
+
+def _label(text: str) -> str:
+    if not text.strip() or set(text) & set(LATEX_CODE):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a LaTeX label; leave out {LATEX_CODE}")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description="Tables of a sweep, from its trials' records.", allow_abbrev=False)
@@ -148,7 +157,9 @@ def parser() -> argparse.ArgumentParser:
     add_bold_argument(made)
     made.add_argument("--together", action="store_true", help="one table with all metrics side by side")
     made.add_argument("--caption", metavar="TEXT", help="in place of the table's own; what it notes follows")
-    made.add_argument("--label", metavar="NAME", help="latex: in place of tab:…; with several tables, its beginning")
+    made.add_argument(
+        "--label", type=_label, metavar="NAME", help="latex: in place of tab:…; with several tables, its beginning"
+    )
     made.add_argument("--search", action="store_true", help="instead, the candidates of hyper-parameter searches")
     made.add_argument("--format", choices=sorted(SUFFIXES.values()), help="[by the suffix of --out, else markdown]")
     made.add_argument("--standalone", action="store_true", help="latex: a whole document instead of a fragment")

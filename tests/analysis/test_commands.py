@@ -1,5 +1,6 @@
 """The four commands as people call them: what they accept, what they refuse, what they need."""
 
+import json
 import os
 import subprocess
 import sys
@@ -95,12 +96,23 @@ def test_blanks_between_settings_are_fine(tmp_path, capsys, rows):
     assert "FixMatch, lr = 0.01" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--rows", ""], ["--rows", "method,,lr"], ["--out", "~nobody-here/t.md"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rows", ""], ["--rows", "method,,lr"], ["--out", "~nobody-here/t.md"], ["--label", "a{"], ["--label", " "]],
+)
 def test_arguments_without_meaning_are_refused(tmp_path, arguments, capsys):
     write_trial(tmp_path)
     with pytest.raises(SystemExit) as end:
         tables.main([str(tmp_path), *arguments])
     assert end.value.code == 2 and arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("title, row", [("Ours\n|\tfast", r"Ours \| fast"), (" \n", "FixMatch")])
+def test_a_row_is_one_line_whatever_the_recorded_title(tmp_path, capsys, title, row):
+    path = write_trial(tmp_path, algorithm="fixmatch") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "title": title}))
+    assert tables.main([str(tmp_path), "--metric", "accuracy"]) == 0
+    assert f"\n| {row} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def changed(value: object, r: random.Random) -> tuple[object, list[str]]:
         return [*value[:place], odd, *value[place + r.randrange(2) :]], names
     odd = r.choice([*ODD, *WORDS])
     odd = odd.encode("utf-8", "replace").decode() if isinstance(odd, str) else odd
-    return odd, [str(odd)]
+    keys = [f"'{key}" for key in odd] if isinstance(odd, dict) else []
+    return odd, [str(odd), *keys]
 
 
 def flipped(data: bytes, r: random.Random) -> bytes:
