@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Path(__file__).with_name("results.md")
-BLOCK = re.compile(r"<!-- (cissl-\w+ [^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (cissl-(?:tables|statistics) [^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
 FIGURE = re.compile(r"<!-- (cissl-curves [^\n]+?) -->\n")
 COMMANDS = {
     "cissl-tables": "cissl.analysis.tables",

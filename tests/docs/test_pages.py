@@ -121,3 +121,12 @@ def test_the_notebooks_code_runs(monkeypatch, capsys):
     assert names["records"].problems == [] and len(names["trials"]) == 6
     assert names["last"].between(0, 100).all() and names["recall"].shape == (10,)
     assert names["priors"].shape == (len(names["records"].trials[0].history["step"]), 10)
+
+
+def test_the_tables_of_the_results_are_those_of_the_records(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = runpy.run_path(str(DOCS / "write_results.py"))
+    page = names["PAGE"].read_text(encoding="utf-8")
+    assert names["BLOCK"].search(page) and names["written"](page) == page
+    for folder in (ROOT / "results").iterdir():
+        assert folder.is_file() or f"-- cissl-tables results/{folder.name} " in page
