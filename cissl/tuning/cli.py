@@ -11,39 +11,29 @@ from cissl.errors import UserError, accept_any_text, reader_has_gone
 from cissl.paths import MEANT_AS_URI, local_folder, why_refused
 from cissl.tuning import plan, shipped, sweep_file
 
-USER_MISTAKE, INTERRUPTED = 2, 3  # exit codes; `sweep.run` has the others
+ALL_COMPLETE, USER_MISTAKE, INTERRUPTED = 0, 2, 3  # exit codes; 1 is for failed trials, see `sweep.run`
 
 URI = re.compile(r"[A-Za-z][\w+.-]+://.")
 
-EPILOG = """Running it again continues: finished trials are skipped, unfinished ones resume, new ones are added.
-Ray starts on this machine, or joins the cluster that RAY_ADDRESS names, as it does inside a Ray job.
+EPILOG = """The same command continues a sweep: it skips finished trials, resumes unfinished ones and adds new ones.
+Ray starts on this machine. It joins a cluster if RAY_ADDRESS names one, as inside a Ray job.
 Exit codes: 0 all trials complete, 1 some failed, 2 a mistake in the command or the file, 3 interrupted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sweep file; returns the exit code."""
+    """Run a sweep file, or continue it.
+
+    Args:
+        arguments: the words of the command line; by default those of this process.
+
+    Returns:
+        The exit code: 0 all trials complete, 1 some failed, 2 a user's mistake, 3 interrupted.
+    """
     accept_any_text()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(arguments)
     try:
-        sweep = sweep_file.load(shipped.locate(options.file), options.set)
-        if options.smoke:
-            sweep = sweep_file.smoke(sweep)
-        data_dir = _data_dir(options.data_dir, sweep)
-        facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
-        plan.check_networks(sweep, facts)
-        if options.dry_run:
-            print(plan.table(sweep, facts, plan.parameters(sweep, facts)), flush=True)
-            return 0
-        for note in plan.notes(sweep, facts):
-            print(note, flush=True)
-        storage = _storage(options.storage_path)
-        if options.address is not None:
-            os.environ["RAY_ADDRESS"] = options.address
-        from cissl.tuning.sweep import run  # Ray is imported only where it is used
-
-        data = {dataset: found.hashes for dataset, found in facts.items()}
-        return run(sweep, storage, data_dir=data_dir, data=data, arguments=arguments)
+        return _run(options, arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_MISTAKE
@@ -58,7 +48,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_MISTAKE
 
 
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Check the sweep against the data; then show what it would do, or do it."""
+    sweep = sweep_file.load(shipped.locate(options.file), options.set)
+    if options.smoke:
+        sweep = sweep_file.smoke(sweep)
+    data_dir = _data_dir(options.data_dir, sweep)
+    facts = plan.check_data(sweep, data_dir, need_prepared=not options.dry_run)
+    plan.check_networks(sweep, facts)
+    if options.dry_run:
+        print(plan.table(sweep, facts, plan.parameters(sweep, facts)), flush=True)
+        return ALL_COMPLETE
+    for note in plan.notes(sweep, facts):
+        print(note, flush=True)
+    storage = _storage(options.storage_path)
+    if options.address is not None:
+        os.environ["RAY_ADDRESS"] = options.address
+    from cissl.tuning.sweep import run  # here, since importing Ray takes seconds and reads RAY_ADDRESS
+
+    data = {dataset: found.hashes for dataset, found in facts.items()}
+    return run(sweep, storage, data_dir=data_dir, data=data, arguments=arguments)
+
+
 def _storage(given: str) -> str:
+    """The folder or URI of the results.
+
+    Raises:
+        UserError: it can be neither, or the results would be lost there.
+    """
     if URI.match(given):
         return given
     if meant := MEANT_AS_URI.match(given):
@@ -76,7 +93,7 @@ def _storage(given: str) -> str:
 
 
 def _data_dir(given: str | None, sweep: sweep_file.Sweep) -> Path | None:
-    """Where prepared data sets live; absolute, since workers have another current folder."""
+    """Where prepared data sets live. The path is absolute, since workers have another current folder."""
     for name, text in (
         ("--data-dir", given),
         (f"{sweep.path}: data_dir", sweep.data_dir),
@@ -107,6 +124,19 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run each algorithm on each data set for three steps, in a folder of its own (NAME-smoke)",
     )
+    _add_places(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a setting, an axis (a list) or another key (resources.cpus=2); may be repeated",
+    )
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """Options that say where results and data are, and where trials run."""
     parser.add_argument(
         "--storage-path",
         default="~/ray_results",
@@ -116,21 +146,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--address",
         metavar="A",
-        help="of the Ray cluster to join, HOST:PORT or auto, in place of RAY_ADDRESS; local: a Ray of its own",
+        help="Ray cluster to join, HOST:PORT or auto, in place of RAY_ADDRESS; local: start Ray on this machine",
     )
     parser.add_argument(
         "--data-dir",
         metavar="D",
         help="prepared data sets (default data_dir of the file, else $ML_DATA, else ~/.cache/cissl)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="replace a setting, an axis (a list) or another key (resources.cpus=2); may be repeated",
-    )
-    return parser
 
 
 if __name__ == "__main__":

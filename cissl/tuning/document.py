@@ -1,4 +1,4 @@
-"""A YAML file whose every value knows the line that it stands in."""
+"""A YAML file that knows for each of its values in which line it was written."""
 
 import contextlib
 import re
@@ -14,44 +14,62 @@ from cissl.tuning import scalars
 from cissl.tuning.mistakes import Mistakes
 
 At = tuple[str | int, ...]
-"""Where a value stands: the keys and list positions that lead to it."""
+"""The keys and list positions that lead to a value."""
 
 SHOWN = 60  # characters of a value that an error message repeats
 MOST_VALUES = 100_000
 MERGE = "<<"
 BASE = "base"
-FLAG = "--set "  # how the place of a value begins that does not come from the file
+FLAG = "--set "  # the place of a value from the command line begins with this
 
 
 @dataclass
 class Document:
-    """Plain dicts, lists and scalars, and where each of them was written."""
+    """Plain dicts, lists and scalars, and where each of them was written.
+
+    Attributes:
+        values: the file's content.
+        places: path of a value → ``file.yaml:12``, or ``--set key=value``; the empty path → the file.
+        folder: the file's folder; names of other files in it are relative to this.
+        written: the file's text.
+        based: whether some values come from another file.
+    """
 
     values: dict[str, Any]
     places: dict[At, str] = field(default_factory=dict)
-    """path → ``file.yaml:12``, or ``--set key=value``"""
     folder: Path = Path()
-    """the file's own: what other files' names in it are relative to"""
     written: str = ""
-    """the file's text"""
     based: bool = False
-    """whether a part of the values comes from another file"""
 
     def place(self, path: At) -> str:
-        """Where the value at `path` was written, or else the innermost thing around it."""
+        """Where the value at `path` was written; if that is not known, where the group around it was."""
         while path not in self.places:
             path = path[:-1]
         return self.places[path]
 
     def get(self, path: At) -> Any:
+        """The value at `path`.
+
+        Raises:
+            KeyError, IndexError, TypeError: there is none.
+        """
         value: Any = self.values
         for step in path:
             value = value[step]
         return value
 
     def put(self, path: At, value: Any, place: str) -> None:
-        """Replace or add a value that does not come from the file; groups on the way are made."""
-        group = self.values
+        """Replace or add a value; groups on the way to it are made.
+
+        Args:
+            path: where to put it.
+            value: the value.
+            place: where it was given, for messages.
+
+        Raises:
+            UserError: a value on the way is not a group.
+        """
+        group: Any = self.values
         for depth, step in enumerate(path[:-1], 1):
             group = group.setdefault(step, {})
             if not isinstance(group, dict):
@@ -61,15 +79,15 @@ class Document:
         self.places[path] = place
 
     def remove(self, path: At) -> None:
-        """Drop a value, if it is there."""
-        group = self.values
+        """Remove a value, if there is one at `path`."""
+        group: Any = self.values
         for step in path[:-1]:
             group = group.get(step) if isinstance(group, dict) else None
         if isinstance(group, dict):
             group.pop(path[-1], None)
 
     def text(self) -> str:
-        """The file as it was written; with values that were put into it, as YAML that reads back the same."""
+        """The file's text. If values were put in or came from a base, YAML that gives the same values."""
         changes = [" ".join(place.split()) for place in dict.fromkeys(self.places.values()) if place.startswith(FLAG)]
         if not changes and not self.based:
             return self.written
@@ -77,10 +95,10 @@ class Document:
         return f"# {' with '.join([self.places[()], *([' '.join(changes)] if changes else [])])}\n\n{values}"
 
     def error(self, path: At, message: object) -> UserError:
-        """The mistake at `path`, with its file, line, key and value."""
+        """The error to raise for a mistake at `path`; its message names file, line, key and value."""
         place = self.place(path)
         keys = [step for step in path if isinstance(step, str)]
-        if not keys or place.startswith(FLAG):  # that place shows key and value itself
+        if not keys or place.startswith(FLAG):  # this place shows key and value already
             return UserError(f"{place}: {message}")
         try:
             value = self.get(path)
@@ -90,11 +108,11 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """The file's values, on top of those of the file that it names as its `base`.
+    """Read a file. Its values replace those of the file that it names as its `base`.
 
     Raises:
-        UserError: it or its base cannot be read, is not YAML, is not a mapping, gives a key twice, or has a word that
-            YAML reads in a way of its own.
+        UserError: the file or its base cannot be read, is not YAML, is not a mapping, gives a key twice, or has a word
+            that YAML reads in an unexpected way.
     """
     return _read(path, ())
 
@@ -113,14 +131,15 @@ def _read(path: Path, above: tuple[Path, ...]) -> Document:
 
 
 def _on(base: Document, source: Document) -> Document:
-    """A file's values on top of its base's; a setting that it gives takes the base's place, in settings or grid."""
-    values, places = dict(base.values), {at: place for at, place in base.places.items() if at}
+    """A file's values on top of its base's. A setting in the file replaces the base's, in settings and in the grid."""
+    values = dict(base.values)
+    places: dict[At, str] = {at: place for at, place in base.places.items() if at}
     values.pop("name", None)  # two sweeps of one name would share a folder
     given = {name for group in ("settings", "grid") for name in source.values.get(group) or ()}
     for key, value in source.values.items():
         if isinstance(value, dict) and isinstance(values.get(key), dict):
             values[key] = {**values[key], **value}
-            replaced = [(key, name) for name in value]
+            replaced: list[At] = [(key, name) for name in value]
         else:
             values[key], replaced = value, [(key,)]
         places = {at: place for at, place in places.items() if at[:2] not in replaced and at[:1] not in replaced}
@@ -152,10 +171,14 @@ def _read_alone(path: Path) -> Document:
 
 
 def parse_value(text: str, place: str) -> Any:
-    """A value as a file would have it, from the command line.
+    """A value from the command line, read as in a file.
+
+    Args:
+        text: YAML, such as ``0.03`` or ``[1, 2]``.
+        place: where it was given, for messages.
 
     Raises:
-        UserError: it is not YAML, or YAML reads something in it in a way of its own.
+        UserError: it is not YAML, or YAML reads something in it in an unexpected way.
     """
     try:
         with _loader(text) as loader:
@@ -166,9 +189,9 @@ def parse_value(text: str, place: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Gives every word without quotes one tag, so that its meaning is decided in `scalars` alone."""
+    """Gives every word without quotes the same tag; only `scalars` decides what it means."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
 
 WORD = "!word"
@@ -197,11 +220,11 @@ def _document(text: str, path: Path) -> Document:
 
 
 class _Values:
-    """YAML's nodes as plain Python.
+    """Converts YAML's nodes to plain Python values.
 
     Args:
-        where: what a message calls a node's place.
-        places: gets the place of every value.
+        where: gives the place of a node, for messages.
+        places: path of a value → its place; filled on the way.
     """
 
     def __init__(self, where: Callable[[yaml.Node], str], places: dict[At, str]):
@@ -210,10 +233,10 @@ class _Values:
         self._count = 0
 
     def of(self, root: yaml.Node) -> Any:
-        """The root's value.
+        """The value of the whole document.
 
         Raises:
-            UserError: the mistakes in it.
+            UserError: all mistakes in it, one in a line.
         """
         value = self._value(root, ())
         self._mistakes.tell()
@@ -223,7 +246,7 @@ class _Values:
         if at:
             self.places[at] = self.where(node)
         self._count += 1
-        if self._count > MOST_VALUES:  # aliases of aliases make billions out of ten lines
+        if self._count > MOST_VALUES:  # ten lines with aliases of aliases can stand for billions of values
             raise UserError(f"{self.where(node)}: more than {MOST_VALUES} values")
         if node.tag not in (WORD, TEXT, LIST, MAPPING):
             self._note(node, at, f"the tag {_shown_tag(node.tag)} has no meaning here; leave it out")
@@ -255,13 +278,13 @@ class _Values:
                 continue
             own.add(key)
             for inside in [path for path in self.places if path[: len(at) + 1] == (*at, key)]:
-                del self.places[inside]  # of what was merged under this key
+                del self.places[inside]  # a merged value was here, and this one replaces it
             values[key] = self._value(child, (*at, key))
-            self.places[(*at, key)] = self.where(key_node)  # a block's own mark is its first line below the key
+            self.places[(*at, key)] = self.where(key_node)  # a block's own mark is the line below its key
         return values
 
     def _merged(self, node: yaml.MappingNode, at: At) -> dict[str, Any]:
-        """The keys that ``<<: *name`` brings in; where several mappings have one, the first one's."""
+        """The values that ``<<: *name`` adds. If several mappings have a key, the first mapping counts."""
         values: dict[str, Any] = {}
         for key_node, child in node.value:
             if not _merges(key_node):
@@ -276,18 +299,11 @@ class _Values:
         return values
 
     def _key(self, node: yaml.Node) -> str | None:
-        shown, key = "a list or mapping", None
-        if isinstance(node, yaml.ScalarNode):
-            shown, key = node.value, node.value
-            if node.tag != TEXT:
-                try:
-                    key = scalars.read(node.value)
-                except ValueError:
-                    key = None
-        if not isinstance(key, str) or node.tag not in (WORD, TEXT):
-            self._mistakes.add(UserError(f"{self.where(node)}: {_shown(shown)}: a key must be plain text"))
-        else:
-            return key
+        """The text of a key; None after a mistake, which is noted."""
+        if isinstance(node, yaml.ScalarNode) and node.tag in (WORD, TEXT) and _is_text(node):
+            return str(node.value)
+        shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        self._mistakes.add(UserError(f"{self.where(node)}: {_shown(shown)}: a key must be plain text"))
         return None
 
     def _note(self, node: yaml.Node, at: At, message: object) -> None:
@@ -296,16 +312,27 @@ class _Values:
         self._mistakes.add(UserError(f"{self.where(node)}: {shown}{message}", key=key))
 
 
+def _is_text(node: yaml.ScalarNode) -> bool:
+    """Whether a word is text, and not a number or another value."""
+    if node.tag == TEXT:
+        return True
+    try:
+        return isinstance(scalars.read(node.value), str)
+    except ValueError:
+        return False
+
+
 def _merges(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.value == MERGE and node.tag == WORD
 
 
 def _line(node: yaml.Node) -> int:
-    return node.start_mark.line + 1
+    return int(node.start_mark.line) + 1
 
 
 def _syntax_error(path: Path, text: str, error: yaml.MarkedYAMLError) -> UserError:
     mark = error.problem_mark or error.context_mark
+    assert mark is not None, "PyYAML marks where a document breaks its syntax"
     line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
     hint = "; indent with spaces, YAML allows no tabs" if "\t" in line[: mark.column + 1] else ""
     shown = f": '{line.strip()[:SHOWN]}'" if line.strip() else ""
@@ -317,7 +344,7 @@ def _shown_tag(tag: str) -> str:
 
 
 def _others(path: Path) -> str:
-    """The sweep files that do lie where one was looked for."""
+    """The other sweep files in the folder of a missing one, as the end of a message."""
     others = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     return f"; {path.parent} has {', '.join(others)}" if others else ""
 
