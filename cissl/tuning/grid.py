@@ -1,10 +1,10 @@
-"""Fixed settings and grid axes → one config per combination, and for each setting the place that it came from."""
+"""Fixed settings and grid axes → a config for each combination, and the place that each of its settings came from."""
 
 import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cissl import plugins, pretrained
@@ -29,43 +29,55 @@ Origin = dict[str, At]
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Settings that move together, and their values: one row per point, one column per setting."""
+    """Settings that change together.
+
+    Attributes:
+        at: where the sweep file gives them.
+        keys: the settings.
+        rows: one row for each point of the axis, with a value for each setting.
+    """
 
     at: At
     keys: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
     def origin(self, row: int) -> Origin:
+        """Where the sweep file gives the settings of a row."""
         return dict.fromkeys(self.keys, (*self.at, row))
 
 
 def expand(source: Document, params: Mapping[str, Any]) -> list[tuple[TrialConfig, Origin]]:
-    """Every combination of the grid, the last axis fastest, with `params` of a search beside it.
+    """The trials of all combinations of the grid, the last axis fastest.
+
+    Args:
+        source: the sweep file.
+        params: settings that a search proposes; they are added to each combination.
+
+    Returns:
+        The trials, each with the places that its settings came from.
 
     Raises:
-        UserError: mistakes in settings or grid, each with its line; two combinations that are the same trial; or more
-            than `MOST_TRIALS` combinations.
+        UserError: mistakes in settings or grid, each with its line; two combinations are the same trial; or there are
+            more than `MOST_TRIALS` combinations.
     """
     mistakes = Mistakes()
-    settings, axes = mistakes.attempt(read_settings, source), mistakes.attempt(read_axes, source)
+    settings: Origin = mistakes.attempt(read_settings, source)
+    axes: list[Axis] = mistakes.attempt(read_axes, source)
     mistakes.tell()
     _require_once(source, [settings, *({key: axis.at for key in axis.keys} for axis in axes), _searched(source)])
     if (combinations := math.prod(len(axis.rows) for axis in axes)) > MOST_TRIALS:
         raise source.error(("grid",), f"{combinations} combinations, of more than {MOST_TRIALS} no sweep is made")
+    fixed = {key: source.get(at) for key, at in settings.items()} | dict(params)
+    fixed_origin: Origin = settings | {key: ("search", "space", key) for key in params}
     trials: list[tuple[TrialConfig, Origin]] = []
     seen: dict[str, dict[str, Any]] = {}
-    for rows in itertools.product(*(range(len(axis.rows)) for axis in axes)):
-        values = {key: source.get(at) for key, at in settings.items()} | dict(params)
-        origin = settings | {key: ("search", "space", key) for key in params}
-        chosen = {}
-        for axis, row in zip(axes, rows, strict=True):
-            chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
-            origin |= axis.origin(row)
-        config = mistakes.attempt(make_trial, source, values | chosen, origin)
+    for chosen, axes_origin in _points(axes):
+        origin = fixed_origin | axes_origin
+        config: TrialConfig | None = mistakes.attempt(make_trial, source, fixed | chosen, origin)
         if config is None:
             continue
-        # Points of an axis that differ in settings of other algorithms alone are one trial of this algorithm.
-        others = not_taken(values | chosen)
+        # Points of an axis that differ only in settings of other algorithms are one trial of this algorithm.
+        others = not_taken(fixed | chosen)
         chosen = {key: value for key, value in chosen.items() if key not in others}
         if others and seen.get(config.trial_id) == chosen:
             continue
@@ -81,11 +93,27 @@ def expand(source: Document, params: Mapping[str, Any]) -> list[tuple[TrialConfi
     return trials
 
 
+def _points(axes: Sequence[Axis]) -> Iterator[tuple[dict[str, Any], Origin]]:
+    """The settings of each combination of the axes, and the places that they came from."""
+    for rows in itertools.product(*(range(len(axis.rows)) for axis in axes)):
+        chosen: dict[str, Any] = {}
+        origin: Origin = {}
+        for axis, row in zip(axes, rows, strict=True):
+            chosen |= dict(zip(axis.keys, axis.rows[row], strict=True))
+            origin |= axis.origin(row)
+        yield chosen, origin
+
+
 def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> TrialConfig:
-    """The trial with these settings; the split's keys become its `dataset`.
+    """The trial with these settings. The keys of the split become its `dataset`.
+
+    Args:
+        source: the sweep file.
+        values: the settings, those of other algorithms of the sweep included.
+        origin: the places that they came from.
 
     Raises:
-        UserError: each setting that is wrong, with its line.
+        UserError: settings are wrong; each is named with its line.
     """
     for key in ("algorithm", "arch"):
         try:
@@ -112,20 +140,24 @@ def make_trial(source: Document, values: Mapping[str, Any], origin: Origin) -> T
             mistakes.add(source.error(blamed(error.key, origin), error))
             if error.key not in settings or error.key in DECISIVE:
                 break
-            del settings[error.key]  # its default stands in, to see whether the others are right
+            del settings[error.key]  # with its default in its place, the other settings can be checked
     mistakes.tell()
     return config
 
 
 def compose_dataset(values: Mapping[str, Any], *, held_out: bool) -> str:
-    """The split's full name: `dataset` with its placeholders filled, or made of a data set's name and the split's keys.
+    """The full name of a split.
+
+    Either `dataset` is such a name, in which placeholders are filled; or it is the name of a data set, to which the
+    split's keys are added.
 
     Args:
         values: the trial's settings.
-        held_out: settings are chosen by validation images: a split that is made here has none that is labeled.
+        held_out: whether a search chooses by the validation images; then a split that is made here takes them from
+            images without a label.
 
     Raises:
-        UserError: a key is missing, has a value without meaning, or would have no effect.
+        UserError: a key is missing, has an impossible value, or would have no effect.
     """
     dataset = values.get("dataset")
     if not isinstance(dataset, str):
@@ -158,9 +190,9 @@ def compose_dataset(values: Mapping[str, Any], *, held_out: bool) -> str:
 
 
 def recipes(source: Document) -> list[Recipe]:
-    """The algorithms that the file names; code of a user's own is read, relative to the sweep file's folder.
+    """The algorithms that the file names. The user's own code is read, relative to the sweep file's folder.
 
-    One that means nothing is passed over here: making its trial says what is wrong.
+    An unknown algorithm is left out here: making its trial reports what is wrong.
     """
     found = []
     for text in _named(source, "algorithm") or [TrialConfig.algorithm]:
@@ -179,10 +211,15 @@ def known_keys(source: Document) -> dict[str, None]:
 
 
 def require_setting(source: Document, at: At, key: str) -> None:
-    """See that `key` is a setting of some trial.
+    """Check that at least one trial has the setting `key`.
+
+    Args:
+        source: the sweep file.
+        at: where it gives the setting.
+        key: the setting.
 
     Raises:
-        UserError: it is none, or belongs to algorithms that the sweep does not have.
+        UserError: there is no such setting, or only algorithms that the sweep does not run have it.
     """
     known = known_keys(source)
     if key in known:
@@ -195,7 +232,11 @@ def require_setting(source: Document, at: At, key: str) -> None:
 
 
 def _require_algorithms(source: Document) -> None:
-    """See that every algorithm of the file means something, where the file names it."""
+    """Check that every algorithm of the file exists.
+
+    Raises:
+        UserError: one does not, with the line that names it.
+    """
     for text in _named(source, "algorithm"):
         try:
             plugins.register_all([text], source.folder)
@@ -215,20 +256,20 @@ def _place_of(source: Document, key: str, text: str) -> At:
 
 
 def not_taken(values: Mapping[str, Any]) -> set[str]:
-    """Settings among `values` that belong to other algorithms of the sweep and not to this trial's."""
+    """Settings among `values` that only other algorithms of the sweep have."""
     recipe = find(str(values.get("algorithm", TrialConfig.algorithm)))
     return {key for key in values if key not in core_fields() and key not in recipe.fields and key not in SPLIT_KEYS}
 
 
 def given_keys(source: Document) -> list[str]:
-    """The settings that the file gives, anywhere, each once."""
+    """All settings that the file gives, each once."""
     settings, grid = (source.values.get(group) or {} for group in ("settings", "grid"))
     axes = [part.strip() for name in grid for part in str(name).split(",")]
     return list(dict.fromkeys([*settings, *axes, *_searched(source)]))
 
 
 def _named(source: Document, key: str) -> list[str]:
-    """The texts that the file gives for a setting, wherever it does."""
+    """All texts that the file gives for a setting: fixed, on an axis, or as choices of a search."""
     settings, grid, search = (source.values.get(group) for group in ("settings", "grid", "search"))
     found = [settings.get(key)] if isinstance(settings, dict) else []
     for name, rows in grid.items() if isinstance(grid, dict) else ():
@@ -244,7 +285,11 @@ def _named(source: Document, key: str) -> list[str]:
 
 
 def read_axes(source: Document) -> list[Axis]:
-    """The grid's axes."""
+    """The axes of the grid.
+
+    Raises:
+        UserError: the grid is not a mapping, or axes are wrong; each is named with its line.
+    """
     grid = source.values.get("grid", {})
     if not isinstance(grid, dict):
         raise source.error(("grid",), "the grid is a mapping from settings to lists of values")
@@ -255,7 +300,7 @@ def read_axes(source: Document) -> list[Axis]:
 
 
 def blamed(key: str | None, origin: Origin) -> At:
-    """Where the setting at fault was given; a split made of several keys is blamed on the data set's name."""
+    """Where the setting at fault was given. For a split that was made from several keys it is the data set's name."""
     for candidate in (key, "dataset"):
         if candidate in origin:
             return origin[candidate]
@@ -284,7 +329,11 @@ def _axis(source: Document, name: str, rows: Any) -> Axis:
 
 
 def read_settings(source: Document) -> Origin:
-    """Where each fixed setting stands."""
+    """Where the file gives each fixed setting.
+
+    Raises:
+        UserError: the settings are not a mapping, or there are unknown ones; each is named with its line.
+    """
     settings = source.values.get("settings", {})
     if not isinstance(settings, dict):
         raise source.error(("settings",), "the settings are a mapping from names to values")

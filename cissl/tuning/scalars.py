@@ -1,7 +1,8 @@
-"""What a word without quotes in a YAML file means: what a person would read, or nothing at all.
+"""The values of words without quotes in a YAML file: what a person expects, or an error.
 
-YAML 1.1, which PyYAML reads, makes 8 of ``010``, 90 of ``1:30``, false of ``no`` and text of ``5e-4``. Here a number is
-written in decimal digits, true and false are words, and a spelling that YAML reads in a way of its own is refused.
+PyYAML reads YAML 1.1, in which ``010`` is 8, ``1:30`` is 90, ``no`` is false and ``5e-4`` is text. Here a number has
+decimal digits, ``true`` and ``false`` are the only truth values, and other spellings that YAML 1.1 would convert are
+refused.
 """
 
 import math
@@ -10,27 +11,27 @@ import re
 Scalar = str | int | float | bool | None
 
 WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
-FORMER_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}  # of YAML 1.1
+YAML_1_1_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 WHOLE = re.compile(r"[-+]?(0|[1-9]\d*|[1-9]\d{0,2}(_\d{3})+)", re.ASCII)  # 1_000 is a thousand
 FRACTION = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 LEADING_ZERO = re.compile(r"[-+]?0[\d_]+", re.ASCII)
 OTHER_BASE = re.compile(r"[-+]?0[xob][\da-f_]+", re.ASCII | re.IGNORECASE)
 SEXAGESIMAL = re.compile(r"[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?", re.ASCII)
 NOT_FINITE = re.compile(r"[-+]?\.(inf|nan)", re.ASCII | re.IGNORECASE)
-LARGEST = 2**63 - 1  # what a number must fit into wherever it goes
+LARGEST = 2**63 - 1  # seeds and sizes are stored in 64 bits
 
 
 def read(text: str) -> Scalar:
-    """The value that a word without quotes stands for.
+    """The value of a word without quotes.
 
     Raises:
-        ValueError: a spelling that YAML reads as another value than a person would, or a number out of range.
+        ValueError: YAML reads this spelling as another value than a person does, or the number is out of range.
     """
     lower = text.lower()
     if lower in WORDS:
         return WORDS[lower]
-    if lower in FORMER_WORDS:
-        meant = FORMER_WORDS[lower]
+    if lower in YAML_1_1_WORDS:
+        meant = YAML_1_1_WORDS[lower]
         raise ValueError(f"YAML reads {text} as {meant}; write {meant}, or {_quoted(text)}")
     if WHOLE.fullmatch(text):
         return _whole(text)

@@ -1,4 +1,4 @@
-"""The sweep files that come with the package, which are called by their names alone: ``cissl-sweep cifar10_lt``."""
+"""The sweep files that come with the package. Their names are enough to run them: ``cissl-sweep cifar10_lt``."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FOLDER = Path(cissl.__file__).parent / "sweeps"  # a link to sweeps/ in a checko
 
 
 def names() -> list[str]:
-    """What the shipped sweeps are called, in alphabetical order."""
+    """Names of the shipped sweeps, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
