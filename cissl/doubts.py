@@ -1,4 +1,4 @@
-"""What is allowed and seldom meant: said before the steps are spent, by a sweep and by a single trial alike."""
+"""Notes about settings that are allowed and seldom meant. A sweep and a single trial print them before they train."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -6,20 +6,27 @@ from typing import Protocol
 from cissl.config import TrialConfig
 
 WINDOW = 10  # evaluations whose mean is the reported figure
-FEWEST_TIME_CONSTANTS = 3  # of a moving average, after which 5 % of it are still the start
+FEWEST_TIME_CONSTANTS = 3  # of a moving average; after 3 of them 5 % of it still come from the start
 
 
 class Split(Protocol):
-    """What has to be known of a trial's data."""
+    """What has to be known about a trial's data."""
 
-    labeled_counts: Sequence[int]
-    """labeled images of each class"""
-    valid_labeled: int
-    """validation images that are labeled too"""
+    @property
+    def labeled_counts(self) -> Sequence[int]:
+        """Number of labeled images of each class."""
+
+    @property
+    def valid_labeled(self) -> int:
+        """Number of validation images that are labeled too."""
 
 
 def doubts(trials: Sequence[tuple[TrialConfig, Split]]) -> list[str]:
-    """One line for each kind of doubt about these trials, as when the defaults of a long training meet a short one."""
+    """One line for each kind of doubt about these trials, such as the defaults of a long training in a short one.
+
+    Args:
+        trials: the trials' settings, and what is known about their data.
+    """
     configs = [config for config, _ in trials]
     lines = [*_seldom_evaluated(configs), *_slow_averages(configs), *_mixed_stages(configs)]
     splits = {config.dataset: (config, split) for config, split in trials}.values()
@@ -85,7 +92,7 @@ def _labeled_validation(config: TrialConfig, split: Split) -> str | None:
 
 
 def _first_and_number(lines: Iterable[str | None]) -> list[str]:
-    """The first line, and for how many other splits the like holds."""
+    """The first line, with the number of other splits that it holds for too."""
     found = [line for line in lines if line]
     others = len(found) - 1
     more = f" (and so in {others} other split{'s' * (others > 1)})" if others > 0 else ""

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake, and how commands deal with the world around them."""
+"""The exception for a user's mistake, the one for a method's, and how commands treat their output."""
 
 import difflib
 import io
@@ -9,11 +9,11 @@ from typing import TextIO
 
 
 class UserError(ValueError):
-    """A mistake that a person can mend: command-line tools show its message alone and exit with 2.
+    """A mistake of the user. Commands print only its message, without a traceback, and exit with 2.
 
     Args:
-        message: what is wrong, with the offending value, and how to mend it.
-        key: the setting at fault, so that a caller who knows where it was written can name the line.
+        message: what is wrong, with the value, and what to do.
+        key: the setting that is wrong. A caller who knows where the setting was written can add the line.
     """
 
     def __init__(self, message: str, *, key: str | None = None):
@@ -22,14 +22,14 @@ class UserError(ValueError):
 
 
 class ContractError(TypeError):
-    """A method that does not keep to the contract of `cissl.algorithms.contract`.
+    """A method breaks the contract of `cissl.algorithms.contract`.
 
     Args:
-        message: what is wrong, and what is meant.
-        function: name of the method's function at fault, where that is not the one that was called.
+        message: what is wrong, and what is expected.
+        function: name of the method's function that is wrong, if it is not the one that was called.
 
     Attributes:
-        place: ``file:line`` of what is at fault, where that is code of a user's own.
+        place: ``file:line`` of the fault, if it is in the user's own code.
     """
 
     def __init__(self, message: str, *, function: str | None = None):
@@ -39,7 +39,12 @@ class ContractError(TypeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A phrase ready to append to a message: ``"; did you mean 'X'?"`` or the known names."""
+    """The end of a message about an unknown name: ``"; did you mean 'X'?"``, or all known names.
+
+    Args:
+        name: what somebody wrote.
+        known: the names that exist.
+    """
     known = sorted(str(k) for k in known)
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
@@ -49,16 +54,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def reader_has_gone() -> int:
-    """What a command returns after BrokenPipeError: its reader, such as head, has seen enough, which is no failure."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds back
+    """Handle a BrokenPipeError: the reader of stdout, such as ``head``, has read enough and ended.
+
+    Returns:
+        The exit code of the command, 0: this is no failure.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest of its buffer there
     return 0
 
 
 def accept_any_text(*streams: TextIO) -> None:
-    """Let streams replace characters that their encoding lacks by ``?``, so that none ends the program.
+    """Make streams write ``?`` for characters that their encoding lacks, instead of raising an error.
 
-    Terminals and logs that are not UTF-8 are common: ``γ`` in a table or a folder's name must not stop a sweep. Nor
-    must a stdout or stderr that the caller has closed: what is written there is dropped.
+    Some terminals and logs are not UTF-8. A ``γ`` in a table or in a folder's name must not stop a sweep there. Nor may
+    a stdout or stderr that the caller has closed: what is written there is dropped.
 
     Args:
         streams: by default stdout and stderr.

@@ -1,11 +1,11 @@
-"""How frequent the classes are among a trial's unlabeled images: ``python -m cissl.estimate FOLDER``.
+"""Estimate how frequent the classes are among a trial's unlabeled images: ``python -m cissl.estimate FOLDER``.
 
-The folder is that of a complete trial, best a supervised one: its network's confusions on the validation images say how
-its predictions on the unlabeled ones are to be read. The line that it prints is a setting for other trials:
+FOLDER is that of a complete trial, preferably a supervised one. Its network's confusions on validation images correct
+the counts of its predictions on unlabeled images. The printed line is a setting for other trials:
 
     darp.shares: 0.31,0.22,…
 
-It uses the labels of validation images, which are so many labels more; tell so where you report what came of it.
+The estimate uses the labels of validation images. Say so when you report results that depend on it.
 """
 
 import argparse
@@ -24,16 +24,23 @@ from cissl.training.checkpoint import WEIGHTS, load_tensors
 from cissl.training.records import read_config
 from cissl.training.trainer import Trainer
 
-LARGEST_CONDITION = 100.0  # as in DARP's program: beyond it K⁻¹ makes noise of rounding
+LARGEST_CONDITION = 100.0  # as in DARP's program; beyond it K⁻¹ amplifies the noise of the counts too much
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0, 1 for an estimate of no use, 2 for a user's mistake."""
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; by default those of this process.
+
+    Returns:
+        The exit code: 0, 1 if the estimate cannot be used, 2 for a user's mistake.
+    """
     accept_any_text()
     parser = argparse.ArgumentParser(
         prog="python -m cissl.estimate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=path_argument, help="of a complete trial")
+    parser.add_argument("folder", type=path_argument, help="folder of a complete trial")
     parser.add_argument("--data-dir", type=path_argument, help="where prepared data sets are")
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"condition number of the confusions: {condition:.4g}")
     if shares.min() <= 0 or condition >= LARGEST_CONDITION:
         print(
-            "of no use: shares must be above 0 and the condition number below "
+            "the estimate cannot be used: shares must be above 0 and the condition number below "
             f"{LARGEST_CONDITION:g}; take a better network or more validation images",
             file=sys.stderr,
         )
@@ -54,11 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def estimate(folder: Path, data_dir: Path | None = None) -> tuple[Tensor, float]:
-    """Shares of the classes among the unlabeled images, (C,) float64 of sum 1, and the condition number of K.
+    """Estimate the shares of the classes among a trial's unlabeled images.
 
     Args:
-        folder: of a complete trial.
-        data_dir: where prepared data sets are.
+        folder: folder of a complete trial.
+        data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
+
+    Returns:
+        The shares, (C,) float64 of sum 1; and the condition number of the matrix of confusions, K.
 
     Raises:
         UserError: the trial is not complete, or a class has no validation image that was not trained on.
@@ -80,7 +90,7 @@ def estimate(folder: Path, data_dir: Path | None = None) -> tuple[Tensor, float]
 
 
 def _trained(folder: Path, data_dir: Path | None) -> tuple[Trainer, datasets.Dataset]:
-    """The trial with its averaged weights, and its data."""
+    """A complete trial's trainer with its averaged weights, and its data."""
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} is not the folder of a complete trial, which has {WEIGHTS}")

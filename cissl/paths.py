@@ -1,4 +1,4 @@
-"""Folders that people name, and what to say when the machine refuses to read or write there."""
+"""Folders that people name, and messages for files that cannot be read or written."""
 
 import argparse
 import errno
@@ -12,14 +12,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def local_folder(name: str, text: str) -> Path:
-    """The absolute path of a folder of this machine that somebody names.
+    """The absolute path of a folder on this machine.
 
     Args:
-        name: of the option or setting, for the message.
-        text: what was given; ``~`` is the home folder.
+        name: name of the option or setting that gives it, for the message.
+        text: its value; ``~`` is the home folder.
 
     Raises:
-        UserError: it can be no folder, or an object store is meant.
+        UserError: it cannot be a folder, or it looks like the URI of an object store.
     """
     if not text.strip() or "\0" in text:
         raise UserError(f"{name} '{text}': this is no path of a folder")
@@ -48,15 +48,15 @@ def path_argument(text: str) -> Path:
 
 
 def require_folder(name: str, folder: Path) -> None:
-    """See that a folder is there, or can be made.
+    """Check that a folder exists or can be made.
 
     Args:
-        name: of the option that gave it, for the message.
+        name: name of the option that gives it, for the message.
         folder: the folder.
 
     Raises:
-        UserError: a file is in its place, or it has no name that a folder can have, or one that is not UTF-8, which
-            TensorBoard and the records cannot write.
+        UserError: a file is in its place, no folder can have this name, or the name is not UTF-8, which TensorBoard and
+            the records cannot write.
     """
     try:
         str(folder).encode()
@@ -71,7 +71,7 @@ def require_folder(name: str, folder: Path) -> None:
 
 
 def why_refused(error: OSError) -> str:
-    """``/path/to/file: No space left on device; make room``, in one line."""
+    """An error of the file system in one line, such as ``/path/to/file: No space left on device; make room``."""
     words = error.strerror or str(error) or type(error).__name__
     room = "; make room, then the same command continues" if error.errno in FULL else ""
     return f"{error.filename}: {words}{room}" if error.filename else f"{words}{room}"

@@ -1,7 +1,7 @@
-"""Code of a user's own, named as ``file.py:Name`` or ``package.module:Name``: a method or a backbone.
+"""The user's own code: a method or a backbone, named as ``file.py:Name`` or ``package.module:Name``.
 
-A file's text is what counts, not its place: it is kept beside the results, sent to every machine, and its SHA-256
-stands in the records. So a process first *registers* files, and then finds them by their name alone.
+Only the text of a file counts, not the folder that it is in: the text is kept beside the results and sent to every
+machine, and its SHA-256 is recorded. So a process first *registers* a file, and then finds it by its name alone.
 """
 
 import ast
@@ -27,9 +27,9 @@ class Source:
     """A user's file.
 
     Attributes:
-        name: the file's name, such as ``ours.py``; what configs call it.
-        text: what stands in it.
-        path: where it was read, for messages.
+        name: the file's name without its folder, such as ``ours.py``; settings use it.
+        text: the file's text.
+        path: where the file was read, for messages.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the text, 64 hexadecimal digits."""
+        """SHA-256 of the text, 64 hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -48,15 +48,17 @@ _installed_files: set[str] = set()  # of modules that hold a user's own code
 
 
 def is_plugin(name: str) -> bool:
-    """Whether a name such as ``ours.py:Ours`` or ``mylab.ours:Ours`` means code of a user's own; so does a file's."""
+    """Whether a name means the user's own code, such as ``ours.py:Ours``, ``mylab.ours:Ours`` or ``ours.py``."""
     return ":" in name or name.strip().endswith(SUFFIX)
 
 
 def split(name: str) -> tuple[str, str]:
-    """``ours.py:Ours`` → ``("ours.py", "Ours")``; a file's folders are left out, for they differ between machines.
+    """The two parts of a name, such as ``("ours.py", "Ours")``.
+
+    Folders of a file are left out, since they differ between machines.
 
     Raises:
-        UserError: there is no name after the colon.
+        UserError: there is no name of a class after the colon.
     """
     where, what = _file_and_class(name)
     file = Path(where).name if where.endswith(SUFFIX) else where
@@ -68,20 +70,24 @@ def split(name: str) -> tuple[str, str]:
 
 
 def _file_and_class(name: str) -> tuple[str, str]:
-    """What stands before the last colon and after it; of a file alone the class is empty."""
+    """The parts before and after the last colon; the name of a file alone has an empty second part."""
     where, colon, what = name.rpartition(":")
     return (where.strip(), what.strip()) if colon or not is_plugin(name) else (what.strip(), "")
 
 
 def _own_classes(file: str) -> list[str]:
-    """The methods and networks that are written in a user's file."""
+    """Names of the methods and networks that a user's file defines."""
     module = _module_of_file(file)
     own = [each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__]
     return [each.__name__ for each in own if hasattr(each, "kind") or hasattr(each, "forward")]
 
 
 def register(name: str, folder: Path) -> None:
-    """Read the file that `name` stands for, relative to `folder`; importable modules and known files need none.
+    """Read and register the file of a name. An importable module needs no file, nor does a file that is registered.
+
+    Args:
+        name: such as ``ours.py:Ours``.
+        folder: the file's path is relative to this.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
@@ -103,7 +109,11 @@ def register(name: str, folder: Path) -> None:
 
 
 def register_all(texts: Iterable[str], folder: Path) -> None:
-    """Read the files among what algorithms and backbones are called, sums such as ``fixmatch+ours.py:Ours`` included.
+    """Register the files in the names of algorithms and backbones.
+
+    Args:
+        texts: the names; sums such as ``fixmatch+ours.py:Ours`` too.
+        folder: the files' paths are relative to this.
 
     Raises:
         UserError: see `register`.
@@ -114,21 +124,26 @@ def register_all(texts: Iterable[str], folder: Path) -> None:
 
 
 def add_source(source: Source) -> None:
-    """Make a file known under its name; one of the same name and another text takes its place."""
+    """Register a file under its name. It replaces a registered file of the same name."""
     _sources[source.name] = source
 
 
 def sources(names: Iterable[str]) -> list[Source]:
-    """The registered files among the plugins `names`, each once."""
+    """The registered files of some names, each once. Names of installed modules are left out.
+
+    Raises:
+        UserError: see `split`.
+    """
     files = dict.fromkeys(split(name)[0] for name in names if is_plugin(name))
     return [_sources[file] for file in files if file in _sources]
 
 
 def load(name: str) -> Any:
-    """The object that a name stands for.
+    """The class of a name.
 
     Raises:
-        UserError: the file is not registered, does not run, or has no such name; with file and line of the mistake.
+        UserError: there is no such file or module, it does not run, or it has no such class; with file and line of the
+            mistake.
     """
     where, what = split(name)
     module = _module_of_file(where) if where.endswith(SUFFIX) else _installed(where)
@@ -140,7 +155,7 @@ def load(name: str) -> Any:
 
 
 def entry_points(group: str) -> Mapping[str, str]:
-    """Name → ``module:Name`` of what installed packages offer in a group such as ``cissl.methods``."""
+    """Name → ``module:Name`` for all entry points of installed packages in a group such as ``cissl.methods``."""
     return {point.name.lower(): point.value for point in importlib.metadata.entry_points(group=group)}
 
 
@@ -169,23 +184,23 @@ def _module_of_file(file: str) -> ModuleType:
 
 
 def _execute(source: Source) -> ModuleType:
-    """The file as a module; its name tells versions apart, so that two of them can live in one process."""
+    """The file as a module. Its name contains the hash, so that two versions of a file can be in one process."""
     name = f"cissl_plugin_{source.name.removesuffix(SUFFIX)}_{source.sha256[:8]}"
     module = ModuleType(name)
     module.__file__ = source.path
     sys.modules[name] = module  # dataclasses look their module up
-    # The text that runs is the one that tracebacks show, though the file may have changed or be on another machine.
+    # Tracebacks show the text that runs here, even if the file has changed or is on another machine.
     linecache.cache[source.path] = (len(source.text), None, source.text.splitlines(keepends=True), source.path)
     try:
         exec(compile(source.text, source.path, "exec"), vars(module))
-    except (Exception, SystemExit) as error:  # a script of the user's own may end itself
+    except (Exception, SystemExit) as error:  # the user's script may call sys.exit
         del sys.modules[name]
         raise UserError(f"{place_of(error) or source.path}: {type(error).__name__}: {error}") from error
     return module
 
 
 def place_of(error: BaseException) -> str | None:
-    """``file:line`` of the last line of a user's own file that an error passed through, or None."""
+    """``file:line`` of the innermost line of the user's own code that an error passed through; None without any."""
     if isinstance(error, ContractError) and error.place:
         return error.place
     places = _files()
@@ -201,7 +216,7 @@ def place_of(error: BaseException) -> str | None:
 
 
 def place_now() -> str | None:
-    """``file:line`` of the innermost line of a user's own file that is being executed, or None."""
+    """``file:line`` of the innermost line of the user's own code that runs now; None if none runs."""
     places = _files()
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename not in places:
@@ -215,7 +230,12 @@ def place_of_class(owner: type) -> str | None:
 
 
 def place_of_field(owner: type, name: str) -> str | None:
-    """``file:line`` where a class of a user's own file gives a field its type and value; None of any other."""
+    """``file:line`` where a class of the user's own code defines a field; None for other classes.
+
+    Args:
+        owner: the class.
+        name: name of the field.
+    """
     source = getattr(sys.modules.get(owner.__module__), "__file__", None)
     if source not in _files():
         return None
@@ -227,10 +247,10 @@ def place_of_field(owner: type, name: str) -> str | None:
 
 
 def place_of_code(code: CodeType) -> str | None:
-    """``file:line`` where a function of a user's own file begins; None of any other."""
+    """``file:line`` where a function of the user's own code begins; None for other functions."""
     return f"{code.co_filename}:{code.co_firstlineno}" if code.co_filename in _files() else None
 
 
 def _files() -> set[str]:
-    """Where the user's own code was read, as tracebacks have it."""
+    """The files of the user's own code, as tracebacks name them."""
     return {source.path for source in _sources.values()} | _installed_files

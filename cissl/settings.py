@@ -1,4 +1,4 @@
-"""A setting: a dataclass field that knows its meaning, its symbol in the paper and the values that make sense."""
+"""A setting: a dataclass field with its meaning, its symbol in the paper, and the values that are allowed."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from cissl.errors import UserError, nearest
 from cissl.plugins import is_plugin
 
 TYPES = "float, int, bool or str, or one of them or None"
-LARGEST_FLOAT = 1e38  # a network calculates with 32 bits, which hold little more
+LARGEST_FLOAT = 1e38  # networks calculate with 32-bit floats, whose largest value is 3.4e38
 
 
 def setting(
@@ -32,21 +32,20 @@ def setting(
     """A field of a settings dataclass.
 
     Args:
-        default: the value where nobody gives one; None stands for a value that the program works out.
-        help: what it means, in a few words; shown by ``--help`` and by the lists of methods.
+        default: the value if nobody gives one; None if the program computes it.
+        help: what the setting means, in a few words; shown by ``--help`` and by the lists of methods.
         symbol: the paper's letter for it.
         at_least, above, at_most: bounds of a number; `above` is exclusive.
         choices: the texts that are allowed.
-        changes_result: whether another value gives another result, so that it belongs to the trial's hash.
-        plain: of an add-on's setting: its key is the name alone, without the add-on's name and a dot before it.
-        or_plugin: beside the choices, code of a user's own such as ``ours.py:Net`` is allowed.
-        or_prefix: beside the choices, texts that begin with one of these are allowed.
-        added_later: the setting is younger than trials that are to be found again: at its default it is left out of
-            the hash.
-        other: another value, with which a trial of a dozen steps comes out differently; for tests. By default they
-            find one.
-        acts_with: settings by their keys, with values beside which it acts, where it does nothing beside the others'
-            defaults; for tests.
+        changes_result: whether another value changes a trial's result. Then it is a part of the trial's hash.
+        plain: for an add-on's setting: its key is the name alone, without the add-on's name and a dot before it.
+        or_plugin: whether the user's own code, such as ``ours.py:Net``, is allowed beside the choices.
+        or_prefix: texts that begin with one of these are allowed beside the choices.
+        added_later: whether older trials do not have this setting. At its default it is then left out of the hash, so
+            that these trials keep their hashes.
+        other: for tests: a value that changes the result of a trial of a dozen steps. By default tests find one.
+        acts_with: for tests: key → value of other settings with which this setting has an effect, if it has none with
+            their defaults.
     """
     metadata = dict(
         help=help,
@@ -67,17 +66,17 @@ def setting(
 
 
 def checked(field: dataclasses.Field[Any], value: Any, key: str | None = None) -> Any:
-    """`value` as the field's type and within its bounds.
+    """A value, converted to the field's type and checked against its bounds.
 
-    A float may be given as an int, or as text such as '5e-4', which YAML reads so.
+    A float may be given as an int, or as text such as ``5e-4``, as which YAML reads it.
 
     Args:
-        field: made by `setting`.
+        field: a field that `setting` made.
         value: what somebody gave.
-        key: what the user calls the setting; by default the field's name.
+        key: how the user calls the setting; by default the field's name.
 
     Raises:
-        UserError: the value has another type or is out of bounds; its `key` is the setting's.
+        UserError: the value has another type or is out of bounds; the error's `key` is the setting.
     """
     key = key or field.name
     value = _typed(field, value, key)
@@ -91,21 +90,21 @@ def steps_of(length: float, steps: int) -> int:
 
 
 def defaults(settings: type) -> dict[str, Any]:
-    """Field name → default of a settings dataclass."""
+    """Name → default of all fields of a settings dataclass."""
     return {field.name: field.default for field in dataclasses.fields(settings)}
 
 
 def class_shares(text: str, key: str, *, word: str, zero: bool = False) -> list[float] | None:
-    """The numbers of a setting that gives one for each class, such as ``0.5,0.3,0.2``; None where it is `word`.
+    """The numbers of a setting that has one for each class, such as ``0.5,0.3,0.2``; None if it is `word`.
 
     Args:
         text: what somebody gave.
-        key: what the user calls the setting.
-        word: what may stand in place of the numbers.
-        zero: whether some of them, not all, may be 0.
+        key: how the user calls the setting.
+        word: a word that is allowed instead of numbers.
+        zero: whether some of the numbers, but not all, may be 0.
 
     Raises:
-        UserError: they are no such numbers.
+        UserError: these are no such numbers.
     """
     if text == word:
         return None
@@ -149,7 +148,7 @@ def is_setting(field: dataclasses.Field[Any]) -> bool:
 
 
 def plain_type(field: dataclasses.Field[Any]) -> type | None:
-    """``float`` for the annotations ``float`` and ``float | None``, and so on; None for types that no setting has."""
+    """``float`` for the annotations ``float`` and ``float | None``, and so on; None if no setting can have the type."""
     name = field.type.__name__ if isinstance(field.type, type) else str(field.type).partition("|")[0].strip()
     return {"float": float, "int": int, "bool": bool, "str": str}.get(name)
 

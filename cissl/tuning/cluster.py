@@ -1,6 +1,6 @@
-"""Where a sweep runs: the machine itself, or the Ray cluster that `RAY_ADDRESS` names. The one door to Ray.
+"""Where a sweep runs: on this machine, or on the Ray cluster that `RAY_ADDRESS` names.
 
-Ray reads its environment when it is imported, so the variables are set here, before that.
+Import Ray through this module. Ray reads its environment when it is imported, and this module sets it before.
 """
 
 import collections
@@ -20,25 +20,25 @@ from typing import Any
 from cissl.datasets.catalog import KNOWN
 from cissl.errors import UserError
 from cissl.tuning.plan import is_there
-from cissl.tuning.sweep_file import Resources, Sweep
+from cissl.tuning.sweep_file import Sweep
 
 ADDRESS = os.environ.get("RAY_ADDRESS", "")
 JOINED = ADDRESS.strip() != "local" and ADDRESS != ""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # no banner around our own table
+    "RAY_AIR_NEW_OUTPUT": "0",  # without Ray's banner around our table
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial keeps its own records
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials write their own records
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a resumed trial may end without a new evaluation
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruptible
 }
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 if not JOINED:
-    os.environ.pop("RAY_ADDRESS", None)  # "local": what is done here anyway, and not in Ray's open way
-    # A cluster of our own: loopback alone, and a token that lives and dies with this process. Left to itself Ray
-    # listens on all interfaces and leaves a token file that switches authentication on in every later `ray start`.
+    os.environ.pop("RAY_ADDRESS", None)  # with "local" Ray would start a cluster that listens on all interfaces
+    # Our own cluster listens on the loopback interface only, and its token exists only in this process. By default Ray
+    # listens on all interfaces and leaves a token file, which switches authentication on in every later `ray start`.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -49,8 +49,8 @@ from ray.util.placement_group import placement_group_table  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
-NODE_PATIENCE_S = 60
-ANSWER_S = 10
+NODE_PATIENCE_S = 60  # how long a machine may take to say what it lacks
+ANSWER_S = 10  # how long a cluster's head may take to answer
 HTTP2_SETTINGS = b"\x04"  # the type of a frame, its fourth byte (RFC 9113)
 HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + HTTP2_SETTINGS + b"\0\0\0\0\0"
 GONE = (
@@ -64,23 +64,50 @@ OBJECT_STORE = 100_000_000  # bytes; a sweep passes settings and rows of figures
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """What one machine can give."""
+    """One machine.
+
+    Attributes:
+        cpus: CPUs that trials can use.
+        gpus: GPUs that trials can use.
+    """
 
     cpus: float
     gpus: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a trial gets; see `fit`.
+
+    Attributes:
+        cpus: CPUs of each worker; may be a fraction.
+        gpus: GPUs of each worker; may be a fraction.
+        workers: processes of one trial.
+    """
+
+    cpus: float
+    gpus: float
+    workers: int
+
+
 def local_node() -> Node:
-    """This machine, as far as this process may use it."""
+    """This machine, with the CPUs and GPUs that this process may use."""
     return Node(cpus=_usable_cpus(), gpus=_visible_gpus())
 
 
 @contextlib.contextmanager
 def connected(resources: Node | None, *, dashboard: bool = False) -> Iterator[None]:
-    """Ray on this machine with these resources, or the cluster that is given (None).
+    """A context in which Ray is connected.
 
-    Where Ray is connected already, it is used as it is and stays connected. Trials of several workers need the
-    dashboard's process: without it Ray never frees what a stopped one of them held (ray-project/ray#54305).
+    If Ray is connected already, it stays so afterwards. Trials of several workers need the dashboard's process: without
+    it Ray never frees the resources of a stopped trial (ray-project/ray#54305).
+
+    Args:
+        resources: starts Ray on this machine with these; None joins the cluster that `RAY_ADDRESS` names.
+        dashboard: whether to start the dashboard, if it is installed.
+
+    Raises:
+        UserError: Ray does not start, or the cluster cannot be joined.
     """
     if ray.is_initialized():
         yield
@@ -88,26 +115,27 @@ def connected(resources: Node | None, *, dashboard: bool = False) -> Iterator[No
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         _start(resources, dashboard)
-        for chatty in ("ray.tune", "ray.train"):
-            logging.getLogger(chatty).setLevel(logging.CRITICAL)  # failed trials are listed at the end
+        for name in ("ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # the end of a sweep lists failed trials
         yield
     finally:
         ray.shutdown()
 
 
 def _start(resources: Node | None, dashboard: bool) -> None:
-    quiet = dict(log_to_driver=False, logging_level=logging.ERROR)
     if resources is None:
-        _join(ADDRESS, quiet)
+        _join(ADDRESS)
         return
-    options = dict(
-        num_cpus=int(resources.cpus),
-        num_gpus=int(resources.gpus),
-        include_dashboard=None if dashboard else False,  # None: if it is installed
-        object_store_memory=OBJECT_STORE,
-    )
     try:
-        ray.init("local", **options, **quiet)
+        ray.init(
+            "local",
+            num_cpus=int(resources.cpus),
+            num_gpus=int(resources.gpus),
+            include_dashboard=None if dashboard else False,  # None: if it is installed
+            object_store_memory=OBJECT_STORE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except Exception as error:  # Ray raises nothing more precise
         raise UserError(
             f"Ray did not start on this machine, which may be too busy or short of memory: {error}\n"
@@ -115,19 +143,22 @@ def _start(resources: Node | None, dashboard: bool) -> None:
         ) from None
 
 
-def _join(address: str, options: dict[str, Any]) -> None:
+def _join(address: str) -> None:
     os.environ["RAY_ADDRESS"] = found(address)
     try:
-        ray.init(**options)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises nothing more precise
         raise UserError(f"RAY_ADDRESS={address}: the cluster cannot be joined: {error}") from None
 
 
 def found(address: str) -> str:
-    """The cluster that RAY_ADDRESS names, if one answers; Ray itself would try for two minutes.
+    """The address of the cluster that RAY_ADDRESS names, after it has answered. Ray would try for two minutes.
+
+    Args:
+        address: value of RAY_ADDRESS: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``.
 
     Raises:
-        UserError: the address has no meaning, or nobody answers.
+        UserError: this is no such address, or no cluster answers there.
     """
     place = f"RAY_ADDRESS={address}"
     out = "unset RAY_ADDRESS to run on this machine alone"
@@ -153,9 +184,9 @@ def found(address: str) -> str:
 
 
 def _speaks_grpc(connection: socket.socket) -> bool:
-    """Whether a server sends the settings that begin an HTTP/2 connection; under TLS it is not asked."""
+    """Whether a server speaks HTTP/2: such a connection begins with its settings."""
     if os.environ.get("RAY_USE_TLS", "0") != "0":
-        return True
+        return True  # under TLS it is not tested
     connection.sendall(HTTP2_GREETING)
     answer = b""
     while len(answer) < 4 and (more := connection.recv(4 - len(answer))):
@@ -164,7 +195,7 @@ def _speaks_grpc(connection: socket.socket) -> bool:
 
 
 def running_head() -> str | None:
-    """The address of the cluster that `ray start` has started on this machine; None where there is none."""
+    """The address of the cluster that `ray start` has started on this machine; None if there is none."""
     try:
         address = Path(get_ray_address_file(None)).read_text().strip()
         host, _, port = address.rpartition(":")
@@ -175,14 +206,16 @@ def running_head() -> str | None:
 
 
 def missing(resources: Resources, *, anyhow: bool = False) -> str | None:
-    """What a trial needs and the cluster has not got at this moment, since others hold it; None if it has all.
+    """What a trial needs and the cluster cannot give at this moment, in words; None if nothing is missing.
 
     Args:
-        resources: of each worker.
-        anyhow: something is missing for sure; if there is enough in all, it is not on one machine.
+        resources: what the trial needs.
+        anyhow: whether it is certain that something is missing. If the cluster has enough in all, it is then said that
+            no machine has enough.
     """
-    free, total = ray.available_resources(), ray.cluster_resources()
-    each = {"CPU": resources.cpus, "GPU": resources.gpus or 0}
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray gives no types
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    each = {"CPU": resources.cpus, "GPU": resources.gpus}
     short = [unit for unit, number in each.items() if resources.workers * number > free.get(unit, 0)]
     scattered = "" if short else " on one machine"
     words = [
@@ -195,45 +228,50 @@ def missing(resources: Resources, *, anyhow: bool = False) -> str | None:
 
 
 def workers_wait() -> bool:
-    """Whether a trial of several workers is without them, which Tune does not see."""
+    """Whether a trial of several workers still waits for them. Tune does not see this."""
     return any(group["state"] == "PENDING" for group in placement_group_table().values())
 
 
 def nodes() -> list[Node]:
     """The machines of the running cluster."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(cpus=have.get("CPU", 0), gpus=have.get("GPU", 0)) for have in alive]
+    return [Node(cpus=node["Resources"].get("CPU", 0), gpus=node["Resources"].get("GPU", 0)) for node in _alive()]
 
 
 def any_alive() -> bool:
-    """Whether a machine is left; Tune would wait for one for ever."""
-    return any(node["Alive"] for node in ray.nodes())
+    """Whether a machine of the cluster is left. Without one Tune would wait for ever."""
+    return bool(_alive())
+
+
+def _alive() -> list[dict[str, Any]]:
+    """What Ray knows about the machines that are alive."""
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray gives no types
+    return [node for node in known if node["Alive"]]
 
 
 def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) -> None:
-    """See that every machine can do the sweep's work, before hours later a trial there cannot.
+    """Check that every machine can run trials. Otherwise a trial would fail on one of them hours later.
 
     Args:
-        folder: the sweep's, which all machines must see: that is where trials keep their records and go on from; None
-            where an object store takes its place.
+        folder: the sweep's folder, which all machines must see, since trials keep their records and checkpoints there;
+            None if the results are in an object store.
         datasets: names of the data sets that are needed.
         data_dir: where prepared data sets live.
 
     Raises:
-        UserError: a machine that lacks cissl, the folder or a data set.
+        UserError: a machine lacks cissl, the folder or a data set.
     """
-    alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    alive = [node for node in _alive() if node["Resources"].get("CPU")]
     if len(alive) < 2:
         return
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".seen-by-all-") as file:
         mark = Path(file.name) if folder else None
-        # Not by address: several machines of a cluster may be processes of one computer.
+        # By id and not by address: several nodes of a cluster may run on one computer.
         reports = [(node["NodeManagerAddress"], _on(node).remote(mark, datasets, data_dir)) for node in alive]
         for address, report in reports:
             try:
                 missing = ray.get(report, timeout=NODE_PATIENCE_S)
             except GONE:
-                continue  # busy with someone else's work, or dead, which takes Ray some seconds to notice
+                continue  # it is busy with other work, or it has died and Ray has not noticed yet
             except ray.exceptions.RayError as error:
                 last = str(error).strip().splitlines()[-1]
                 raise UserError(f"machine {address} cannot run trials; is cissl installed there? {last}") from None
@@ -241,13 +279,14 @@ def check_nodes(folder: Path | None, datasets: set[str], data_dir: Path | None) 
                 raise UserError(f"machine {address} {missing}")
 
 
-def _on(node: dict) -> Any:
+def _on(node: dict[str, Any]) -> Any:
+    """`_what_is_missing` as a remote function that runs on one machine."""
     strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     return ray.remote(_what_is_missing).options(num_cpus=0, scheduling_strategy=strategy)
 
 
 def _what_is_missing(mark: Path | None, datasets: set[str], data_dir: Path | None) -> str | None:
-    """Runs on each machine."""
+    """What the machine that runs this lacks, in words; None if it lacks nothing."""
     if mark and not mark.exists():
         return f"does not see {mark.parent}: give a --storage-path that all machines share"
     for name in sorted(datasets):
@@ -261,13 +300,17 @@ def _what_is_missing(mark: Path | None, datasets: set[str], data_dir: Path | Non
 
 
 def fit(sweep: Sweep, nodes: list[Node]) -> Resources:
-    """The resources of each worker, defaults filled in.
+    """The resources of each worker: what the sweep asks for, with defaults for the rest.
 
-    Without GPUs a worker gets one CPU: small networks gain more from many trials side by side than from threads.
-    With GPUs it gets one of them and its share of the CPUs.
+    Without GPUs a worker gets one CPU: for small networks many trials at a time are faster than many threads. With GPUs
+    it gets one GPU and that GPU's share of the CPUs.
+
+    Args:
+        sweep: what to run.
+        nodes: the machines.
 
     Raises:
-        UserError: no machine, or not all of them together, can ever give what a trial asks for.
+        UserError: the machines can never give what a trial asks for.
     """
     asked = sweep.resources
     gpus = asked.gpus if asked.gpus is not None else float(sum(node.gpus for node in nodes) >= asked.workers)
@@ -284,7 +327,7 @@ def fit(sweep: Sweep, nodes: list[Node]) -> Resources:
 
 
 def _cpu_share(gpus: float, nodes: list[Node]) -> float:
-    """CPUs that go with so many GPUs, so that all GPUs can be used; one where there is none."""
+    """CPUs for a worker with this many GPUs, so that all GPUs can be used; one CPU without GPUs."""
     if not gpus:
         return 1
     share = min((node.cpus / node.gpus for node in nodes if node.gpus), default=1.0) * gpus
@@ -292,16 +335,20 @@ def _cpu_share(gpus: float, nodes: list[Node]) -> float:
 
 
 def trial_request(resources: Resources) -> dict[str, float]:
-    """What Tune is to set aside for a trial; workers of their own bring their own resources, beside the trial's."""
+    """What Tune reserves for a trial's process. Several workers reserve their own resources beside it."""
     if resources.workers > 1:
-        return {"cpu": 0, "memory": 1}  # a byte: Tune refuses nothing at all, and CPUs are for the workers
+        return {"cpu": 0, "memory": 1}  # one byte, since Tune refuses to reserve nothing
     return {"cpu": resources.cpus, "gpu": resources.gpus}
 
 
 def concurrency(sweep: Sweep, resources: Resources) -> int | None:
     """How many trials may run at a time; None leaves it to Tune.
 
-    Tune does not see what workers of their own will need, so that too many trials would wait for each other's workers.
+    Tune does not know what several workers need. Without a limit too many trials would start and then wait for workers.
+
+    Args:
+        sweep: what to run.
+        resources: what a trial gets.
     """
     if resources.workers == 1:
         return sweep.concurrency
@@ -309,13 +356,13 @@ def concurrency(sweep: Sweep, resources: Resources) -> int | None:
 
 
 def _room(resources: Resources, nodes: list[Node]) -> int:
-    """Workers that fit at a time."""
-    gpus = resources.gpus or 0
+    """How many workers can run at a time."""
+    gpus = resources.gpus
     return sum(int(min(node.cpus / resources.cpus, node.gpus / gpus if gpus else sys.maxsize)) for node in nodes)
 
 
 def _visible_gpus() -> int:
-    """GPUs that torch can use; it is only imported, which takes seconds, where a driver for them is."""
+    """Number of GPUs that torch can use. Torch takes seconds to import, and is asked only if a GPU's driver exists."""
     if not any(map(os.path.exists, GPU_DRIVERS)):
         return 0
     import torch
@@ -324,8 +371,9 @@ def _visible_gpus() -> int:
 
 
 def _usable_cpus() -> int:
+    """CPUs that this process may use, by its affinity and by the limit of its container."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = Path("/sys/fs/cgroup/cpu.max")  # a container's share
+    limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.exists():
         quota, period = limit.read_text().split()
         if quota != "max":

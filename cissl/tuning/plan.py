@@ -1,7 +1,7 @@
-"""What a sweep would do: its trials, their steps, labels per class and disk space, checked against the data."""
+"""The plan of a sweep: its trials with steps, labels per class and disk space, checked against the data."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,18 @@ CHANNELS = 3  # of every known data set that has to be prepared
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What a trial's data set and split come to."""
+    """A trial's data set and split in numbers.
+
+    Attributes:
+        labeled_counts: number of labeled images of each class.
+        classes: number of classes.
+        side: height and width of an image in pixels.
+        channels: channels of an image.
+        prepared: whether this machine has the images.
+        valid_labeled: validation images that are labeled too; 0 if the data are not prepared.
+        classes_without_validation: classes that have no validation image; 0 if the data are not prepared.
+        hashes: see `records.data_hashes`; empty if the data are not prepared.
+    """
 
     labeled_counts: list[int]
     classes: int
@@ -37,40 +48,46 @@ class DataFacts:
     channels: int
     prepared: bool
     valid_labeled: int
-    """validation images that are labeled too; not known, hence 0, where the data are not prepared"""
     classes_without_validation: int
-    """likewise"""
     hashes: dict[str, str]
-    """what the data are known by, see `records.data_hashes`; likewise none"""
 
 
 def check_data(sweep: Sweep, data_dir: Path | None, *, need_prepared: bool = True) -> dict[str, DataFacts]:
-    """The facts of every split of the sweep, by its name.
+    """The facts about every split of the sweep, by its name.
 
     Args:
-        need_prepared: False counts labels from the catalog where a known data set is not prepared yet.
+        sweep: which trials there are.
+        data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
+        need_prepared: if False, a known data set need not be prepared: the catalog gives its counts of labels.
 
     Raises:
         UserError: a data set is unknown or missing, a class cannot fill the split, or a search would choose by images
             that its trials are trained on; with the line in the sweep file.
     """
     mistakes = Mistakes()
-    facts: dict[str, DataFacts | None] = {}
+    facts: dict[str, DataFacts] = {}
+    first_trials: dict[str, TrialConfig] = {}
     for config in sweep.trials:
-        if config.dataset not in facts:
-            facts[config.dataset] = None
-            try:
-                facts[config.dataset] = _facts(config.spec, data_dir, need_prepared)
-                if sweep.search:
-                    _require_held_out(config.spec, facts[config.dataset].valid_labeled)
-                    _require_metric(sweep.search.metric, config.spec, facts[config.dataset])
-            except UserError as error:
-                mistakes.add(sweep.error(config, error))
+        first_trials.setdefault(config.dataset, config)
+    for config in first_trials.values():
+        try:
+            found = _facts(config.spec, data_dir, need_prepared)
+            if sweep.search:
+                _require_held_out(config.spec, found.valid_labeled)
+                _require_metric(sweep.search.metric, config.spec, found)
+            facts[config.dataset] = found
+        except UserError as error:
+            mistakes.add(sweep.error(config, error))
     mistakes.tell()
     return facts
 
 
 def _require_held_out(spec: DatasetSpec, valid_labeled: int) -> None:
+    """Check that a search chooses by images that its trials are not trained on.
+
+    Raises:
+        UserError: some validation images are labeled.
+    """
     if valid_labeled:
         held_out = dataclasses.replace(spec, held_out=True)
         raise UserError(
@@ -90,22 +107,26 @@ def _require_metric(metric: str, spec: DatasetSpec, facts: DataFacts) -> None:
 
 
 def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
-    """See that every trial's network exists.
+    """Check that every trial's network can be built.
+
+    Args:
+        sweep: which trials there are.
+        facts: facts about each split, see `check_data`.
 
     Raises:
-        UserError: a network that there is not, that the images are too small for, or that the weights are not of; with
-            the line in the sweep file.
+        UserError: there is no such network, the images are too small for it, or the file of weights belongs to another
+            one; with the line in the sweep file.
     """
     mistakes = Mistakes()
-    tried: set[tuple] = set()
+    tried: set[Hashable] = set()
     for config, _ in sweep.checked:
         data = facts[config.dataset]
         try:
-            check_sizes(config.arch, side=data.side, **_sizes(config))
-            kind = (config.arch, config.weights, data.classes, data.side, data.channels, *_sizes(config).values())
+            check_sizes(config.arch, side=data.side, filters=config.filters, repeat=config.repeat, scales=config.scales)
+            kind = (config.weights, _network_kind(config, data))
             if kind not in tried and (config.weights or not is_known(config.arch)):
                 tried.add(kind)
-                from cissl.training.learner import make_network  # imports torch, for which a driver has little use
+                from cissl.training.learner import make_network  # here, since a driver seldom needs torch
 
                 make_network(config, classes=data.classes, side=data.side, channels=data.channels)
         except UserError as error:
@@ -114,32 +135,41 @@ def check_networks(sweep: Sweep, facts: dict[str, DataFacts]) -> None:
 
 
 def parameters(sweep: Sweep, facts: dict[str, DataFacts]) -> dict[str, int]:
-    """Trainable values of each trial's network, by trial id."""
-    from cissl.models.backbones import build, parameter_count  # imports torch, for which a sweep's driver has no use
-
-    counted: dict[tuple, int] = {}
-    result = {}
-    for config in sweep.trials:
-        data = facts[config.dataset]
-        shape = dict(arch=config.arch, classes=data.classes, side=data.side, channels=data.channels, **_sizes(config))
-        key = tuple(shape.values())
-        if key not in counted:
-            counted[key] = parameter_count(build(**shape, data=config.spec.name))
-        result[config.trial_id] = counted[key]
-    return result
-
-
-def _sizes(config: TrialConfig) -> dict[str, int | None]:
-    return {"filters": config.filters, "repeat": config.repeat, "scales": config.scales}
-
-
-def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:
-    """The trials, one in a line, and the sums below them.
+    """Number of trainable values of each trial's network, by trial id.
 
     Args:
         sweep: which trials there are.
-        facts: of each split, see `check_data`.
-        sizes: trainable values of each trial's network, see `parameters`.
+        facts: facts about each split, see `check_data`.
+    """
+    from cissl.models.backbones import parameter_count  # here, since a sweep's driver needs no torch
+    from cissl.training.learner import make_network
+
+    counted: dict[Hashable, int] = {}
+    result = {}
+    for config in sweep.trials:
+        data = facts[config.dataset]
+        kind = _network_kind(config, data)
+        if kind not in counted:
+            network = make_network(
+                config, classes=data.classes, side=data.side, channels=data.channels, pretrained=False
+            )
+            counted[kind] = parameter_count(network)
+        result[config.trial_id] = counted[kind]
+    return result
+
+
+def _network_kind(config: TrialConfig, data: DataFacts) -> Hashable:
+    """Equal for trials whose networks have the same layers."""
+    return config.arch, data.classes, data.side, data.channels, config.filters, config.repeat, config.scales
+
+
+def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> str:
+    """The plan as text: a line for each trial, then the sums and the notes.
+
+    Args:
+        sweep: which trials there are.
+        facts: facts about each split, see `check_data`.
+        sizes: number of trainable values of each trial's network, see `parameters`.
     """
     missing = sorted({config.spec.name for config in sweep.trials if not facts[config.dataset].prepared})
     lines = [
@@ -155,7 +185,7 @@ def table(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> s
 def _rows(sweep: Sweep, facts: dict[str, DataFacts]) -> list[tuple[str, ...]]:
     """The headings, then a row for each trial."""
     swept = _swept(sweep.trials)
-    rows = [("trial", "split", *swept, "steps", "evaluations", "labels", "labels per class")]
+    rows: list[tuple[str, ...]] = [("trial", "split", *swept, "steps", "evaluations", "labels", "labels per class")]
     for config in sweep.trials:
         counts = facts[config.dataset].labeled_counts
         rows.append(
@@ -173,7 +203,7 @@ def _rows(sweep: Sweep, facts: dict[str, DataFacts]) -> list[tuple[str, ...]]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The rows as lines of text, the headings underlined; the first two columns and the last one begin at the left."""
+    """The rows as lines of text, with underlined headings. The first two columns and the last one are left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     numbers = range(2, len(widths) - 1)
     lines = [
@@ -197,7 +227,7 @@ def _search_lines(sweep: Sweep) -> list[str]:
 
 
 def _sums(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> list[str]:
-    """What all trials together take, those that a search has yet to make included."""
+    """Steps and disk space of all trials together. Trials that a search has not proposed yet are counted too."""
     trials = sweep.search.trials * sweep.grid_size if sweep.search else len(sweep.trials)
     scale = trials / len(sweep.trials)
     steps = round(scale * sum(config.steps for config in sweep.trials))
@@ -211,7 +241,12 @@ def _sums(sweep: Sweep, facts: dict[str, DataFacts], sizes: dict[str, int]) -> l
 
 
 def notes(sweep: Sweep, facts: dict[str, DataFacts]) -> list[str]:
-    """What is allowed and seldom meant, see `cissl.doubts`; and, of a search, what early stopping comes to."""
+    """Notes about settings that are allowed and seldom meant, see `cissl.doubts`.
+
+    Args:
+        sweep: which trials there are.
+        facts: facts about each split, see `check_data`.
+    """
     lines = _takers(sweep)
     lines += [f"note: {doubt}" for doubt in doubts([(config, facts[config.dataset]) for config in sweep.trials])]
     if sweep.search and sweep.search.asha and not sweep.rungs:
@@ -220,9 +255,14 @@ def notes(sweep: Sweep, facts: dict[str, DataFacts]) -> list[str]:
 
 
 def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
-    """Bytes that a trial's folder takes: when it is complete, and at most while it runs.
+    """Bytes of a trial's folder: of a complete trial, and the most while it runs.
 
-    A running trial has `keep_ckpt` checkpoints and the one that is being written.
+    A running trial has `keep_ckpt` checkpoints, and one more while that is written.
+
+    Args:
+        config: the trial's settings.
+        parameters: number of trainable values of its network.
+        classes: number of classes.
     """
     evaluations = -(-config.steps // config.report_steps)
     records = evaluations * (ROW + ROW_PER_CLASS * classes + VALUE * classes**2)
@@ -234,7 +274,7 @@ def disk(config: TrialConfig, parameters: int, classes: int) -> tuple[int, int]:
 def _swept(trials: Sequence[TrialConfig]) -> list[str]:
     """Settings that differ between trials and that neither the trial's name nor its split shows.
 
-    Where every trial has its own method's default, the setting differs because the methods do, which says nothing.
+    A setting is left out if every trial has the default of its method: then only the methods differ.
     """
     settings = [_taken(config) for config in trials]
     keys = dict.fromkeys(key for values in settings for key in values if key not in ("dataset", "algorithm", "seed"))
@@ -244,7 +284,7 @@ def _swept(trials: Sequence[TrialConfig]) -> list[str]:
 
 
 def _default(config: TrialConfig, key: str) -> Any:
-    """What a setting is where nobody gives it, for the trial's algorithm."""
+    """The default of a setting, for the trial's algorithm."""
     return {**core_fields(), **config.recipe.fields}[key].default
 
 
@@ -254,7 +294,7 @@ def _taken(config: TrialConfig) -> dict[str, Any]:
 
 
 def _takers(sweep: Sweep) -> list[str]:
-    """Settings of the file that only some of its algorithms have, and which those are."""
+    """A note for each setting of the file that only some of its algorithms have."""
     recipes = {config.algorithm: config.recipe for config in sweep.trials}
     lines = []
     for key in given_keys(sweep.source):
@@ -291,7 +331,7 @@ def _facts(spec: DatasetSpec, data_dir: Path | None, need_prepared: bool) -> Dat
 
 
 def _at_fault(spec: DatasetSpec, data_dir: Path | None) -> str:
-    """Which key of a split that the data cannot fill asks for too much."""
+    """The key of a split that asks for more images than the data have."""
     try:
         load(dataclasses.replace(spec, valid=1), data_dir)
     except UserError:
@@ -300,7 +340,7 @@ def _at_fault(spec: DatasetSpec, data_dir: Path | None) -> str:
 
 
 def _from_catalog(spec: DatasetSpec) -> DataFacts:
-    """Labels per class as the split's rule gives them for equally large classes, while the images are missing."""
+    """The facts about a split whose images are missing: its labels per class if all classes are equally large."""
     known = KNOWN[spec.name]
     labels = np.arange(known.train) % known.classes
     try:

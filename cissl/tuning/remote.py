@@ -1,8 +1,8 @@
-"""Results in an object store (``s3://…`` and what else pyarrow opens): each machine works in a local copy of a sweep.
+"""Results in an object store (``s3://…`` and others that pyarrow opens). Each machine works in a local copy of a sweep.
 
-The store holds the truth. A trial begins with what the store has of it and uploads what changed after each evaluation:
-its history, then the checkpoints, which know how long the history was, then the rest. So whatever moment it dies at,
-another machine finds a state to go on from.
+The store is what counts. A trial first downloads what the store has of it. After each evaluation it uploads what has
+changed: its history, then the checkpoints, which refer to the history's length, then the rest. So another machine finds
+a state that it can resume from, whenever this one dies.
 """
 
 import contextlib
@@ -10,35 +10,37 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from cissl.errors import UserError
 from cissl.paths import require_folder
 from cissl.training.records import CONFUSIONS, ROWS, read_status
 
 CACHE = Path("~/.cache/cissl/sweeps")
-# What the driver looks at.
+# The records that the driver reads.
 RECORDS = (
     "config.json", "provenance.json", "status.json", "history.jsonl", "search.json", "runs.jsonl", "sweep.yaml",
 )  # fmt: skip
-HIDDEN = "."  # how the names of locks and of files that are being written begin
+HIDDEN = "."  # names of locks and of unfinished files begin with this
 
 
 class SweepFolder:
-    """Where a sweep's results are kept.
+    """The place of a sweep's results.
 
     Args:
-        storage: a folder, or the URI of one in an object store.
-        name: of the sweep.
+        storage: the folder of all sweeps, or its URI in an object store.
+        name: name of the sweep.
+
+    Attributes:
+        folder: the local folder that the driver reads and writes.
+        remote: URI of the sweep's folder in the object store; None if the results are in a local folder.
 
     Raises:
-        UserError: the object store cannot be opened or written to, or the folder cannot be one.
+        UserError: the object store cannot be opened or written, or there cannot be such a folder.
     """
 
     def __init__(self, storage: str, name: str):
         self.remote = f"{storage.rstrip('/')}/{name}" if "://" in storage else None
         self.folder = _copy(self.remote) / "driver" / name if self.remote else Path(storage) / name
-        """what the driver reads and writes"""
         require_folder("--storage-path", self.folder)
         self._mirror = Mirror(self.remote, self.folder) if self.remote else None
         if self._mirror:
@@ -48,14 +50,15 @@ class SweepFolder:
     def __str__(self) -> str:
         return _without_keys(self.remote) if self.remote else str(self.folder)
 
-    def status(self, trial_id: str) -> dict[str, Any]:
-        """What a trial that has just ended says of itself; empty where it says nothing."""
+    def state(self, trial_id: str) -> str | None:
+        """The state that a trial has just recorded, see `records.write_status`; None if there is no record."""
         if self._mirror:
             self._mirror.pull(only=RECORDS, below=trial_id)
-        return read_status(self.folder / trial_id) or {}
+        status = read_status(self.folder / trial_id)
+        return status["state"] if status else None
 
     def publish(self) -> None:
-        """Make what the driver wrote visible to others."""
+        """Upload what the driver wrote, if the results are in an object store."""
         if self._mirror:
             self._mirror.push()
 
@@ -64,13 +67,13 @@ class SweepFolder:
 def trial_folder(
     remote: str | None, folder: Path, trial_id: str, rank: int
 ) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """A folder for a trial to work in, and what to call when its files are to be kept.
+    """A folder for a trial to work in, and a function that keeps what is in it.
 
     Args:
-        remote: URI of the sweep's folder; None where `folder` itself is where results are kept.
-        folder: the sweep's.
-        trial_id: the trial's.
-        rank: of this worker; all of them read what there is, and the first alone writes.
+        remote: URI of the sweep's folder; None if `folder` itself keeps the results.
+        folder: the sweep's folder.
+        trial_id: id of the trial.
+        rank: number of this worker. All workers download; only the first one uploads.
     """
     if remote is None:
         yield folder / trial_id, lambda: None
@@ -87,15 +90,15 @@ def trial_folder(
 
 
 def _copy(uri: str) -> Path:
-    """Where this machine works on a remote folder."""
+    """The local folder in which this machine works on a remote one."""
     return CACHE.expanduser() / hashlib.sha256(uri.encode()).hexdigest()[:12]
 
 
 class Mirror:
-    """A local folder and its remote twin.
+    """A local folder and its copy in an object store.
 
     Args:
-        uri: of the remote folder, such as ``s3://bucket/sweeps/night``.
+        uri: URI of the remote folder, such as ``s3://bucket/sweeps/night``.
         local: the local folder.
 
     Raises:
@@ -104,7 +107,7 @@ class Mirror:
 
     def __init__(self, uri: str, local: Path):
         import pyarrow
-        from pyarrow import fs  # loading the cloud libraries takes a while
+        from pyarrow import fs  # here, since loading the cloud libraries takes a while
 
         self.uri, self.local = uri, local
         try:
@@ -113,10 +116,15 @@ class Mirror:
             raise UserError(f"--storage-path {_without_keys(uri)}: cannot be opened: {error}") from None
         self._selector = fs.FileSelector
         self._file = fs.FileType.File
-        self._pushed: dict[str, tuple[int, int]] = {}  # path → size and time of change when it was uploaded
+        self._pushed: dict[str, tuple[int, int]] = {}  # path → the file's stamp when it was uploaded
 
     def pull(self, *, only: tuple[str, ...] = (), below: str = "") -> None:
-        """Make the local files equal to the remote ones: all, or those with certain names, or below a folder."""
+        """Make the local files equal to the remote ones.
+
+        Args:
+            only: names of files; by default all files.
+            below: a folder inside; by default the whole folder.
+        """
 
         def chosen(path: str) -> bool:
             return (not only or PurePosixPath(path).name in only) and (not below or path.startswith(f"{below}/"))
@@ -133,7 +141,7 @@ class Mirror:
             self._pushed[path] = _stamp(target)
 
     def push(self) -> None:
-        """Upload what changed since the last time, and remove remotely what is gone."""
+        """Upload the files that changed since the last time; delete remote files that are no longer here."""
         files = self._local_files()
         for path in sorted(files, key=_upload_order):
             stamp = _stamp(self.local / path)
@@ -145,10 +153,10 @@ class Mirror:
             del self._pushed[path]
 
     def check(self) -> None:
-        """See that it can be written to.
+        """Check that the remote folder can be written.
 
         Raises:
-            UserError: it cannot.
+            UserError: it cannot be written.
         """
         try:
             self._write(".writable", b"")
@@ -157,7 +165,7 @@ class Mirror:
             raise UserError(f"--storage-path {_without_keys(self.uri)}: cannot be written: {error}") from None
 
     def _write(self, path: str, content: bytes) -> None:
-        """Put a file; object stores need no folders, and some may not make any."""
+        """Write a remote file. Object stores need no folders, and some do not allow to make them."""
         target = f"{self._root}/{path}"
         try:
             stream = self._fs.open_output_stream(target)
@@ -178,17 +186,19 @@ class Mirror:
 
 
 def _upload_order(path: str) -> int:
+    """0 for the history, 1 for checkpoints and weights, 2 for the rest."""
     if PurePosixPath(path).name in (ROWS, CONFUSIONS):
         return 0
     return 1 if path.endswith(".pt") else 2
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    """A file's size in bytes and the time of its last change in nanoseconds."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
 def _without_keys(uri: str) -> str:
-    """For people to see: without the options and credentials that a URI may hold."""
+    """A URI without its options and credentials, for messages."""
     scheme, _, rest = uri.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,15 +1,16 @@
-"""A hyper-parameter search: Optuna proposes candidates, which run the sweep's grid and are judged on validation data.
+"""A hyper-parameter search. Optuna proposes candidates; each runs the sweep's grid and is judged on validation data.
 
-A candidate's value is the mean, over its trials, of the metric's mean over the last ten evaluations. Candidates are
-kept in ``search.json``, their values come from the trials' own records, and what Optuna draws is a function of the
-seed, the candidate's number and what was known by then. So a search that is run again goes on with the same candidates.
-Those that lie outside a space that was changed stay in the file, and come back when the space holds them again.
+A candidate's value is the mean, over its trials, of the metric's mean over the last ten evaluations. ``search.json``
+keeps the candidates, and their values come from the trials' own records. Optuna's proposal depends only on the seed,
+the candidate's number and the values that are known. So a search that is run again continues with the same candidates.
+If the space is changed, candidates outside of it stay in the file. They return when the space contains them again.
 """
 
 import collections
 import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +20,7 @@ import optuna
 from cissl.atomic_files import write_json
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.record_format import CandidateRow
 from cissl.training.records import ROWS, read_history, read_status
 from cissl.tuning import scalars
 from cissl.tuning.halving import Halving
@@ -26,22 +28,30 @@ from cissl.tuning.sweep_file import Dimension, Sweep, same_value
 
 FILE = "search.json"
 WINDOW = 10  # evaluations, as in the tables
-WORST = 0.0  # percent: what a trial that diverged counts
+WORST = 0.0  # the value of a trial that diverged, in percent
 
 
 @dataclasses.dataclass
 class Candidate:
-    """Settings that were proposed, and what became of them."""
+    """Settings that were proposed, and their result.
+
+    Attributes:
+        number: of the candidate, counted from 0.
+        params: its settings.
+        trials: its trials, one for each point of the grid.
+        asked: Optuna's trial, which gets the result.
+        state: open, complete, pruned (a trial was stopped early) or failed.
+        value: mean of the metric over its trials, in percent; None unless it is complete.
+        stopped: id of the trial that was stopped early.
+    """
 
     number: int
     params: dict[str, Any]
     trials: list[TrialConfig]
     asked: optuna.trial.Trial
     state: str = "open"
-    """open, complete, pruned (a trial was stopped early) or failed"""
     value: float | None = None
     stopped: str | None = None
-    """the trial that was stopped early"""
 
 
 def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution:
@@ -62,11 +72,11 @@ def _lies_in(dimension: Dimension, value: Any) -> bool:
     return dimension.kind not in ("int", "logint") or (value - low) % dimension.step == 0
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """The candidates of earlier runs; none where there is no file.
+def _read(path: Path) -> list[CandidateRow]:
+    """The candidates of earlier runs; none if there is no file.
 
     Raises:
-        UserError: the file is damaged. To begin with an empty one instead would lose the candidates for good.
+        UserError: the file is damaged. With an empty one in its place the candidates would be lost.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
@@ -89,7 +99,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _refuse(constant: str) -> None:
-    """NaN and infinities are no JSON, and could not be written back."""
+    """Refuse NaN and infinities: they are no JSON, and could not be written back."""
     raise ValueError(f"it has the value {constant}")
 
 
@@ -101,25 +111,31 @@ def _damaged(path: Path, reason: object) -> UserError:
 
 
 class Study:
-    """Proposes candidates and judges them; knows nothing of Ray.
+    """Proposes candidates and judges them. It does not use Ray.
 
     Args:
         sweep: a sweep with a search.
-        folder: the sweep's, where earlier runs have left their records.
+        folder: the sweep's folder, in which earlier runs have left their records.
+
+    Attributes:
+        candidates: all candidates so far, in their order.
+        aside: rows of earlier candidates that lie outside the current space.
+        without_figure: trial id → why its record gives no figure; its candidates have failed until it is repaired.
+
+    Raises:
+        UserError: the file of candidates is damaged.
     """
 
     def __init__(self, sweep: Sweep, folder: Path):
         assert sweep.search is not None
         self.sweep, self.folder, self.search = sweep, folder, sweep.search
         self.candidates: list[Candidate] = []
-        self.aside: list[dict[str, Any]] = []
-        """rows of earlier candidates that lie outside the space as it is now"""
+        self.aside: list[CandidateRow] = []
         self.without_figure: dict[str, str] = {}
-        """trials whose record gives no figure, by id, and why; their candidates have failed until it is mended"""
         self._point = sweep.point()
         self._halving = Halving(sweep.rungs, self.search.asha.reduction_factor) if self.search.asha else None
         self._space = {key: _distribution(dimension) for key, dimension in self.search.space.items()}
-        self._open: dict[str, TrialConfig] = {}  # trials that are to run or running, by id
+        self._open: dict[str, TrialConfig] = {}  # trials that run or will run, by id
         self._waiting: collections.deque[TrialConfig] = collections.deque()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(direction="maximize")
@@ -140,20 +156,21 @@ class Study:
     @property
     def best(self) -> Candidate | None:
         """The best complete candidate."""
-        complete = [candidate for candidate in self.candidates if candidate.state == "complete"]
-        return max(complete, key=lambda candidate: candidate.value, default=None)
+        values = [(candidate.value, candidate) for candidate in self.candidates if candidate.value is not None]
+        return max(values, key=lambda pair: pair[0], default=(None, None))[1]
 
     @property
     def proposed_all(self) -> bool:
-        """Whether no further trial will come."""
+        """Whether no further trial will be proposed."""
         return not self._waiting and len(self.candidates) >= self.search.trials
 
     @property
     def finished(self) -> bool:
+        """Whether no trial runs and none will be proposed."""
         return self.proposed_all and not self._open
 
     def next_trial(self) -> TrialConfig | None:
-        """A trial that is to run next; None when all have been handed out."""
+        """The trial to run next; None if all have been handed out."""
         while not self._waiting and len(self.candidates) < self.search.trials:
             number = 1 + max((row["number"] for row in self._rows()), default=-1)
             asked = self._proposal(number)
@@ -161,18 +178,28 @@ class Study:
             self._keep()
         return self._waiting.popleft() if self._waiting else None
 
-    def evaluated(self, trial_id: str, row: dict[str, Any]) -> bool:
-        """Note an evaluation of a trial; whether it should end here, because others are better."""
-        config = self._open.get(trial_id)
-        if self._halving is None or config is None:
-            return False
-        return self._compare(config, row["step"], row[self.search.metric])
+    def evaluated(self, trial_id: str, row: Mapping[str, Any]) -> bool:
+        """Note an evaluation of a trial; whether the trial should end here because others are better.
 
-    def _compare(self, config: TrialConfig, step: int, value: float | None) -> bool:
+        Args:
+            trial_id: id of the trial.
+            row: has ``step`` and the search's metric.
+        """
+        config = self._open.get(trial_id)
+        return config is not None and self._falls_behind(config, row["step"], row[self.search.metric])
+
+    def _falls_behind(self, config: TrialConfig, step: int, value: float | None) -> bool:
+        if self._halving is None:
+            return False
         return self._halving.falls_behind(self._point(config), config.trial_id, step / config.steps, value)
 
     def ended(self, trial_id: str, *, early: bool = False) -> None:
-        """Note that a trial has ended, `early` if that was the search's own decision."""
+        """Note that a trial has ended.
+
+        Args:
+            trial_id: id of the trial.
+            early: whether the search stopped it.
+        """
         self._open.pop(trial_id, None)
         for candidate in self.candidates:
             if candidate.state == "open" and any(config.trial_id == trial_id for config in candidate.trials):
@@ -188,7 +215,7 @@ class Study:
         return self._study.ask(self._space)
 
     def _add(self, number: int, asked: optuna.trial.Trial, trials: list[TrialConfig]) -> Candidate:
-        """Take up a candidate; trials that another one has as well run once."""
+        """Add a candidate. A trial that several candidates share runs once."""
         candidate = Candidate(number, dict(asked.params), trials, asked)
         given_up = {config.trial_id for config in self.given_up}
         self.candidates.append(candidate)
@@ -203,34 +230,39 @@ class Study:
         self._judge(candidate)
         return candidate
 
-    def _recall(self, row: dict[str, Any]) -> None:
-        """Take up a candidate of an earlier run, or lay it aside if the space no longer holds it."""
+    def _recall(self, row: CandidateRow) -> None:
+        """Add a candidate of an earlier run; keep its row aside if the space no longer contains it."""
         params = self._as_in_the_space(row["params"])
-        try:
-            trials = self.sweep.candidate(params) if params else None
-        except UserError:  # such a trial cannot be any more, as when the number of workers has changed
-            trials = None
-        if trials is None:
+        trials = self._trials(params) if params else []
+        if not params or not trials:
             self.aside.append(row)
             return
         self._study.enqueue_trial(params)
         candidate = self._add(row["number"], self._study.ask(self._space), trials)
-        if row["state"] == "pruned" and candidate.state == "open" and row["stopped"] in [t.trial_id for t in trials]:
-            self._prune(candidate, row["stopped"])
+        stopped = row.get("stopped")
+        if row["state"] == "pruned" and candidate.state == "open" and stopped in [trial.trial_id for trial in trials]:
+            self._prune(candidate, str(stopped))
         if self._halving:
             for config in trials:
                 for step, value in self._evaluations(config.trial_id):
-                    self._compare(config, step, value)
+                    self._falls_behind(config, step, value)
+
+    def _trials(self, params: dict[str, Any]) -> list[TrialConfig]:
+        """A candidate's trials; none if they are no longer possible, as with another number of workers."""
+        try:
+            return self.sweep.candidate(params)
+        except UserError:
+            return []
 
     def _as_in_the_space(self, params: dict[str, Any]) -> dict[str, Any] | None:
-        """The same settings as the space spells them; None if they lie outside of it."""
+        """The settings with the values that the space has for them; None if they lie outside of it."""
         space = self.search.space
         if params.keys() != space.keys():
             return None
         found = {}
         for key, dimension in space.items():
             spellings = [params[key]]
-            if isinstance(params[key], str):  # files of before hold 1e-2 as text
+            if isinstance(params[key], str):  # older files have 1e-2 as text
                 with contextlib.suppress(ValueError):
                     spellings.append(scalars.read(params[key]))
             inside = [value for value in spellings if _lies_in(dimension, value)]
@@ -240,10 +272,11 @@ class Study:
         return found
 
     def _judge(self, candidate: Candidate) -> None:
+        """Give a candidate its value if all of its trials have ended."""
         if any(config.trial_id in self._open for config in candidate.trials):
             return
-        values = [self._value(config) for config in candidate.trials]
-        if None in values:
+        values = [value for value in map(self._value, candidate.trials) if value is not None]
+        if len(values) < len(candidate.trials):
             candidate.state = "failed"
             self._study.tell(candidate.asked, state=optuna.trial.TrialState.FAIL)
         else:
@@ -251,44 +284,43 @@ class Study:
             self._study.tell(candidate.asked, candidate.value)
 
     def _prune(self, candidate: Candidate, trial_id: str) -> None:
-        """Give a candidate up; what it reached counts for Optuna, and its other trials do not start."""
+        """Give a candidate up. Optuna learns what it reached, and its other trials do not start."""
         candidate.state, candidate.stopped = "pruned", trial_id
         for config in candidate.trials:
             if config in self._waiting:
                 self._waiting.remove(config)
                 del self._open[config.trial_id]
-        evaluations = self._evaluations(trial_id)
-        if evaluations and evaluations[-1][1] is not None:
-            step, value = evaluations[-1]
+        step, value = (self._evaluations(trial_id) or [(0, None)])[-1]
+        if value is not None:
             candidate.asked.report(value, step)
         self._study.tell(candidate.asked, state=optuna.trial.TrialState.PRUNED)
 
     def _value(self, config: TrialConfig) -> float | None:
-        """What a trial counts; None if it has not ended as it should, or its validation data lack a class."""
+        """The value of a trial; None if it is not complete, or if its metric is not defined."""
         state = self._state(config)
         if state == "diverged":
             return WORST
         if state != "complete":
             return None
-        values = [value for _, value in self._evaluations(config.trial_id)[-WINDOW:]]
-        if values and None not in values:
+        last = self._evaluations(config.trial_id)[-WINDOW:]
+        values = [value for _, value in last if value is not None]
+        if values and len(values) == len(last):
             return fmean(values)
-        missing = f"{self.search.metric} of some evaluations: no validation image of some class" if values else "a row"
+        missing = f"{self.search.metric} of some evaluations: no validation image of some class" if last else "a row"
         self.without_figure.setdefault(config.trial_id, f"{self.folder / config.trial_id / ROWS} lacks {missing}")
         return None
 
     def _evaluations(self, trial_id: str) -> list[tuple[int, float | None]]:
-        """Step and figure of a trial's evaluations, oldest first; none where the record is damaged, which is noted."""
+        """Step and metric of a trial's evaluations, oldest first; none if the record is damaged, which is noted."""
         self.without_figure.pop(trial_id, None)
         metric = self.search.metric
         try:
-            rows = read_history(self.folder / trial_id)
-        except UserError as error:  # one trial's damage stops no other trial
+            rows: list[dict[str, Any]] = [dict(row) for row in read_history(self.folder / trial_id)]
+        except UserError as error:  # damage in one trial's record must not stop the others
             self.without_figure[trial_id] = str(error)
             return []
         for row in rows:
-            figure = row.get(metric, "")
-            if not isinstance(row.get("step"), int) or not isinstance(figure, int | float | None):
+            if not isinstance(row.get("step"), int) or not isinstance(row.get(metric, ""), int | float | None):
                 self.without_figure[trial_id] = (
                     f"{self.folder / trial_id}: an evaluation in its history has no step or no {metric}; put the file "
                     "back from a copy, or move that folder away to train the trial again"
@@ -297,16 +329,23 @@ class Study:
         return [(row["step"], row[metric]) for row in rows]
 
     def _state(self, config: TrialConfig) -> str | None:
-        return (read_status(self.folder / config.trial_id) or {}).get("state")
+        status = read_status(self.folder / config.trial_id)
+        return status["state"] if status else None
 
     def _keep(self) -> None:
         write_json(self.folder / FILE, self._rows())
 
-    def _rows(self) -> list[dict[str, Any]]:
-        """All candidates as the file has them, those that are laid aside in their places."""
-        kept = ("number", "params", "state", "value", "stopped")
-        rows = [
-            {**{key: getattr(candidate, key) for key in kept}, "trials": [trial.trial_id for trial in candidate.trials]}
+    def _rows(self) -> list[CandidateRow]:
+        """All candidates as the file has them, by number; those outside the space too."""
+        rows: list[CandidateRow] = [
+            {
+                "number": candidate.number,
+                "params": candidate.params,
+                "state": candidate.state,
+                "value": candidate.value,
+                "stopped": candidate.stopped,
+                "trials": [trial.trial_id for trial in candidate.trials],
+            }
             for candidate in self.candidates
         ]
         return sorted(rows + self.aside, key=lambda row: row["number"])

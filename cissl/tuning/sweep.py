@@ -1,6 +1,7 @@
 """Runs a sweep with Ray Tune.
 
-Running it again goes on where it stopped: the trials' own records decide what is left to do, never Tune's.
+A sweep that is run again continues where it stopped. The trials' own records decide what is left to do; Tune's records
+are not used.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from cissl.tuning import cluster  # isort: skip  (sets the environment that Ray is imported in)
 
@@ -30,18 +31,20 @@ from cissl import plugins, pretrained
 from cissl.atomic_files import write_text
 from cissl.config import TrialConfig
 from cissl.errors import UserError
+from cissl.record_format import Status
 from cissl.training.records import read_history, read_status
 from cissl.tuning import state
+from cissl.tuning.cluster import Resources
 from cissl.tuning.progress import Progress
 from cissl.tuning.remote import SweepFolder
 from cissl.tuning.search import Study
-from cissl.tuning.sweep_file import Resources, Sweep
+from cissl.tuning.sweep_file import Sweep
 from cissl.tuning.trainable import Job, train, trial_config, tune_config
 
 ALL_COMPLETE, SOME_FAILED, INTERRUPTED = 0, 1, 3  # exit codes; 2 is a user's mistake
-RETRIES = 3  # fresh processes for a trial that raised or whose process died
-LOOK_EVERY_S = 5.0  # whether Ray is still there
-PATIENCE_S = 15.0  # with a trial that does not start, before people are told what it waits for
+RETRIES = 3  # further attempts for a trial that raised an error or whose process died
+LOOK_EVERY_S = 5.0  # how often to check that Ray still runs
+PATIENCE_S = 15.0  # how long no trial may run before people are told what is missing
 KEPT, RUNS = "sweep.yaml", "runs.jsonl"
 
 
@@ -57,18 +60,18 @@ def run(
 
     Args:
         sweep: what to run.
-        storage: folder of all sweeps, or its URI; this one gets ``<storage>/<name>``, each trial
+        storage: folder of all sweeps, or its URI. The sweep's folder is ``<storage>/<name>``, a trial's is
             ``<storage>/<name>/<trial_id>``.
         data_dir: where prepared data sets live; by default as `cissl.datasets.load` decides.
-        data: of each split, what its data are known by (`records.data_hashes`); trials of other data are refused.
-        arguments: of the command line, for the record and for the advice how to continue.
+        data: split → hashes of its data, see `records.data_hashes`. Trials of other data are refused.
+        arguments: words of the command line, for the record and for the hint how to continue.
 
     Returns:
         The exit code: 0 all trials complete, 1 some failed, 3 interrupted.
 
     Raises:
-        UserError: the resources do not exist, the folder cannot be written, the cluster cannot be reached, or trials
-            were trained on other data than there are now.
+        UserError: the machines lack the resources, the folder cannot be written, the cluster does not answer, or trials
+            were trained on other data than the current ones.
     """
     results = SweepFolder(storage, sweep.name)
     source, remarks = _trial_source(sweep, results), notes(sweep, results)
@@ -77,52 +80,67 @@ def run(
     if not source.finished:
         for note in remarks:
             print(note, flush=True)
-        local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
-        if local:
-            cluster.fit(sweep, [local])  # refused before Ray takes its seconds to start
         try:
-            with cluster.connected(local, dashboard=sweep.resources.workers > 1):
-                resources = cluster.fit(sweep, cluster.nodes())
-                with _alone(results.folder), Interruptible() as interruptible:
-                    # A process that has just let go of the folder may have added to it.
-                    source = _trial_source(sweep, results)
-                    keep_provenance(sweep, source, results, arguments)
-                    datasets = {config.spec.name for config in sweep.trials}
-                    cluster.check_nodes(None if results.remote else results.folder, datasets, data_dir)
-                    _tune(sweep, source, results, resources, data_dir, interruptible)
+            with _machines(sweep) as resources, _alone(results.folder), Interruptible() as interruptible:
+                # The process that held the folder until now may have added to it.
+                source = _trial_source(sweep, results)
+                keep_provenance(sweep, source, results, arguments)
+                datasets = {config.spec.name for config in sweep.trials}
+                cluster.check_nodes(None if results.remote else results.folder, datasets, data_dir)
+                _tune(sweep, source, results, resources, data_dir, interruptible)
         except KeyboardInterrupt:
-            state.note_stopped(source.trials, results.folder)
-            results.publish()
-            print(f"Interrupted; {state.describe(source.trials, results.folder)}.")
-            print(f"To continue: {shlex.join([sys.executable, sys.argv[0], *arguments])}")
-            return INTERRUPTED
+            return _interrupted(source, results, arguments)
         if isinstance(source, Study):
             state.note_stopped(source.given_up, results.folder)
         results.publish()
     return _conclude(source, results)
 
 
-def _trial_source(sweep: Sweep, results: SweepFolder) -> "TrialSource":
-    with _reading(results.folder):
-        return Study(sweep, results.folder) if sweep.search else GridTrials(sweep, results.folder)
-
-
-class TrialSource(Protocol):
-    """Where trials come from: a grid, or a search."""
-
-    trials: Sequence[TrialConfig]
-    """those that are known"""
-    finished: bool
-    """nothing is left to run"""
-
-
 class GridTrials:
-    """Trials that are known from the start."""
+    """The trials of a sweep without a search, which are known from the start.
+
+    Args:
+        sweep: the sweep.
+        folder: the sweep's folder.
+
+    Attributes:
+        trials: all trials.
+        left: those that are not finished.
+        finished: whether nothing is left to run.
+    """
 
     def __init__(self, sweep: Sweep, folder: Path):
         self.trials = sweep.trials
         self.left = [config for config in sweep.trials if not state.is_over(config, folder)]
         self.finished = not self.left
+
+
+TrialSource = GridTrials | Study
+"""where trials come from"""
+
+
+def _trial_source(sweep: Sweep, results: SweepFolder) -> TrialSource:
+    with _reading(results.folder):
+        return Study(sweep, results.folder) if sweep.search else GridTrials(sweep, results.folder)
+
+
+@contextlib.contextmanager
+def _machines(sweep: Sweep) -> Iterator[Resources]:
+    """Ray with its machines; the resources that a trial gets there."""
+    local = None if cluster.JOINED or ray.is_initialized() else cluster.local_node()
+    if local:
+        cluster.fit(sweep, [local])  # if this machine is too small, people learn it before Ray starts
+    with cluster.connected(local, dashboard=sweep.resources.workers > 1):
+        yield cluster.fit(sweep, cluster.nodes())
+
+
+def _interrupted(source: TrialSource, results: SweepFolder, arguments: Sequence[str]) -> int:
+    """Record that the trials have stopped, and say how to continue."""
+    state.note_stopped(source.trials, results.folder)
+    results.publish()
+    print(f"Interrupted; {state.describe(source.trials, results.folder)}.")
+    print(f"To continue: {shlex.join([sys.executable, sys.argv[0], *arguments])}")
+    return INTERRUPTED
 
 
 def _tune(
@@ -148,8 +166,14 @@ def _tune(
         weights=pretrained.places({config.weights for config in sweep.trials if config.weights}),
     )
     run_trial = partial(train, job=job)
-    run_trial.__name__ = sweep.name  # what the dashboard calls the processes, each of which runs many trials
-    space, search = ({}, _search(source, results)) if isinstance(source, Study) else (_grid(source), {})
+    # The dashboard shows this name for a trial's process. Ray reads it, and types of `partial` do not have it.
+    run_trial.__name__ = sweep.name  # type: ignore[attr-defined]
+    space: dict[str, Any] = {}
+    search: dict[str, Any] = {}
+    if isinstance(source, Study):
+        search = {"search_alg": Suggestions(source, results), "scheduler": EarlyStopping(source), "num_samples": -1}
+    else:
+        space = {"trial": tune.grid_search([tune_config(config)["trial"] for config in source.left])}
     tuner = tune.Tuner(
         tune.with_resources(run_trial, cluster.trial_request(resources)),
         param_space=space,
@@ -172,30 +196,30 @@ def _tune(
     progress.show(now=True)
 
 
-def _grid(source: GridTrials) -> dict[str, Any]:
-    return {"trial": tune.grid_search([tune_config(config)["trial"] for config in source.left])}
-
-
-def _search(study: Study, results: SweepFolder) -> dict[str, Any]:
-    return {"search_alg": Suggestions(study, results), "scheduler": EarlyStopping(study), "num_samples": -1}
-
-
 class NotSaved:
-    """Part of Tune's experiment that its saved state, which nothing here reads, goes without."""
+    """A part of Tune's experiment that Tune saves as empty: nothing here reads Tune's saved state."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class Suggestions(NotSaved, Searcher):
-    """Hands a study's trials to Tune, and tells the study which of them have ended."""
+    """Gives a study's trials to Tune, and tells the study which of them have ended.
+
+    Args:
+        study: proposes the trials.
+        results: the sweep's folder.
+    """
 
     def __init__(self, study: Study, results: SweepFolder):
         super().__init__()
         self.study, self.results = study, results
         self._handed: dict[str, str] = {}  # Tune's id → ours
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(  # type: ignore[override]  # Ray's own annotation lacks FINISHED
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
+        """The next trial, as Tune carries it; FINISHED if there is none."""
         config = self.study.next_trial()
         if config is None:
             return Searcher.FINISHED
@@ -203,37 +227,50 @@ class Suggestions(NotSaved, Searcher):
         self.results.publish()
         return tune_config(config)
 
-    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell the study that a trial has ended."""
         ours = self._handed[trial_id]
-        early = not error and self.results.status(ours).get("state") not in (*state.NOT_REPEATED, "failed")
+        early = not error and self.results.state(ours) not in (*state.NOT_REPEATED, "failed")
         self.study.ended(ours, early=early)
         self.results.publish()
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study keeps itself."""
+        """Save nothing: the study keeps its own records."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Never called: a search goes on from its own records."""
+        """Restore nothing: a search continues from its own records, and Tune does not call this."""
 
 
 class EarlyStopping(NotSaved, FIFOScheduler):
-    """Stops a trial where the study says so."""
+    """Stops a trial when the study says so.
+
+    Args:
+        study: compares the trials.
+    """
 
     def __init__(self, study: Study):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray gives no types
         self.study = study
 
-    def on_trial_result(self, controller: Any, trial: Any, result: dict) -> str:
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Tell the study about an evaluation; whether the trial continues."""
         return self.STOP if self.study.evaluated(trial_id(trial), result) else self.CONTINUE
 
 
 def trial_id(trial: Any) -> str:
-    """The id of one of our trials, from one of Tune's."""
+    """Our id of a trial of Tune's."""
     return trial_config(trial.config["trial"]).trial_id
 
 
 class Watcher(NotSaved, tune.Callback):
-    """Passes what happens in Tune on to the progress display."""
+    """Tells the progress display what happens in Tune, and looks whether Ray is still alive.
+
+    Args:
+        progress: the display.
+        results: the sweep's folder.
+        resources: what a trial gets.
+        interruptible: the sweep's handlers of signals.
+    """
 
     def __init__(self, progress: Progress, results: SweepFolder, resources: Resources, interruptible: "Interruptible"):
         self.progress = progress
@@ -242,37 +279,49 @@ class Watcher(NotSaved, tune.Callback):
         self.resources = resources
         self._looked_at = self._active_at = time.monotonic()
 
-    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Install our handlers of signals again, since Tune has just replaced them."""
         if iteration <= 1:
-            self.interruptible.listen()  # Tune has just put a handler of its own in our place
+            self.interruptible.listen()
 
-    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        if trial_id(trial) not in self.progress.trials:  # the search has just made it
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Show that a trial runs."""
+        if trial_id(trial) not in self.progress.trials:  # the search has just proposed it
             _add(self.progress, trial_config(trial.config["trial"]), self.results.folder)
         self.progress.start(trial_id(trial))
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Show an evaluation."""
         self.progress.evaluated(trial_id(trial), result)
 
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._finish(trial_id(trial), "stopped")  # early, if it has not yet said so itself
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Show that a trial has ended. One that was stopped early may still be recorded as running."""
+        self._finish(trial_id(trial), "stopped")
 
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Show that a trial has failed for good. If its process died, it may still be recorded as running."""
         self._finish(trial_id(trial), "died")
 
-    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Draw the display, and look now and then whether Ray is alive and what trials wait for.
+
+        Raises:
+            KeyboardInterrupt: Ray has died, and the sweep can only be started again.
+        """
         self.progress.show()
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._looked_at = time.monotonic()
             if not cluster.any_alive():
-                self.progress.say("Ray's own process has died, perhaps for want of memory.")
-                raise KeyboardInterrupt  # nothing but starting again helps
+                self.progress.say("Ray's own process has died, perhaps for lack of memory.")
+                raise KeyboardInterrupt
             self.progress.waiting = self._what_is_waited_for(trials)
 
-    def _what_is_waited_for(self, trials: list) -> str | None:
-        """What would let a trial start, where none has done anything for a while; None where that is not so."""
+    def _what_is_waited_for(self, trials: list[Any]) -> str | None:
+        """What is missing for a trial to start, if no trial has done anything for a while; else None."""
         running = [trial_id(trial) for trial in trials if trial.status == "RUNNING"]
-        if running:  # what Tune calls running may wait for its workers
+        if running:  # a trial that Tune calls running may wait for its workers
             idle = self.resources.workers > 1 and not self.progress.has_news(running) and cluster.workers_wait()
         else:
             idle = any(trial.status == "PENDING" for trial in trials)
@@ -282,16 +331,16 @@ class Watcher(NotSaved, tune.Callback):
         return cluster.missing(self.resources, anyhow=idle_s > 4 * PATIENCE_S) if idle_s > PATIENCE_S else None
 
     def _finish(self, trial: str, otherwise: str) -> None:
-        recorded = self.results.status(trial).get("state", "failed")
+        recorded = self.results.state(trial) or "failed"
         self.progress.finish(trial, otherwise if recorded == "running" else recorded)
 
 
 class Interruptible:
-    """Makes Ctrl-C, SIGTERM and SIGUSR1 raise KeyboardInterrupt; a second one ends the process at once.
+    """A context in which Ctrl-C, SIGTERM and SIGUSR1 raise KeyboardInterrupt; a second one ends the process at once.
 
-    SIGTERM is what a cluster's scheduler and ``ray job stop`` send, SIGUSR1 what Slurm is often told to send some time
-    before its limit. Left to itself Tune ends in good order on SIGINT and SIGUSR1 alone, and spends seconds on saving a
-    state that nothing here reads. To be entered after `ray.init`, which installs a handler of its own.
+    Schedulers of clusters and ``ray job stop`` send SIGTERM. Slurm is often told to send SIGUSR1 some time before its
+    limit. Tune's own handlers are not enough: they know SIGINT and SIGUSR1 only, and then spend seconds on saving a
+    state that nothing here reads. Enter this context after `ray.init`, which installs a handler too.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -301,7 +350,7 @@ class Interruptible:
         return self
 
     def listen(self) -> dict[int, Any]:
-        """Install the handlers; those that were there before."""
+        """Install the handlers; returns the handlers that they replace, by signal."""
         if threading.current_thread() is not threading.main_thread():
             return {}
         return {number: signal.signal(number, self._stop) for number in self.SIGNALS}
@@ -318,6 +367,7 @@ class Interruptible:
 
 
 def _progress(sweep: Sweep, source: TrialSource, folder: Path, resources: Resources) -> Progress:
+    """The display, with what earlier runs have done."""
     devices = (resources.workers * (resources.gpus or resources.cpus), "GPU" if resources.gpus else "CPU")
     total = len(source.trials)
     if isinstance(source, Study):
@@ -329,10 +379,11 @@ def _progress(sweep: Sweep, source: TrialSource, folder: Path, resources: Resour
 
 
 def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
-    status = read_status(folder / config.trial_id) or {}
+    """Add a trial to the display, with what earlier runs have done."""
+    status: Status = read_status(folder / config.trial_id) or {"state": "new"}
     try:
         history = read_history(folder / config.trial_id)
-    except UserError as error:  # the display alone reads it here: one trial's damage stops no other trial
+    except UserError as error:  # only the display needs it here: damage in one trial must not stop the others
         progress.say(f"note: {error}")
         history = []
     progress.add(
@@ -346,7 +397,7 @@ def _add(progress: Progress, config: TrialConfig, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Holds a sweep's folder, so that no second process trains the same trials; a process that dies lets go of it."""
+    """Locks a sweep's folder, so that no second process trains the same trials. The lock ends with the process."""
     try:
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -359,7 +410,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Makes a folder that cannot be written, or a full disk, a mistake that people can mend."""
+    """Turns errors of writing into a `UserError` that says what people can do."""
     try:
         yield
     except filelock.Timeout:
@@ -372,7 +423,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """Makes records that cannot be read a mistake that people can mend."""
+    """Turns errors of reading into a `UserError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -387,7 +438,15 @@ def _announce(sweep: Sweep, source: TrialSource, results: SweepFolder) -> None:
 
 
 def notes(sweep: Sweep, results: SweepFolder) -> list[str]:
-    """What somebody should know who starts this sweep, beside how far it is."""
+    """Notes for the person who starts this sweep.
+
+    Args:
+        sweep: what to run.
+        results: the sweep's folder.
+
+    Raises:
+        UserError: records of the last run cannot be read.
+    """
     found = []
     with _reading(results.folder):
         file, last = str(sweep.path.absolute()), _last_run(results.folder).get("file")
@@ -406,7 +465,7 @@ def notes(sweep: Sweep, results: SweepFolder) -> list[str]:
 
 
 def _last_run(folder: Path) -> dict[str, Any]:
-    """What `keep_provenance` noted the last time; empty where there is nothing, or nothing that can be read."""
+    """What `keep_provenance` recorded the last time; empty if there is no intact record."""
     try:
         row = json.loads(_text(folder / RUNS).splitlines()[-1])
     except (ValueError, IndexError):
@@ -419,6 +478,7 @@ def _text(path: Path) -> str:
 
 
 def _conclude(source: TrialSource, results: SweepFolder) -> int:
+    """Say how the sweep ended; returns the exit code."""
     trials = source.trials
     if isinstance(source, Study):
         print(state.describe_search(source))
@@ -432,7 +492,17 @@ def _conclude(source: TrialSource, results: SweepFolder) -> int:
 
 
 def keep_provenance(sweep: Sweep, source: TrialSource, results: SweepFolder, arguments: Sequence[str]) -> None:
-    """Keep what was run, as a sweep file, and one line for each time that it was."""
+    """Record what is run: the sweep file, and one line for each run.
+
+    Args:
+        sweep: what to run.
+        source: its trials.
+        results: the sweep's folder.
+        arguments: words of the command line.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     row = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
         "file": str(sweep.path.absolute()),

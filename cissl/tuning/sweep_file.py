@@ -1,36 +1,37 @@
-"""A sweep as a person writes it: a YAML file → the trials, and how to run them. Knows nothing of Ray.
+"""A sweep file: YAML that a person writes → the trials, and how to run them. Does not use Ray.
 
-base: other.yaml                      # optional: what this file does not say, but for the name; a setting or axis that
-                                      # it gives takes the place of the base's. YAML's <<: *name is understood too
+base: other.yaml                      # optional: a sweep file whose keys hold unless this file gives them; its name is
+                                      # not taken over. YAML's <<: *name works too
 name: cifar10_lt                      # default: the file's name
-settings:                             # what all trials share: any setting of a trial (python -m cissl.train --help)
-  dataset: cifar10                    # the split is made of this and more keys:
-  imbalance_ratio: 20                 #   γ; left out or null: balanced labels
-  labeled_size: 20                    #   labels; with an imbalance ratio, those of the largest class
+settings:                             # the same for all trials: any setting of a trial (python -m cissl.train --help)
+  dataset: cifar10                    # with the next keys it makes the split:
+  imbalance_ratio: 20                 #   γ; by default, or with null, labels are balanced
+  labeled_size: 20                    #   number of labels; with an imbalance ratio, those of the largest class
   valid_size: 1                       #   default 1
-  seed: 1                             #   of the split and of training; default 1
+  seed: 1                             #   for the split and for training; default 1
                                       #   labels: all  takes every label that there is, in place of labeled_size
-                                      #   class_order: size  gives the long tail's head to the class with most images
-                                      # or is written whole: dataset: "cifar10_LT_20.{seed}@20-1"
+                                      #   class_order: size  starts the long tail with the class that has most images
+                                      # the whole split may be given instead: dataset: "cifar10_LT_20.{seed}@20-1"
                                       # with a search, validation images are taken from those without a label (_HELDOUT)
-grid:                                 # every combination; settings joined by commas move together
+grid:                                 # every combination is a trial; settings joined by commas change together
   algorithm: [fixmatch, cadr]
   imbalance_ratio, labeled_size: [[20, 20], [50, 50]]
-  seed: [1, 2, 3]                     # or 1..3, of any setting that is a whole number
-search:                               # instead of a grid, or around it: every candidate runs the whole grid
+  seed: [1, 2, 3]                     # or 1..3, for any setting that is a whole number
+search:                               # a search, with or without a grid: every candidate runs the whole grid
   space: {lr: {loguniform: [0.01, 0.1]}, confidence: {choice: [0.9, 0.95]}, batch: {int: [8, 64, 8]}}
-  metric: valid_accuracy              #   and is judged by its trials' mean (or valid_gmean)
-  trials: 20                          #   candidates
+                                      #   int: [lowest, highest], or [lowest, highest, step]; logint: [lowest, highest]
+  metric: valid_accuracy              #   or valid_gmean; the mean over a candidate's trials counts
+  trials: 20                          #   number of candidates
   sampler: tpe                        #   or random
   seed: 0
-                                      #   int: [lowest, highest], or [lowest, highest, step]; logint: [lowest, highest]
   asha: {grace_kimg: 4, reduction_factor: 3}   # optional: weak trials end early (learning rates follow the full length)
-resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; a trial has `workers` of them
+resources: {cpus: 1, gpus: 0, workers: 1}   # cpus and gpus of each worker; number of workers of each trial
 concurrency: 2                        # trials at a time; default: as many as fit
-loggers: [tensorboard, wandb, mlflow] # where curves are shown beside the records; default: [tensorboard]
+loggers: [tensorboard, wandb, mlflow] # show the curves beside the records; default: [tensorboard]
 data_dir: /shared/data                # prepared data sets; default: $ML_DATA, else ~/.cache/cissl
 
-Words without quotes mean what a person reads (see `scalars`): 5e-4 is a number; 010, 1:30, yes and tags are refused.
+Words without quotes have the value that a person expects (see `scalars`): 5e-4 is a number. Words that YAML would
+convert to something else are refused, such as 010, 1:30 and yes; so are tags.
 """
 
 import dataclasses
@@ -63,58 +64,77 @@ WHOLE_AXES = (*(key for key, field in core_fields().items() if field.type is int
 AXIS_RANGE = re.compile(r"(\d+)\s*\.\.\s*(\d+)", re.ASCII)
 LONGEST_RANGE = 10_000
 CONTINUOUS = ("uniform", "loguniform")
-FEWEST_VALIDATION_IMAGES = 10  # with fewer, a single image moves the metric by more than a setting does
+FEWEST_VALIDATION_IMAGES = 10  # with fewer, one image changes the metric more than a setting does
 SMOKE_STEPS = 3
 FINEST_SHARE = 1e-4  # of a CPU or GPU
-LARGEST_WHOLE = 2**53  # of candidates, workers, …: sums of what is larger overflow
+LARGEST_WHOLE = 2**53  # of candidates, workers and searched numbers: floats cannot express all larger ones
 MOST_CHECKED = 2000  # trials at the corners of a search's space
-LONGEST_NAME = 100  # of a sweep, in bytes; file systems allow 255 for a folder's
-LARGEST_WHOLE = 2**53  # of candidates, workers, …: sums of what is larger overflow
-ASKED = ("dataset", "seed", *SPLIT_KEYS)  # what a search is about, not what it may change
+LONGEST_NAME = 100  # bytes of a sweep's name; file systems allow 255 for a folder
+DATA_KEYS = ("dataset", "seed", *SPLIT_KEYS)  # these choose the data, which must be the same for all candidates
 
 
 @dataclasses.dataclass(frozen=True)
-class Resources:
-    """What each worker of a trial holds; None: what the machine suggests."""
+class ResourceRequest:
+    """What a sweep file asks for; `cissl.tuning.cluster.fit` decides what trials get.
+
+    Attributes:
+        cpus: CPUs of each worker; None: what suits the machines.
+        gpus: GPUs of each worker; None: what suits the machines.
+        workers: processes of one trial (distributed data parallel).
+    """
 
     cpus: float | None = None
     gpus: float | None = None
     workers: int = 1
-    """processes of one trial (distributed data parallel)"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """One searched setting: `values` are the two bounds of a range, or the choices."""
+    """One searched setting.
+
+    Attributes:
+        kind: one of `RANGES`.
+        values: the two bounds of a range, or the choices.
+        step: distance of the numbers of an ``int`` range.
+    """
 
     kind: str
     values: tuple[Any, ...]
     step: int = 1
-    """between the whole numbers of an ``int`` range"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Asha:
     """Early stopping, see `halving`.
 
-    The learning rate falls along a cosine over the whole of `train_kimg`, and a trial that is stopped early was judged
-    before it fell. Settings that pay off late, such as more weight decay, lose by this: choose `grace_kimg` large.
+    The learning rate falls over the whole of `train_kimg`, and a trial that is stopped early is judged before it has
+    fallen. This is a disadvantage for settings that help late, such as more weight decay: choose a large `grace_kimg`.
+
+    Attributes:
+        grace_kimg: no trial is stopped before this, in 1024 labeled images.
+        reduction_factor: η: one of η trials continues.
     """
 
     grace_kimg: float
-    """no trial is stopped before"""
     reduction_factor: int
-    """one trial out of so many goes on"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """A hyper-parameter search on validation data."""
+    """A hyper-parameter search on validation data.
+
+    Attributes:
+        space: the searched settings.
+        metric: one of `METRICS`.
+        trials: number of candidates; each runs the whole grid.
+        sampler: one of `SAMPLERS`.
+        seed: seed of the sampler.
+        asha: early stopping; None for none.
+    """
 
     space: dict[str, Dimension]
     metric: str
     trials: int
-    """candidates; each runs the whole grid"""
     sampler: str
     seed: int
     asha: Asha | None
@@ -122,25 +142,35 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Everything that a sweep file says."""
+    """Everything that a sweep file says.
+
+    Attributes:
+        name: name of the sweep and of its folder.
+        path: the file.
+        source: the file's content.
+        resources: what it asks for each worker.
+        concurrency: most trials at a time; None: as many as fit.
+        loggers: names of loggers that show the curves, see `cissl.training.loggers`.
+        data_dir: where prepared data sets live; None: as `cissl.datasets.load` decides.
+        search: the hyper-parameter search, if there is one.
+        planned: the grid's trials. With a search: those of some candidates at corners of its space.
+        checked: the same. With a search: those at all corners of its space, if they are not too many.
+    """
 
     name: str
     path: Path
     source: Document
-    resources: Resources
+    resources: ResourceRequest
     concurrency: int | None
     loggers: tuple[str, ...]
-    """where trials show their curves, see `cissl.training.loggers`"""
     data_dir: str | None
-    """prepared data sets; None: as `cissl.datasets.load` decides"""
     search: Search | None
     planned: list[tuple[TrialConfig, Origin]]
-    """the grid's trials; with a search, those of some candidates at its corners, which stand for all"""
     checked: list[tuple[TrialConfig, Origin]]
-    """the same; with a search, those at all of its corners, if they are not too many"""
 
     @property
     def trials(self) -> list[TrialConfig]:
+        """The planned trials."""
         return [config for config, _ in self.planned]
 
     @property
@@ -152,7 +182,7 @@ class Sweep:
     def rungs(self) -> list[float]:
         """The fractions of its training at which a searched trial may be stopped; none without ASHA.
 
-        The shortest trial of the space decides, so that no trial is stopped before `grace_kimg`.
+        They are computed for the shortest training of the space, so that no trial is stopped before `grace_kimg`.
         """
         if self.search is None or self.search.asha is None:
             return []
@@ -160,7 +190,7 @@ class Sweep:
         return rungs(asha.grace_kimg / shortest, asha.reduction_factor)
 
     def point(self) -> Callable[[TrialConfig], Hashable]:
-        """What tells a trial's point of the grid: its split, and its values on the axes."""
+        """A function that gives a trial's point of the grid: its split, and its values on the axes."""
         keys = [key for axis in read_axes(self.source) for key in axis.keys if key not in SPLIT_KEYS]
 
         def point(config: TrialConfig) -> Hashable:
@@ -170,10 +200,13 @@ class Sweep:
         return point
 
     def candidate(self, params: dict[str, Any]) -> list[TrialConfig]:
-        """The trials of one candidate of the search: the grid with these settings.
+        """The trials of one candidate of the search.
+
+        Args:
+            params: the searched settings, which are added to the whole grid.
 
         Raises:
-            UserError: they cannot be, although the corners of the space can.
+            UserError: such trials are impossible, although those at the corners of the space are possible.
         """
         trials = expand(self.source, params)
         for config, _ in trials:
@@ -181,7 +214,7 @@ class Sweep:
         return [config for config, _ in trials]
 
     def error(self, config: TrialConfig, error: UserError) -> UserError:
-        """A mistake that came up for one of the trials, with the line that is to blame."""
+        """A mistake that was found with one of the trials, with the line of the file that causes it."""
         origin = next(origin for known, origin in self.checked if known == config)
         return self.source.error(blamed(error.key, origin), error)
 
@@ -190,10 +223,12 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep that a file describes.
 
     Args:
-        overrides: texts ``key=value`` that replace what the file says; a list makes a grid axis.
+        path: the file.
+        overrides: texts ``key=value`` that replace what the file says; a list becomes a grid axis.
 
     Raises:
-        UserError: the mistakes in the file and the overrides, each with its file, line, key, value and the way out.
+        UserError: there are mistakes in the file or the overrides. Each is named with file, line, key and value, and
+            with what to write instead.
     """
     source = document.read(path)
     mistakes = Mistakes()
@@ -221,7 +256,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     return sweep
 
 
-def _trials(source: Document, search: Search | None) -> tuple[list, list]:
+def _trials(
+    source: Document, search: Search | None
+) -> tuple[list[tuple[TrialConfig, Origin]], list[tuple[TrialConfig, Origin]]]:
     """See `Sweep.planned` and `Sweep.checked`."""
     if search is None:
         planned = expand(source, {})
@@ -235,7 +272,7 @@ def _trials(source: Document, search: Search | None) -> tuple[list, list]:
 
 
 def smoke(sweep: Sweep) -> Sweep:
-    """The first trial of each algorithm on each data set, for three steps: whether everything works at all."""
+    """A sweep that only tests whether everything works: each algorithm on each data set for three steps."""
     first: dict[tuple[str, str], tuple[TrialConfig, Origin]] = {}
     for config, origin in sweep.planned:
         kimg = SMOKE_STEPS * config.batch / KIMG
@@ -246,6 +283,11 @@ def smoke(sweep: Sweep) -> Sweep:
 
 
 def _check_trial(sweep: Sweep, config: TrialConfig) -> None:
+    """Check that a trial goes with the sweep's workers and search.
+
+    Raises:
+        UserError: it does not.
+    """
     workers = sweep.resources.workers
     if config.batch % workers:
         raise sweep.source.error(
@@ -264,9 +306,10 @@ def _check_trial(sweep: Sweep, config: TrialConfig) -> None:
 
 
 def _check_space(sweep: Sweep) -> None:
-    """See that what lies between the bounds of a range can be, where the bounds themselves can.
+    """Check the values between the bounds of a range; the bounds themselves are checked as trials.
 
-    A setting's own limits are an interval, so that only whole numbers and what several workers share are left to see.
+    The limits of a setting are an interval. So only two things can be wrong inside: fractions for a whole number, and
+    batches that several workers cannot share.
     """
     mistakes = Mistakes()
     for key, dimension in sweep.search.space.items() if sweep.search else ():
@@ -288,8 +331,8 @@ def _taken(sweep: Sweep, key: str) -> Any:
 
 def _batches_to_share(batches: Dimension, workers: int) -> str:
     step = math.lcm(batches.step, workers)
-    low, high = batches.values
-    low = -(-low // workers) * workers
+    least, high = batches.values
+    low = -(-least // workers) * workers
     high = low + (high - low) // step * step
     way_out = f"write int: [{low}, {high}, {step}]" if high > low else "write choice: […]"
     return f"the range has batches that {workers} workers cannot share evenly; {way_out}"
@@ -309,7 +352,8 @@ def _name(source: Document, path: Path) -> str:
 
 
 def _concurrency(source: Document) -> int | None:
-    return _number(source, ("concurrency",), None, whole=True, at_least=1)
+    concurrency: int | None = _number(source, ("concurrency",), None, whole=True, at_least=1)
+    return concurrency
 
 
 def _loggers(source: Document) -> tuple[str, ...]:
@@ -329,9 +373,9 @@ def _data_dir(source: Document) -> str | None:
     return folder
 
 
-def _resources(source: Document) -> Resources:
-    _require_group(source, ("resources",), RESOURCES)
-    resources = Resources(
+def _resources(source: Document) -> ResourceRequest:
+    _require_group(source, "resources", RESOURCES)
+    resources = ResourceRequest(
         cpus=_number(source, ("resources", "cpus"), None, above=0),
         gpus=_number(source, ("resources", "gpus"), None, at_least=0),
         workers=_number(source, ("resources", "workers"), 1, whole=True, at_least=1),
@@ -351,7 +395,7 @@ def _resources(source: Document) -> Resources:
 def _search(source: Document) -> Search | None:
     if "search" not in source.values:
         return None
-    _require_group(source, ("search",), SEARCH_KEYS)
+    _require_group(source, "search", SEARCH_KEYS)
     space = source.values["search"].get("space")
     if not isinstance(space, dict) or not space:
         raise source.error(("search",), "a search needs a space, such as space: {lr: {loguniform: [0.01, 0.1]}}")
@@ -360,7 +404,7 @@ def _search(source: Document) -> Search | None:
         space={key: mistakes.attempt(_dimension, source, key) for key in space},
         metric=mistakes.attempt(_metric, source),
         trials=mistakes.attempt(partial(_number, whole=True, at_least=1), source, ("search", "trials"), 20),
-        sampler=mistakes.attempt(_choice, source, ("search", "sampler"), SAMPLERS),
+        sampler=mistakes.attempt(_choice, source, "sampler", SAMPLERS),
         seed=mistakes.attempt(partial(_number, whole=True, at_least=0), source, ("search", "seed"), 0),
         asha=mistakes.attempt(_asha, source),
     )
@@ -384,7 +428,7 @@ def _asha(source: Document) -> Asha | None:
 
 
 def _dimension(source: Document, key: str) -> Dimension:
-    at = ("search", "space", key)
+    at: At = ("search", "space", key)
     require_setting(source, at, key)
     if reason := _not_searchable(key):
         raise source.error(at, reason)
@@ -403,8 +447,8 @@ def _dimension(source: Document, key: str) -> Dimension:
 
 
 def _not_searchable(key: str) -> str | None:
-    """Why candidates that differ in this setting could not be compared; None where they can."""
-    if key in ASKED:
+    """Why candidates that differ in this setting could not be compared; None if they can."""
+    if key in DATA_KEYS:
         return (
             f"candidates with another {key} would be trained and judged on other images, so that their figures could "
             "not be compared; make it an axis of the grid, which every candidate runs"
@@ -428,7 +472,7 @@ def _choices(source: Document, at: At, values: Any) -> tuple[Any, ...]:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values are the same to a person: 64 and 64.0 are, 1 and true are not."""
+    """Whether two values are the same for a person: 64 and 64.0 are, 1 and true are not."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -471,19 +515,20 @@ def _all_corners(space: dict[str, Dimension]) -> Iterator[dict[str, Any]]:
 
 
 def _metric(source: Document) -> str:
-    at = ("search", "metric")
+    at: At = ("search", "metric")
     metric = source.values["search"].get("metric", METRICS[0])
     if metric in ("accuracy", "gmean"):
         advice = f"settings chosen on it would make its figures worthless; use 'valid_{metric}'"
         raise source.error(at, f"'{metric}' is measured on test data, and {advice}")
-    return _choice(source, at, METRICS)
+    return _choice(source, "metric", METRICS)
 
 
-def _choice(source: Document, at: At, known: tuple[str, ...]) -> str:
-    value = source.values[at[0]].get(at[1], known[0])
+def _choice(source: Document, key: str, known: tuple[str, ...]) -> str:
+    """The value of a key of the search, which is one of the known words; by default the first one."""
+    value = source.values["search"].get(key, known[0])
     if value not in known:
-        raise source.error(at, f"unknown {at[1]} '{value}'{nearest(value, known)}")
-    return value
+        raise source.error(("search", key), f"unknown {key} '{value}'{nearest(value, known)}")
+    return str(value)
 
 
 def _number(
@@ -495,6 +540,18 @@ def _number(
     at_least: float | None = None,
     above: float | None = None,
 ) -> Any:
+    """The number at a place of the file.
+
+    Args:
+        source: the sweep file.
+        at: the place.
+        default: the value if the file gives none, or null.
+        whole: whether it must be a whole number; it is returned as an int.
+        at_least, above: bounds; `above` is exclusive.
+
+    Raises:
+        UserError: it is no number, or out of bounds.
+    """
     try:
         value = source.get(at)
     except KeyError:
@@ -513,14 +570,24 @@ def _number(
     return value
 
 
-def _require_group(source: Document, at: At, known: tuple[str, ...]) -> None:
-    group = source.values.setdefault(at[0], {})
+def _require_group(source: Document, key: str, known: tuple[str, ...]) -> None:
+    """Check that a key of the file is a group with known keys only; a missing group is made.
+
+    Raises:
+        UserError: it is not.
+    """
+    group = source.values.setdefault(key, {})
     if not isinstance(group, dict):
-        raise source.error(at, f"{at[0]} is a group of keys: {', '.join(known)}")
-    _require_known(source, at, known)
+        raise source.error((key,), f"{key} is a group of keys: {', '.join(known)}")
+    _require_known(source, (key,), known)
 
 
 def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
+    """Check that a group has known keys only.
+
+    Raises:
+        UserError: each unknown key.
+    """
     mistakes = Mistakes()
     for key in source.get(at):
         if key not in known:
@@ -531,9 +598,11 @@ def _require_known(source: Document, at: At, known: tuple[str, ...]) -> None:
 
 
 def _expand_ranges(source: Document) -> None:
-    """Write ``1..5`` out, as an axis or among an axis's values, where the setting is a whole number."""
+    """Replace ``1..5`` by its numbers, as an axis or among an axis's values, if the setting is a whole number."""
     grid = source.values.get("grid")
-    for key in grid if isinstance(grid, dict) else ():
+    if not isinstance(grid, dict):
+        return
+    for key in grid:
         if key in WHOLE_AXES:
             rows = grid[key] if isinstance(grid[key], list) else [grid[key]]
             if any(_is_range(row) for row in rows):
@@ -545,16 +614,26 @@ def _is_range(value: Any) -> bool:
 
 
 def _range_of(source: Document, at: At, row: Any) -> Sequence[Any]:
-    if not _is_range(row):
+    """The numbers that ``1..5`` stands for; any other value alone.
+
+    Raises:
+        UserError: the range is empty or too long.
+    """
+    found = AXIS_RANGE.fullmatch(row) if isinstance(row, str) else None
+    if found is None:
         return [row]
-    low, high = (int(number) for number in AXIS_RANGE.fullmatch(row).groups())
+    low, high = (int(number) for number in found.groups())
     if not low < high or high - low >= LONGEST_RANGE:
         raise source.error(at, f"{row} is no range; write the lower number first, and at most {LONGEST_RANGE} numbers")
     return range(low, high + 1)
 
 
 def _override(source: Document, text: str) -> None:
-    """Apply one ``--set``: to the grid where the key is an axis, else to the settings; dots lead to other blocks."""
+    """Apply one ``--set``: to the grid if the key is an axis, else to the settings. Dots lead into other groups.
+
+    Raises:
+        UserError: it is not ``key=value``, or the value cannot be put there.
+    """
     place = f"--set {text}"
     key, equals, value_text = (part.strip() for part in text.partition("="))
     if not equals:
@@ -566,7 +645,7 @@ def _override(source: Document, text: str) -> None:
         return
     axis = next((axis for axis in read_axes(source) if key in axis.keys), None)
     if axis is not None and len(axis.keys) > 1:
-        raise UserError(f"{place}: {key} moves together with others; write --set 'grid.{axis.at[1]}=[[…], …]'")
+        raise UserError(f"{place}: {key} changes together with others; write --set 'grid.{axis.at[1]}=[[…], …]'")
     if axis is not None or isinstance(value, list) or (key in WHOLE_AXES and _is_range(value)):
         values = value if isinstance(value, list) else [value]
         source.remove(("settings", key))

@@ -13,8 +13,7 @@ import pytest
 
 from cissl.errors import UserError
 from cissl.tuning import cluster, sweep_file
-from cissl.tuning.cluster import Node
-from cissl.tuning.sweep_file import Resources
+from cissl.tuning.cluster import Node, Resources
 
 
 @pytest.fixture

@@ -100,8 +100,8 @@ def test_the_driver_sees_records_and_no_checkpoints(store, tmp_path, monkeypatch
     results = SweepFolder(store, "night")
     assert tree(results.folder) == {"trial/status.json": '{"state": "complete"}'}
     write(trial, **{"status.json": '{"state": "failed"}'})
-    assert results.status("trial") == {"state": "failed"}
-    assert results.status("unknown") == {}
+    assert results.state("trial") == "failed"
+    assert results.state("unknown") is None
     write(results.folder, **{"sweep.yaml": "settings:"})
     results.publish()
     assert (tmp_path / "store" / "night" / "sweep.yaml").read_text() == "settings:"

@@ -56,7 +56,7 @@ def test_the_data_folder_may_stand_in_the_file(load):
 def test_everything_else_has_a_default(load):
     sweep = load("settings: {dataset: digits, labeled_size: 40}")
     assert sweep.trials == [TrialConfig(dataset="digits.1@40-1")]
-    assert (sweep.resources, sweep.concurrency, sweep.search) == (sweep_file.Resources(), None, None)
+    assert (sweep.resources, sweep.concurrency, sweep.search) == (sweep_file.ResourceRequest(), None, None)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_an_override_that_is_wrong_is_named(load):
         load(GOOD, "confidense=0.9")
     with pytest.raises(UserError, match=r"--set batch: write key=value"):
         load(GOOD, "batch")
-    with pytest.raises(UserError, match=r"--set labeled_size=3: labeled_size moves together with others"):
+    with pytest.raises(UserError, match=r"--set labeled_size=3: labeled_size changes together with others"):
         load(GOOD, "labeled_size=3")
 
 
@@ -507,7 +507,7 @@ def test_the_same_number_is_right_wherever_a_number_is(load):
     )
     assert sweep.trials[0].dataset == "digits_LT_10_HELDOUT.1@40-50"
     assert (sweep.search.trials, sweep.search.asha.grace_kimg, sweep.search.space["batch"].values) == (10, 0.1, (8, 16))
-    assert (sweep.resources, sweep.concurrency) == (sweep_file.Resources(None, 0.5, 1), 2)
+    assert (sweep.resources, sweep.concurrency) == (sweep_file.ResourceRequest(None, 0.5, 1), 2)
 
 
 def test_a_search_has_validation_images_without_a_label(load):
