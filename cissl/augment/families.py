@@ -55,12 +55,14 @@ class Arguments:
         move: places in `ops.MOVES`, (R,) int64.
         second: number in [0, 1) that chooses the resampling, (R,) float64. None if no operation of the family needs it.
         centre: column and row of the squares that are cut, (R, 2) int64. None if no operation of the family needs it.
+        picture: of the operations, places in `ORDER`, (R,) int64; for `TOGETHER` alone.
     """
 
     value: Tensor
     move: Tensor
     second: Tensor | None
     centre: Tensor | None
+    picture: Tensor | None = None
 
     def rows(self, order: Tensor | slice) -> "Arguments":
         """The arguments of some rows: places (n,) int64, or a slice."""
@@ -86,7 +88,7 @@ def _squares(arguments: Arguments, side: int) -> Tensor:
 
 
 Prepare = Callable[[Arguments, int], Tensor]
-Prepared = tuple[Tensor, ...]  # what a picture needs beside the image: one tensor, or nothing
+Prepared = tuple[Tensor, ...]  # what a picture needs beside the image: one tensor, or nothing; or two together
 # Two functions for each picture: (images, prepared) → picture, and (arguments, side) → prepared. The first five have
 # these values: number of bits that are kept, less one; threshold; see `ops.move_index`; side of the square, less one;
 # share of the side that is cropped at each border.
@@ -106,6 +108,49 @@ PICTURES: dict[str, tuple[Callable[..., Tensor], Prepare | None]] = {
     "black": (ops.black, None),
 }
 ORDER = ("image", *PICTURES)
+TONE_BOUNDS = {  # shift, lowest and highest of the places in the table of tones; 0 is inverted
+    "posterized": (ops.TONES["posterized"] + 1, ops.TONES["posterized"], ops.TONES["posterized"] + 8),
+    "solarized": (ops.TONES["solarized"], 0, 256),
+}
+
+
+@constant
+def _tone_bounds(device: torch.device) -> Tensor:
+    bounds = [TONE_BOUNDS.get(name, (0, 0, 0)) for name in ORDER]
+    return torch.tensor(bounds, dtype=torch.float64, device=device)
+
+
+def _tones(arguments: Arguments, side: int) -> Tensor:
+    assert arguments.picture is not None
+    shift, low, high = _tone_bounds(arguments.value.device)[arguments.picture].unbind(1)
+    return arguments.value.floor().add_(shift).clamp_(low, high).long()
+
+
+def _is(picture: str) -> Callable[[Arguments, int], Tensor]:
+    """Which rows' operations need this picture, (R,) bool."""
+    number = ORDER.index(picture)
+
+    def prepare(arguments: Arguments, side: int) -> Tensor:
+        assert arguments.picture is not None
+        return arguments.picture == number
+
+    return prepare
+
+
+def _filter_factors(arguments: Arguments, side: int) -> tuple[Tensor, Tensor]:
+    return ops.filter_factors(_is("blurred")(arguments, side), side)
+
+
+# Pictures that all rows have in one go, each row that of its own operation: name → pictures, and functions as above.
+Together = Callable[[Arguments, int], Tensor | tuple[Tensor, Tensor]]
+TOGETHER: dict[str, tuple[tuple[str, ...], Callable[..., Tensor], Together]] = {
+    "toned": (("posterized", "solarized", "inverted"), ops.toned, _tones),
+    "levelled": (("stretched", "equalized"), ops.levelled, _is("equalized")),
+    "filtered": (("blurred", "smoothed"), ops.filtered, _filter_factors),
+    "grays": (("gray", "mean"), ops.grays, _is("mean")),
+}
+SHARED = {picture: name for name, (pictures, *_) in TOGETHER.items() for picture in pictures}
+WHOLE = PICTURES | {name: functions for name, (_, *functions) in TOGETHER.items()}
 
 
 class Family:
@@ -121,7 +166,8 @@ class Family:
         groups = sorted(set(kinds))  # operations that share their picture
         self._group = np.array([groups.index(kind) for kind in kinds])
         self._groups = [self._ops[kinds.index(kind)] for kind in groups]
-        self._pictures = [name for name in ORDER if any(name in (op.first, op.second) for op in self._ops)]
+        used = [name for name in ORDER if any(name in (op.first, op.second) for op in self._ops)]
+        self._shown = list(dict.fromkeys(SHARED.get(name, name) for name in used))  # of all rows; the image comes first
 
     def __call__(
         self,
@@ -230,20 +276,22 @@ class Family:
     ) -> Tensor:
         """The form for a GPU and for compilers, (N, C, S, S) uint8; see `__call__`."""
         number, depth = choice.shape
-        prepared = self._prepared(self._arguments(choice, value, second, centre), images.shape[-1], (number, depth))
+        table = self._arguments(choice, value, second, centre)
+        table = dataclasses.replace(table, picture=self._numbers(images.device)[choice.reshape(-1)])
+        prepared = self._prepared(table, images.shape[-1], (number, depth))
         sides, weighted, opaque, moving = self._properties(images.device)
         sides, weights = sides[:, choice], torch.where(weighted[choice], value, 1.0).float()
         every = torch.arange(number, device=images.device)
         for slot in range(depth):
             colours = images[:, :-1] if alpha else images
             made = {
-                name: PICTURES[name][0](
+                name: WHOLE[name][0](
                     images if name == "moved" else colours, *(part[:, slot] for part in prepared[name])
                 )
-                for name in self._pictures[1:]
+                for name in self._shown[1:]
             }
-            shown = [picture[:, : colours.shape[1]].expand(colours.shape).to(torch.uint8) for picture in made.values()]
-            first, other = torch.stack([colours, *shown])[sides[:, :, slot], every].float().unbind()
+            shown = [picture[:, : colours.shape[1]].expand(colours.shape) for picture in made.values()]
+            first, other = torch.stack([colours.float(), *shown])[sides[:, :, slot], every].unbind()
             changed = ops.blend(first, other, weights[:, slot])
             if alpha:
                 own = choice[:, slot]
@@ -255,11 +303,12 @@ class Family:
     def _prepared(self, table: Arguments, side: int, shape: tuple[int, int]) -> dict[str, Prepared]:
         """What each picture needs; `shape` are the numbers of rows and slots, which are the first axes."""
         prepared: dict[str, Prepared] = {}
-        for name in self._pictures[1:]:
-            prepare, prepared[name] = PICTURES[name][1], ()
+        for name in self._shown[1:]:
+            prepare, prepared[name] = WHOLE[name][1], ()
             if prepare is not None:
-                part = prepare(table, side)
-                prepared[name] = (part.view(*shape, *part.shape[1:]),)
+                parts = prepare(table, side)
+                parts = parts if isinstance(parts, tuple) else (parts,)
+                prepared[name] = tuple(part.view(*shape, *part.shape[1:]) for part in parts)
         return prepared
 
     # Both forms
@@ -279,11 +328,16 @@ class Family:
         return torch.tensor([ops.MOVES.index(op.move) for op in self._ops], device=device)
 
     @constant
+    def _numbers(self, device: torch.device) -> Tensor:
+        """Picture of each operation as a place in `ORDER`, (operations,) int64."""
+        return torch.tensor([ORDER.index(op.picture) for op in self._ops], device=device)
+
+    @constant
     def _properties(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Places of both pictures in the stack, (2, operations) int64; whether an operation is weighted, opaque and
         moving, (operations,) bool each.
         """
-        sides = [[self._pictures.index(name) for name in (op.first, op.second)] for op in self._ops]
+        sides = [[self._shown.index(SHARED.get(name, name)) for name in (op.first, op.second)] for op in self._ops]
         facts = [[op.weighted, op.opaque, op.picture == "moved"] for op in self._ops]
         weighted, opaque, moving = torch.tensor(facts, device=device).unbind(1)
         return torch.tensor(sides, device=device).T, weighted, opaque, moving

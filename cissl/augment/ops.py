@@ -87,7 +87,12 @@ def inverted(images: Tensor) -> Tensor:
 
 def black(images: Tensor) -> Tensor:
     """The picture that ImageEnhance.Brightness blends from, (1, 1, 1, 1): 0."""
-    return images.new_zeros(1, 1, 1, 1)
+    return _zero(images.device)
+
+
+@constant
+def _zero(device: torch.device) -> Tensor:
+    return torch.zeros(1, 1, 1, 1, dtype=torch.uint8, device=device)
 
 
 @constant
@@ -104,7 +109,11 @@ def gray(images: Tensor) -> Tensor:
 
 def mean(images: Tensor) -> Tensor:
     """The rounded mean of the gray image, (R, 1, 1, 1) float32. ImageEnhance.Contrast blends from it."""
-    return gray(images).mean((1, 2, 3), keepdim=True, dtype=torch.float64).add_(0.5).floor_().float()
+    return _mean_of(gray(images))
+
+
+def _mean_of(shades: Tensor) -> Tensor:
+    return shades.mean((1, 2, 3), keepdim=True, dtype=torch.float64).add_(0.5).floor_().float()
 
 
 def smoothed(images: Tensor) -> Tensor:
@@ -180,14 +189,107 @@ def solarized(images: Tensor, thresholds: Tensor) -> Tensor:
     return torch.where(images < thresholds, images, 255 - images)
 
 
+# Several pictures in one go, of which each row gets one: for GPUs, where calls cost more than pixels. The bytes are the
+# same as above.
+
+TONES = {"solarized": 0, "posterized": 257}  # where their rows begin in the table of tones, by threshold and by bits
+
+
+@constant
+def _tones(device: torch.device) -> Tensor:
+    """What becomes of each value, (266, 256) uint8: solarized from 0 (inverted) to 256 (unchanged), then posterized."""
+    values = torch.arange(256, dtype=torch.uint8).view(1, -1, 1, 1)
+    thresholds = torch.arange(257).view(-1, 1, 1, 1)
+    solar = solarized(values.expand(257, -1, -1, -1), thresholds)
+    poster = posterized(values, posterize_masks(torch.arange(9)))
+    return torch.cat((solar, poster)).flatten(1).to(device)
+
+
+def toned(images: Tensor, tones: Tensor) -> Tensor:
+    """Solarized, posterized or inverted, by a place in the table of tones, (R,) int64."""
+    return _tones(images.device)[tones.view(-1, 1, 1, 1), images.long()]
+
+
+@constant
+def _levels(pixels: int, device: torch.device) -> Tensor:
+    """Factors of a value and of the number of darker pixels, and what is taken away, (2, keys, 3) float64.
+
+    Stretched, by 256 · lowest + highest value; equalized, by the number of pixels that are darker than the brightest.
+    """
+    table = np.zeros((2, max(2**16, pixels), 3))
+    low, high = np.divmod(np.arange(2**16), 256)
+    stretches = high > low
+    scale = np.divide(255.0, high - low, out=np.ones(2**16), where=stretches)
+    table[0, : 2**16, 0], table[0, : 2**16, 2] = scale, np.where(stretches, low * scale, 0)
+    step = np.arange(table.shape[1]) // 255
+    steps = step > 0
+    share = np.divide(1.0, step, out=np.zeros(len(step)), where=steps)
+    # A half more, so that rounding cannot bring the quotient of two whole numbers below a whole number.
+    table[1] = np.stack((~steps, share, -(step // 2 + 0.5) * share), axis=1)
+    return torch.from_numpy(table).to(device)
+
+
+def levelled(images: Tensor, equalizing: Tensor) -> Tensor:
+    """Equalized where `equalizing` (R,) bool is true, else stretched."""
+    equalizing = equalizing.view(-1, 1, 1)
+    values = images.contiguous().flatten(2)
+    in_order = values.sort(2).values
+    below = torch.searchsorted(in_order, values)  # pixels darker than this one
+    low, high = torch.split(in_order[..., :: values.shape[2] - 1].int(), 1, 2)
+    key = torch.where(equalizing, below.amax(2, keepdim=True), torch.add(high, low, alpha=256))
+    factor, share, offset = _levels(values.shape[2], images.device)[equalizing.long(), key].unbind(3)
+    result = values.double().mul_(factor).addcmul_(below.double(), share).sub_(offset)
+    return result.clamp_(0, 255).to(torch.uint8).view(images.shape)
+
+
+@constant
+def _filters(device: torch.device) -> Tensor:
+    """Factors of a pixel and of the sums over 3 x 3 and 5 x 5, (2, 3, 1, 1, 1) float32: smoothed, then blurred."""
+    return torch.tensor([[4 / 13, 1 / 13, 0], [0, -1 / 16, 1 / 16]], device=device).view(2, 3, 1, 1, 1)
+
+
+@constant
+def _insides(side: int, device: torch.device) -> Tensor:
+    return torch.stack([_inside(side, border, device) for border in (1, 2)]).unsqueeze(1)
+
+
+def filter_factors(blurring: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """What `filtered` needs: blurred where `blurring` (R,) bool is true, else smoothed."""
+    kind = blurring.long()
+    return _filters(blurring.device)[kind], _insides(side, blurring.device)[kind]
+
+
+def filtered(images: Tensor, factors: Tensor, inside: Tensor) -> Tensor:
+    """Blurred or smoothed by `filter_factors`."""
+    pixels = images.float()
+    own, small, large = factors.unbind(1)
+    sums = torch.addcmul(_halves(images.device), pixels, own)
+    sums = sums.addcmul_(_window(pixels, 3), small).addcmul_(_window(pixels, 5), large).floor_()
+    return torch.where(inside, sums, pixels)
+
+
+@constant
+def _halves(device: torch.device) -> Tensor:
+    return torch.full((1, 1, 1, 1), 0.5, device=device)
+
+
+def grays(images: Tensor, averaging: Tensor) -> Tensor:
+    """The mean of the gray image where `averaging` (R,) bool is true, else the gray image."""
+    shades = gray(images)
+    return torch.where(averaging.view(-1, 1, 1, 1), _mean_of(shades), shades)
+
+
 # Geometry. A matrix (2, 3) maps an output pixel (x, y, 1) to an input pixel (x, y). The upper left corner is (0, 0).
 
 
 @constant
 def _starts(side: int, device: torch.device) -> Tensor:
-    """Matrices of Image.rotate for every whole angle, made of Python's floats; (2 LARGEST_ANGLE + 1, 2, 3) float64."""
+    """Matrices of Image.rotate for whole angles, made of Python's floats, times 2^16; (angles, 2, 3) float64.
+
+    The angles go from 0 to LARGEST_ANGLE and then from −LARGEST_ANGLE to −1, as Python counts places from the end.
+    """
     rows = []
-    for degrees in range(-LARGEST_ANGLE, LARGEST_ANGLE + 1):
+    for degrees in (*range(LARGEST_ANGLE + 1), *range(-LARGEST_ANGLE, 0)):
         angle = -math.radians(degrees % 360.0)
         cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
         opposite, centre = round(-math.sin(angle), 15), side / 2
@@ -195,7 +297,7 @@ def _starts(side: int, device: torch.device) -> Tensor:
         y = opposite * -centre + cosine * -centre + 0.0 + centre
         x, y = x + cosine * 0.5 + sine * 0.5, y + opposite * 0.5 + cosine * 0.5  # to the pixels' centres
         rows.append([[cosine, sine, x], [opposite, cosine, y]])
-    return torch.tensor(rows, dtype=torch.float64, device=device)
+    return torch.tensor(rows, dtype=torch.float64).mul_(65536.0).to(device)
 
 
 # Factors of the value that is added to the matrix of the identity, and to its offset to the pixels' centres.
@@ -212,7 +314,10 @@ MOVES = tuple(_CHANGES)
 
 @constant
 def _changes(device: torch.device) -> Tensor:
-    return torch.tensor(list(_CHANGES.values()), dtype=torch.float64, device=device)
+    """By place in MOVES: the six factors times 2^16, and 1 where the value is an angle, else 0; (6, 7) float64."""
+    factors = torch.tensor(list(_CHANGES.values()), dtype=torch.float64).flatten(1).mul_(65536.0)
+    turning = torch.tensor([[float(name == "rotate")] for name in MOVES], dtype=torch.float64)
+    return torch.cat((factors, turning), 1).to(device)
 
 
 @constant
@@ -235,10 +340,11 @@ def move_index(moves: Tensor, values: Tensor, side: int) -> Tensor:
             the input pixel, so that the image moves in the other direction.
         side: S.
     """
-    turns = torch.where(moves == MOVES.index("rotate"), values, 0.0).round_().long()
-    changes = _changes(values.device)[moves] * values.view(-1, 1, 1)
-    matrices = _starts(side, values.device)[turns + LARGEST_ANGLE] + changes
-    fixed = matrices.mul_(65536.0).add_(0.5).floor_()
+    factors = _changes(values.device)[moves]
+    turns = (factors[:, -1] * values).round_().long()
+    # Products with a power of two or 0 are exact, in whatever order a device multiplies and adds.
+    changes = factors[:, :-1].unflatten(1, (2, 3))
+    fixed = torch.addcmul(_starts(side, values.device)[turns], changes, values.view(-1, 1, 1)).add_(0.5).floor_()
     # This is exact for whole numbers below 2^53 and a power of two. A black border pixel stands for all pixels outside.
     source = (fixed.flatten(0, 1) @ _grid(side, values.device)).floor_().clamp_(-1, side)
     x, y = source.view(len(values), 2, 1, -1).unbind(1)
@@ -368,9 +474,16 @@ def rescaled(images: Tensor, matrix: Tensor) -> Tensor:
     Pillow makes two passes, first horizontal and then vertical, and rounds each to uint8. The sums of 22-bit weights
     times bytes are exact in float64, and neither autocast nor TF32 changes float64.
     """
-    rows = torch.bmm(images.double().flatten(1, 2), matrix.mT).add_(0.5).floor_().clamp_(0, 255)
-    columns = matrix.unsqueeze(1) @ rows.view(images.shape)
-    return columns.add_(0.5).clamp_(0, 255).to(torch.uint8)
+    half = _half(images.device)
+    rows = torch.baddbmm(half, images.double().flatten(1, 2), matrix.mT).floor_().clamp_(0, 255)
+    matrices = matrix.unsqueeze(1).expand(-1, images.shape[1], -1, -1).flatten(0, 1)
+    columns = torch.baddbmm(half, matrices, rows.view(-1, *images.shape[2:]))
+    return columns.clamp_(0, 255).to(torch.uint8).view(images.shape)
+
+
+@constant
+def _half(device: torch.device) -> Tensor:
+    return torch.full((1, 1, 1), 0.5, dtype=torch.float64, device=device)
 
 
 # Cutout

@@ -20,7 +20,7 @@ from tests.training import short_trial
 MOST_CALLS = {
     "batch": 2,
     "views": 12,
-    "strong views": 264,  # of each policy
+    "strong views": 197,  # of each policy
     "probe": 42,
     "optimizer": 9,
     "moving average": 1,
