@@ -303,7 +303,7 @@ class Learner:
             name, key = path.split("/")
             on_host = key == "step" and not self.optimizer.defaults.get("capturable")
             device = value.device if on_host else parameters[name].device
-            self.optimizer.state[parameters[name]][key] = value.to(device)
+            self.optimizer.state[parameters[name]][key] = value.to(device, copy=True)  # updated in place
         self.state = {name: value.to(self.facts.device) for name, value in _method_state(state, self.state).items()}
 
 

@@ -114,7 +114,7 @@ def test_a_sweep_that_nothing_has_begun_of_is_described():
         ("Traceback …\nValueError: x\n", b"", "ValueError: x", "status.json"),
         (None, b"Traceback\nActorDied: y\n", "ActorDied: y", "error.txt"),
         (None, b"caf\xe9\n", "caf\ufffd", "error.txt"),
-        (None, b"\n", "its process ended without a word", "status.json"),
+        (None, b"\n", "its process ended without a message", "status.json"),
         (["x"], b"", "['x']", "status.json"),
     ],
 )
