@@ -6,6 +6,7 @@ its first error ends only the logger, with a warning. A resumed trial continues 
 id. Evaluations that the run lacks, since the logger had no time for them before an interruption, are sent first.
 """
 
+import functools
 import importlib.util
 import logging
 import math
@@ -160,6 +161,12 @@ class _Thread(threading.Thread):
             logger.warning("the logger %s has ended: %s: %.300s", self.logger_name, type(error).__name__, words)
 
 
+def _report(report: Callable[[threading.ExceptHookArgs], object], error: threading.ExceptHookArgs) -> None:
+    """Report the end of a thread by an error, but of TensorBoard's own thread: `flush` raises the same error."""
+    if type(error.thread).__module__ != "tensorboard.summary.writer.event_file_writer":
+        report(error)
+
+
 class TensorBoard:
     """Events in the trial's folder. A resumed trial drops the events after its checkpoint, since it repeats them.
 
@@ -170,6 +177,8 @@ class TensorBoard:
     def __init__(self, config: TrialConfig, folder: Path, sweep: str | None, step: int):
         from torch.utils.tensorboard import SummaryWriter
 
+        if getattr(threading.excepthook, "func", None) is not _report:
+            threading.excepthook = functools.partial(_report, threading.excepthook)
         place = folder / "tensorboard"
         self.last = step if any(place.glob("events*")) else 0
         self._events = SummaryWriter(place, purge_step=step + 1)

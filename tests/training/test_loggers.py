@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -9,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cissl.config import TrialConfig
 from cissl.errors import UserError
 from cissl.training import loggers, records
-from cissl.training.loggers import MLflow, check_loggers
+from cissl.training.loggers import MLflow, TensorBoard, check_loggers
 from cissl.training.trial import run_trial
 from cissl.tuning import sweep_file
 from tests.training import short_trial
@@ -119,3 +120,20 @@ def test_what_mlflows_own_store_needs_is_told_before_the_training(monkeypatch):
         check_loggers(["mlflow"])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert check_loggers(["mlflow"]) == ("mlflow",)
+
+
+def test_tensorboard_on_a_full_disk_is_told_once_and_without_a_traceback(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    with pytest.raises(OSError, match="No space left"):
+        board = TensorBoard(CONFIG, tmp_path, None, 0)
+        board.log({"accuracy": 1.0}, 1)
+    assert reported == []
+    other = threading.Thread(target=lambda: 1 / 0)
+    other.start()
+    other.join()
+    assert [error.exc_type for error in reported] == [ZeroDivisionError]
