@@ -3,8 +3,8 @@
     python benchmarks/analysis.py                       # 1 000 and 10 000 trials of 128 evaluations, 10 classes
     python benchmarks/analysis.py --trials 1000 --classes 100
 
-Each trial's folder is written in the true format, with full-precision numbers; the time is that of the whole command
-(start of Python included) on files that were just written, so mostly cached.
+Each trial's folder has the true format, with full-precision numbers. The time is that of the whole command, with the
+start of Python. The files were just written, so most of them are cached.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("supervised", "fixmatch", "cap", "cai", "cadr")
 RATIOS = (20, 50, 100, 200)
 EVALUATIONS = 128
-HISTORIES = 50  # different ones; trials take turns
+HISTORIES = 50  # different ones, which trials use in turn
 SETTINGS = dict(arch="wrn", filters=32, repeat=4, scales=3, bn_decay=0.999, augment="d.d.d", adepth=2, ath=0.8)
 SETTINGS |= dict(adecay=0.99, batch=64, uratio=7, lr=0.03, wd=5e-4, wu=1.0, confidence=0.95, ema_decay=0.999)
 SETTINGS |= dict(cai_beta=0.5, cap_ema=True, cap_ema_momentum=0.99, upper=5.0, train_kimg=8192.0, report_kimg=64.0)
@@ -32,6 +32,7 @@ SCALARS = ("lr", "accuracy", "gmean", "valid_accuracy", "valid_gmean", "loss", "
 
 
 def main() -> None:
+    """Print a row for each number of trials."""
     arguments = parse()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"{EVALUATIONS} evaluations, {arguments.classes} classes, --select {arguments.select}\n")
@@ -47,6 +48,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description="Time of analysis/tables.py on synthetic records.")
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--classes", type=int, default=10)
@@ -56,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def write(folder: Path, trials: int, classes: int) -> int:
-    """Write the records; their size in bytes."""
+    """Write the records; returns their size in bytes."""
     generator = np.random.default_rng(0)
     histories = [history(generator, classes) for _ in range(HISTORIES)]
     size = 0
@@ -68,6 +70,7 @@ def write(folder: Path, trials: int, classes: int) -> int:
 
 
 def history(generator: np.random.Generator, classes: int) -> str:
+    """A random ``history.jsonl``."""
     rows = []
     for k in range(1, EVALUATIONS + 1):
         row = {"step": 1024 * k, "kimg": 64.0 * k, **dict(zip(SCALARS, generator.uniform(0, 100, 8), strict=True))}
@@ -78,6 +81,7 @@ def history(generator: np.random.Generator, classes: int) -> str:
 
 
 def write_trial(sweep: Path, method: str, ratio: int, seed: int, rows: str, classes: int) -> int:
+    """Write one trial; returns the size of its files in bytes."""
     name = f"{method}-cifar10_LT_{ratio}-s{seed}"
     path = sweep / f"{name}-{seed:08x}"
     path.mkdir(parents=True)
@@ -94,7 +98,11 @@ def write_trial(sweep: Path, method: str, ratio: int, seed: int, rows: str, clas
 
 
 def measure(folder: Path, select: str) -> tuple[float, float, int]:
-    """Wall seconds, CPU seconds and peak memory in bytes of one run of the command."""
+    """Wall seconds, CPU seconds and peak memory in bytes of one run of the command.
+
+    Raises:
+        SystemExit: the command failed.
+    """
     command = [sys.executable, str(ROOT / "analysis" / "tables.py"), str(folder), "--select", select]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -12,7 +12,9 @@ depth 2 and cutout stand torchvision's RandAugments of two operations, which tak
 
 import argparse
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +62,7 @@ V2_OPS = {
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     options = parser(__doc__)
     options.add_argument("--side", type=int, default=32, help="of the images, in pixels [%(default)s]")
     options.add_argument("--images", type=int, default=448, help="in a batch [%(default)s]")
@@ -69,11 +72,13 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Print the table."""
     arguments = parse()
     report(arguments, measured(arguments), images=arguments.images, side=arguments.side)
 
 
-def measured(arguments: argparse.Namespace) -> list[dict]:
+def measured(arguments: argparse.Namespace) -> list[dict[str, float | str]]:
+    """A row for each operation and each policy."""
     device = prepare(arguments)
     draw = np.random.default_rng(0)
     array = draw.integers(0, 256, (arguments.images, arguments.side, arguments.side, 3), dtype=np.uint8)
@@ -83,7 +88,7 @@ def measured(arguments: argparse.Namespace) -> list[dict]:
 
     clock = time.process_time if arguments.cpu_time else time.perf_counter
 
-    def rate(function) -> float:
+    def rate(function: Callable[[], object]) -> float:
         return arguments.images / median(seconds(function, device, arguments.repeats, clock=clock))
 
     rows = []
@@ -102,12 +107,14 @@ def middle(side: int) -> tuple[int, int, int, int]:
 
 
 def rescale(image: torch.Tensor) -> torch.Tensor:
+    """Cut out the middle of an image (3, H, W), and bring it back to its size."""
     left, upper, right, lower = middle(image.shape[-1])
     size = list(image.shape[-2:])
     return V.resized_crop(image, upper, left, lower - upper, right - left, size, V.InterpolationMode.BICUBIC)
 
 
-def row(name: str, ours: float, v2_rate: float | None, pil: float | None) -> dict:
+def row(name: str, ours: float, v2_rate: float | None, pil: float | None) -> dict[str, float | str]:
+    """A row of the table, from images per second."""
     return {
         "operation or policy": name,
         "ours (images/s)": ours,
@@ -118,7 +125,8 @@ def row(name: str, ours: float, v2_rate: float | None, pil: float | None) -> dic
     }
 
 
-def our_operation(name: str, batch: torch.Tensor, levels: np.ndarray):
+def our_operation(name: str, batch: torch.Tensor, levels: np.ndarray) -> Callable[[], object]:
+    """A function that applies one operation to uint8 images (N, 3, H, W) with strengths (N,)."""
     count, side = len(batch), batch.shape[-1]
     choice = np.full((count, 1), NAMES.index(name))
     strengths = torch.from_numpy(levels).to(batch.device).view(count, 1, 1).expand(-1, -1, 2)
@@ -126,12 +134,16 @@ def our_operation(name: str, batch: torch.Tensor, levels: np.ndarray):
     return lambda: ctaugment.apply(batch, choice, strengths, centres)
 
 
-def each(operation, images, levels: np.ndarray):
+def each(operation: Callable[[Any, float], object], images: Iterable[Any], levels: np.ndarray) -> Callable[[], object]:
+    """A function that applies an operation to one image after the other, with strengths (N,)."""
     strengths = levels.tolist()
     return lambda: [operation(image, level) for image, level in zip(images, strengths, strict=True)]
 
 
-def policies(batch: torch.Tensor, pictures: list, rate) -> list[dict]:
+def policies(
+    batch: torch.Tensor, pictures: list[Image.Image], rate: Callable[[Callable[[], object]], float]
+) -> list[dict[str, float | str]]:
+    """A row for weak and for strong views of uint8 images (N, 3, H, W)."""
     count, side = len(batch), batch.shape[-1]
     shift = side // 8
     shape = dict(dataset="cifar10", mirror=True, shift=shift, side=side, channels=3, device=batch.device)
@@ -140,7 +152,7 @@ def policies(batch: torch.Tensor, pictures: list, rate) -> list[dict]:
     crop = [v2.RandomHorizontalFlip(), v2.RandomCrop(side, padding=shift, padding_mode="reflect")]
     of_v2 = {"weak": v2.Compose([*crop, *floats]), "strong": v2.Compose([*crop, v2.RandAugment(2), *floats])}
 
-    def of_pil(strong: bool):
+    def of_pil(strong: bool) -> None:
         for picture in pictures:
             picture = F.hflip(picture) if torch.rand(()) < 0.5 else picture
             corner = torch.randint(0, 2 * shift + 1, (2,)).tolist()

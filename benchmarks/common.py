@@ -25,7 +25,7 @@ PROTOCOL = "cifar10_LT_100.1@100-1"  # WRN-28-2, 64 labeled + 448 × 2 unlabeled
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Options that all of them have."""
+    """A parser with the options that all benchmarks of the training step have."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="[%(default)s]")
     made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="[all, %(default)s]")
@@ -35,14 +35,14 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def prepare(arguments: argparse.Namespace) -> torch.device:
-    """Threads and process as a trial has them."""
+    """Set up threads and process as in a trial; returns the device."""
     torch.set_num_threads(arguments.threads)
     prepare_process()
     return torch.device(arguments.device)
 
 
 def random_dataset(side: int = 32, classes: int = 10, images: int = 50_000) -> Dataset:
-    """Noise of the shape of CIFAR-10: what a step costs does not depend on what is seen."""
+    """Noise in the shape of CIFAR-10, uint8 (N, side, side, 3): the cost of a step does not depend on the images."""
     draw = np.random.default_rng(0)
     config = TrialConfig(dataset=PROTOCOL)
     labels = np.arange(images) % classes
@@ -71,7 +71,7 @@ def protocol_trainer(device: torch.device, *, images: int = 50_000, at: float = 
     Args:
         device: where it trains.
         images: size of the data set.
-        at: share of the training to which it has come, though it has learned nothing.
+        at: share of the training that counts as done, though nothing was learned.
         settings: of the trial.
     """
     config = TrialConfig(**{"dataset": PROTOCOL, "algorithm": "cadr", **settings})
@@ -80,7 +80,7 @@ def protocol_trainer(device: torch.device, *, images: int = 50_000, at: float = 
         trainer.step = round(at * config.steps)
         while trainer.schedule.at(trainer.step).stage > trainer._stage:
             trainer._between_steps()
-        trainer.step += 1  # not the first of what is done every so many steps
+        trainer.step += 1  # not a step in which work falls due that is done every so many steps
     return trainer
 
 
@@ -125,7 +125,7 @@ def largest_memory(device: torch.device) -> float:
 
 
 def machine(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The machine that the figures were measured on."""
     facts = provenance()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -139,7 +139,7 @@ def machine(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(arguments: argparse.Namespace, rows: list[dict[str, Any]], **facts: Any) -> None:
-    """Print rows as a table, with the machine above it, and write both as JSON where that is wanted."""
+    """Print rows as a table below the machine, and write both as JSON if the user wants it."""
     found = machine(arguments)
     print(", ".join(f"{key} {value}" for key, value in {**found, **facts}.items()) + "\n")
     columns = list(rows[0])
@@ -152,6 +152,7 @@ def report(arguments: argparse.Namespace, rows: list[dict[str, Any]], **facts: A
 
 
 def median(values: list[float]) -> float:
+    """The median."""
     return statistics.median(values)
 
 

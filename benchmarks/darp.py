@@ -1,10 +1,12 @@
-"""What DARP's refinery costs, on average over the steps between two solves, beside the protocol's step.
+"""What DARP's refinement costs, on average over the steps between two solves, beside the protocol's step.
 
     python benchmarks/darp.py                            # 50 000 unlabeled images, 10 classes, every 10 steps
-    python benchmarks/darp.py --classes 100 --every 100  # as the authors have it for CIFAR-100
+    python benchmarks/darp.py --classes 100 --every 100  # as the authors do for CIFAR-100
 
-The step is FixMatch's, on the same machine and threads; its share is what DARP adds to it.
+The step is FixMatch's, on the same machine and threads. Shares are of this step.
 """
+
+from collections.abc import Callable
 
 import torch
 from common import median, parser, prepare, protocol_trainer, report, seconds
@@ -14,6 +16,7 @@ from cissl.algorithms.maths.row_tables import put_rows
 
 
 def main() -> None:
+    """Print a row for each part of the refinement."""
     made = parser(__doc__)
     made.add_argument("--images", type=int, default=50_000, help="unlabeled images [%(default)s]")
     made.add_argument("--classes", type=int, default=10, help="[%(default)s]")
@@ -38,17 +41,25 @@ def main() -> None:
 
 
 def problem(images: int, classes: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predictions (images, classes) and class counts of a long tail, ratio 100."""
+    """Predictions (images, classes) and class counts (classes,) float of a long tail, ratio 100."""
     random = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(images, classes, generator=random) - torch.linspace(0, 4, classes)
     return logits.softmax(1).to(device), target_counts(torch.logspace(0, -2, classes), images).to(device)
 
 
-def fixmatch_step(device: torch.device):
+def fixmatch_step(device: torch.device) -> Callable[[], object]:
+    """A function that makes one step of FixMatch."""
     return protocol_trainer(device, algorithm="fixmatch").train_step
 
 
-def row(name: str, ms: float, average: float, step: float) -> dict:
+def row(name: str, ms: float, average: float, step: float) -> dict[str, float | str]:
+    """A row of the table.
+
+    Args:
+        ms: milliseconds of one call.
+        average: milliseconds per step.
+        step: milliseconds of FixMatch's step.
+    """
     return {"part": name, "ms": ms, "ms a step": average, "share %": 100 * average / step}
 
 

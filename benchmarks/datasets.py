@@ -1,14 +1,14 @@
-"""What preparing, opening and sharing data sets costs: the figures of the README.
+"""What it costs to prepare, open and share data sets.
 
     python benchmarks/datasets.py [--folder DIR]      needs 4 GB of disk and of page cache, and a minute or two
 
 Three questions, on data of the real sizes but with random content:
 
-1. How long does it take to prepare CIFAR-10 from its official archive, compared with reading the archive and hashing
-   what is in it (the least that anyone could do), and with hashing the compressed file alone?
-2. How long does it take to open a prepared data set, and to load it with its split, for small and large ones?
-3. How much memory do four trials on one STL-10 take, in proportional set size (PSS: shared pages count once, divided
-   among the processes that share them)?
+1. How long does it take to prepare CIFAR-10 from its official archive? It is compared with reading the archive and
+   hashing its contents, which is the least work that is possible, and with hashing only the compressed file.
+2. How long does it take to open a small and a large prepared data set, and to load it with its split?
+3. How much memory do four trials on one STL-10 take? It is the proportional set size (PSS): a page that processes share
+   counts in equal parts for each of them.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -31,10 +33,11 @@ from cissl.datasets import load, prepare, store, writing
 
 BLOCK = 2**20
 TRIALS = 4
-BATCHES, BATCH = 50, 512  # what each trial reads for the memory figure, beside one pass over everything
+BATCHES, BATCH = 50, 512  # what each trial reads for the memory figure, after one pass over all images
 
 
 def main() -> None:
+    """Print the answers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     with tempfile.TemporaryDirectory(dir=parser.parse_args().folder) as folder:
@@ -48,6 +51,7 @@ def main() -> None:
 
 
 def measure_preparing(folder: Path) -> None:
+    """Answer the first question."""
     archive = cifar10_archive(folder)
     print(f"CIFAR-10 from an archive of {archive.stat().st_size / 1e6:.0f} MB: best of 3, seconds (CPU seconds)")
     hashing = timed("read and hash the compressed file (MD5)", lambda: hash_file(archive))
@@ -60,6 +64,7 @@ def measure_preparing(folder: Path) -> None:
 
 
 def measure_opening(folder: Path) -> None:
+    """Answer the second question."""
     print("Opening a prepared data set, and loading it with its split: best of 3, milliseconds")
     for name, count, side in (("small", 1_000, 32), ("cifar10like", 50_000, 32), ("stl10like", 105_000, 96)):
         write_blank(folder / "data", name, count, side)
@@ -70,6 +75,7 @@ def measure_opening(folder: Path) -> None:
 
 
 def measure_memory(folder: Path) -> None:
+    """Answer the third question."""
     copy = store.open_images("stl10like", folder / "data").train_images.nbytes
     context = multiprocessing.get_context("spawn")
     everyone_has_read = context.Barrier(TRIALS)
@@ -85,7 +91,7 @@ def measure_memory(folder: Path) -> None:
 
 
 def cifar10_archive(folder: Path) -> Path:
-    """An archive with the form and size of the official one; pixels have its compressibility."""
+    """Write an archive with the form and size of the official one, whose pixels compress as well."""
     source = folder / "cifar-10-batches-py"
     source.mkdir()
     generator = np.random.default_rng(0)
@@ -102,6 +108,7 @@ def cifar10_archive(folder: Path) -> Path:
 
 
 def hash_file(archive: Path) -> str:
+    """The MD5 of a file."""
     digest = hashlib.md5()
     with open(archive, "rb") as file:
         for block in blocks(file):
@@ -110,6 +117,7 @@ def hash_file(archive: Path) -> str:
 
 
 def hash_contents(archive: Path) -> str:
+    """The SHA-256 of all files in an archive, one after the other."""
     digest = hashlib.sha256()
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -119,17 +127,19 @@ def hash_contents(archive: Path) -> str:
     return digest.hexdigest()
 
 
-def blocks(file) -> Iterator[bytes]:
+def blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The contents of a file, in blocks."""
     return iter(lambda: file.read(BLOCK), b"")
 
 
 def prepare_anew(archive: Path, data_dir: Path) -> None:
+    """Prepare CIFAR-10 as if for the first time."""
     shutil.rmtree(data_dir / "cifar10", ignore_errors=True)
     assert prepare.prepare("cifar10", data_dir, source=archive, unofficial=True)
 
 
 def write_blank(data_dir: Path, name: str, count: int, side: int) -> None:
-    """A prepared data set of black images."""
+    """Write a prepared data set of black images."""
     blank = np.zeros((1000, side, side, 3), dtype=np.uint8)
     stream = store.ImageStream((count, side, side, 3), (blank for _ in range(count // 1000)))
     (data_dir / name).mkdir(parents=True)
@@ -146,13 +156,14 @@ def write_blank(data_dir: Path, name: str, count: int, side: int) -> None:
     )
 
 
-def remember(barrier) -> None:
+def remember(barrier: Barrier) -> None:
+    """Keep the barrier in this process."""
     global everyone_has_read
     everyone_has_read = barrier
 
 
 def trial_memory(data_dir: Path) -> tuple[int, int, int]:
-    """Load, read every image and some random batches as a trial would: PSS before and after, and anonymous PSS."""
+    """Read every image, and some random batches as a trial does; returns PSS before and after, and anonymous PSS."""
     before, _ = pss()
     data = load("stl10like.1@100-1", data_dir)
     generator = np.random.default_rng(os.getpid())
@@ -168,7 +179,7 @@ def trial_memory(data_dir: Path) -> tuple[int, int, int]:
 
 
 def pss() -> tuple[int, int]:
-    """Proportional set size of this process, all of it and the anonymous part, in bytes (Linux)."""
+    """Proportional set size of this process, in bytes: the whole, and the anonymous part (Linux)."""
     fields = dict(line.split(":") for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return tuple(1024 * int(fields[name].split()[0]) for name in ("Pss", "Pss_Anon"))
 
@@ -185,6 +196,7 @@ def timed(what: str, work: Callable[[], object]) -> float:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call, in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

@@ -1,20 +1,25 @@
-"""The floor of a step: forward, backward and update of the bare network on resident random data, same batch.
+"""The least that a step can cost: forward, backward and update of the network alone, on random data in memory.
 
     python benchmarks/network_floor.py
     python benchmarks/network_floor.py --modes fp32 bf16 bf16+compile
 
-Modes are those of the trials' settings `precision` and `compile`; ``whole step`` is the protocol's, full CADR, in the
-same mode and process, alternating with the bare network.
+Modes are those of the settings `precision` and `compile`. ``whole step`` is the protocol's step with full CADR, in the
+same mode and process. It takes turns with the bare network.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from common import median, parser, prepare, protocol_trainer, report, seconds
 
+from cissl.training.trainer import Trainer
+
 MODES = ("fp32", "bf16", "fp32+compile", "bf16+compile")
 
 
 def main() -> None:
+    """Print a row for each mode."""
     made = parser(__doc__)
     made.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
     arguments = made.parse_args()
@@ -23,8 +28,8 @@ def main() -> None:
     report(arguments, rows, batch=960)
 
 
-def measure(mode: str, device: torch.device, repeats: int) -> dict:
-    """Bare network and whole step, in turns."""
+def measure(mode: str, device: torch.device, repeats: int) -> dict[str, float | str]:
+    """Measure the bare network and the whole step in turns; returns a row of the table."""
     trainer = protocol_trainer(device, precision=mode.partition("+")[0], compile=mode.endswith("compile"))
     step = bare_step(trainer)
     for function in (step, trainer.train_step):
@@ -42,14 +47,14 @@ def measure(mode: str, device: torch.device, repeats: int) -> dict:
     }
 
 
-def bare_step(trainer):
-    """One update of the trainer's own network by plain cross-entropy."""
+def bare_step(trainer: Trainer) -> Callable[[], None]:
+    """A function that makes one update of the trainer's own network by plain cross-entropy."""
     config, learner = trainer.config, trainer.learner
     count = config.batch * (1 + 2 * config.uratio)
     images = torch.randn(count, 3, 32, 32, device=trainer.device)
     targets = torch.randint(0, 10, (count,), device=trainer.device)
 
-    def step():
+    def step() -> None:
         learner.model.train()
         loss = F.cross_entropy(learner.train_forward([images])[0], targets)
         learner.optimizer.zero_grad(set_to_none=True)

@@ -1,22 +1,23 @@
-"""One step here and in semilearn 0.3.2, side by side on one machine, in turns: FixMatch's, or any that both have.
+"""One step of a method here and in semilearn 0.3.2, in turns on one machine.
 
     python benchmarks/peers.py --install DIR                 # once: an environment of its own for semilearn (gigabytes)
     python benchmarks/peers.py --peer DIR                    # FixMatch
     python benchmarks/peers.py --peer DIR --algorithm all    # every method that semilearn has too
     python benchmarks/peers.py --peer DIR --algorithm fixmatch+abc,simmatch --batch 8 --cpu-time    # small, while busy
 
-WRN-28-2, 64 labeled + 448 × 2 unlabeled images of 32×32, each program with its own data loading and augmentation
-(semilearn: RandAugment image by image in processes of a DataLoader). Each program lives in a process of its own; they
-take turns of `--steps` steps, so that both see the same machine. The first step of each turn is not counted: while it
-paused, a DataLoader may have worked ahead. All of them together need 20 GB of memory on a CPU.
+The network is WRN-28-2, with 64 labeled + 448 × 2 unlabeled images of 32×32. Each program has its own data loading and
+augmentation; semilearn applies RandAugment image by image in processes of a DataLoader. Each program has a process of
+its own. They take turns of `--steps` steps, so that both have the same conditions. The first step of each turn is not
+counted, because a DataLoader may have worked ahead during the pause. Together they need 20 GB of memory on a CPU.
 
-semilearn moves every batch to a GPU. On a machine without one those calls are made to do nothing; nothing else of it
-is changed. Its CIFAR loader downloads, so its own data set class and transforms are given the random images directly.
-Its step is that of its training loop, hooks and all, past warm-ups; evaluation, logging and checkpoints fall in none.
-Ours are steps at 0.9 of the training. The methods of one name are not always the same: semilearn's MixMatch and its
-like see as many unlabeled images as `uratio` says, ours as many as their authors.
+semilearn moves every batch to a GPU. On a machine without one these calls do nothing; nothing else is changed. Its
+CIFAR loader downloads, so its own data set class and transforms get the random images directly. Its step is that of its
+training loop with all hooks, after warm-ups, without evaluation, logging and checkpoints. Ours are steps at 0.9 of the
+training. Methods of one name are not always the same: semilearn's MixMatch and its relatives see as many unlabeled
+images as `uratio` says, ours as many as in the authors' programs.
 
-`--cpu-time` counts the CPU seconds of each process; semilearn then augments in its own process, not in a DataLoader's.
+`--cpu-time` counts the CPU seconds of each process. semilearn then augments in its own process instead of a
+DataLoader's.
 """
 
 import argparse
@@ -40,7 +41,7 @@ OURS = {
     "compiled": {"precision": "bf16", "compile": True},
 }
 READY = "ready"
-# What semilearn calls our methods, with settings by which everything of them acts from the first step.
+# Our name of a method → semilearn's, with settings by which all its parts act from the first step.
 PEERS: dict[str, dict[str, Any]] = {
     "supervised": {"algorithm": "fullysupervised"},
     "pi_model": {"algorithm": "pimodel"},
@@ -71,6 +72,7 @@ PEERS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
+    """Install semilearn, compare the programs, or be one of them."""
     options = parse()
     if options.install:
         install(options.install)
@@ -81,6 +83,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--install", type=Path, metavar="DIR", help="make semilearn's environment there")
     made.add_argument("--peer", type=Path, metavar="DIR", help="semilearn's environment")
@@ -108,6 +111,7 @@ def chosen(options: argparse.Namespace) -> list[str]:
 
 
 def install(folder: Path) -> None:
+    """Make an environment with semilearn."""
     venv.create(folder, with_pip=True)
     subprocess.run([folder / "bin" / "python", "-m", "pip", "install", *PACKAGES], check=True)
 
@@ -116,6 +120,7 @@ def install(folder: Path) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
+    """Print a row for each program and method."""
     from common import report  # needs torch, which the environment of `--install` alone may lack
 
     rows, failed = [], []
@@ -131,7 +136,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 class ProgramEnded(Exception):
-    """One of the programs stopped where it should have measured."""
+    """One of the programs ended before it had measured."""
 
 
 def compared(algorithm: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -141,7 +146,7 @@ def compared(algorithm: str, options: argparse.Namespace) -> list[dict[str, Any]
     names = [SEMILEARN, *options.ours.split(",")]
     times: dict[str, list[float]] = {name: [] for name in names}
     memory: dict[str, float] = {}
-    with contextlib.ExitStack() as running:  # at its end the programs have no more turns, and end
+    with contextlib.ExitStack() as running:  # it closes the programs' input, which ends them
         processes = {name: running.enter_context(start(name, algorithm, options)) for name in names}
         for turn in range(options.turns):
             for name, process in processes.items():
@@ -163,8 +168,12 @@ def compared(algorithm: str, options: argparse.Namespace) -> list[dict[str, Any]
     ]
 
 
-def start(name: str, algorithm: str, options: argparse.Namespace) -> subprocess.Popen:
-    """A program's process, ready to take turns."""
+def start(name: str, algorithm: str, options: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start the process of a program, and wait until it is ready to take turns.
+
+    Raises:
+        ProgramEnded: it ended before.
+    """
     python = options.peer.absolute() / "bin" / "python" if name == SEMILEARN else sys.executable
     own = ["--algorithm", algorithm, "--worker", "semilearn" if name == SEMILEARN else "cissl"]
     if name in OURS:
@@ -183,8 +192,12 @@ def start(name: str, algorithm: str, options: argparse.Namespace) -> subprocess.
     raise ProgramEnded(f"{name} did not start")
 
 
-def take_turn(process: subprocess.Popen, steps: int) -> tuple[list[float], float]:
-    """Seconds of some steps, and the process's memory in MB."""
+def take_turn(process: subprocess.Popen[str], steps: int) -> tuple[list[float], float]:
+    """Let a program make some steps; returns the seconds of each, and the process's memory in MB.
+
+    Raises:
+        ProgramEnded: it ended before.
+    """
     process.stdin.write(f"{steps}\n")
     process.stdin.flush()
     for line in process.stdout:
@@ -197,8 +210,8 @@ def take_turn(process: subprocess.Popen, steps: int) -> tuple[list[float], float
 # The processes that are compared
 
 
-def work(step: Callable[[], None], options: argparse.Namespace) -> None:
-    """Take turns as the other process says: so many steps, their seconds and the largest memory so far back."""
+def work(step: Callable[[], object], options: argparse.Namespace) -> None:
+    """Read numbers of steps from stdin; for each, make these steps and print their seconds and the largest memory."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -221,7 +234,8 @@ def work(step: Callable[[], None], options: argparse.Namespace) -> None:
         print("\n" + json.dumps({"seconds": seconds, "megabytes": megabytes}), flush=True)
 
 
-def step_of_cissl(options: argparse.Namespace) -> Callable[[], None]:
+def step_of_cissl(options: argparse.Namespace) -> Callable[[], object]:
+    """A function that makes one step of ours."""
     import torch
     from common import prepare, protocol_trainer
 
@@ -231,11 +245,32 @@ def step_of_cissl(options: argparse.Namespace) -> Callable[[], None]:
 
 
 def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
+    """A function that makes one step of semilearn's."""
     import torch
 
     torch.set_num_threads(options.threads)
     if not torch.cuda.is_available():
         without_gpu()
+    algorithm = semilearn_algorithm(options)
+    algorithm.model.train()
+    algorithm.call_hook("before_run")
+    algorithm.call_hook("before_train_epoch")
+    batches = zip(algorithm.loader_dict["train_lb"], algorithm.loader_dict["train_ulb"], strict=False)
+
+    def step() -> None:
+        labeled, unlabeled = next(batches)
+        algorithm.call_hook("before_train_step")
+        batch = algorithm.process_batch(**labeled, **unlabeled)
+        algorithm.out_dict, algorithm.log_dict = algorithm.train_step(**batch)
+        algorithm.call_hook("after_train_step")
+        algorithm.it += 1
+
+    return step
+
+
+def semilearn_algorithm(options: argparse.Namespace) -> Any:
+    """semilearn's object for the method, past its warm-ups."""
+    import torch
     from semilearn import get_algorithm, get_config, get_net_builder
     from semilearn.imb_algorithms import get_imb_algorithm
 
@@ -268,7 +303,7 @@ def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
     )
     build = get_imb_algorithm if config.imb_algorithm else get_algorithm
     algorithm = build(config, get_net_builder(config.net, from_name=False), tb_log=None, logger=None)
-    if config.imb_algorithm:  # these ask for the network inside a wrapper
+    if config.imb_algorithm:  # these expect the network inside a wrapper
         algorithm.model, algorithm.ema_model = map(torch.nn.DataParallel, (algorithm.model, algorithm.ema_model))
     if torch.cuda.is_available():
         algorithm.model.cuda()
@@ -276,24 +311,11 @@ def step_of_semilearn(options: argparse.Namespace) -> Callable[[], None]:
     algorithm.epoch = 1
     # What Dash and CoSSL find in their warm-ups, and CReST+ sets in its first generation.
     algorithm.rho_init, algorithm.mixup_prob, algorithm.cur_dist_align_t = 1.0, [0.0] * 10, 0.5
-    algorithm.model.train()
-    algorithm.call_hook("before_run")
-    algorithm.call_hook("before_train_epoch")
-    batches = zip(algorithm.loader_dict["train_lb"], algorithm.loader_dict["train_ulb"], strict=False)
-
-    def step() -> None:
-        labeled, unlabeled = next(batches)
-        algorithm.call_hook("before_train_step")
-        batch = algorithm.process_batch(**labeled, **unlabeled)
-        algorithm.out_dict, algorithm.log_dict = algorithm.train_step(**batch)
-        algorithm.call_hook("after_train_step")
-        algorithm.it += 1
-
-    return step
+    return algorithm
 
 
 def without_gpu() -> None:
-    """Make what semilearn asks of a GPU do nothing."""
+    """Let semilearn's calls to a GPU do nothing."""
     import torch
 
     class Event:
@@ -312,7 +334,7 @@ def without_gpu() -> None:
 
 
 def give_random_images(options: argparse.Namespace) -> None:
-    """Put random images in the place of semilearn's CIFAR-10, whose loader downloads; the rest is as its own."""
+    """Replace semilearn's CIFAR-10, whose loader downloads, by random images; the rest stays semilearn's own."""
     import numpy as np
     from semilearn.core.utils import build
     from semilearn.datasets.augmentation import RandAugment

@@ -1,13 +1,12 @@
-"""Run a sweep file's trials without Ray, for so many minutes; the next call goes on where this one stopped.
+"""Run a sweep file's trials without Ray, for a number of minutes; the next call continues where this one stopped.
 
     python benchmarks/pieces.py sweeps/cifar10_lt.yaml --minutes 9 --jobs 3 --folder runs \\
         --set precision=bf16 --set compile=true --set save_kimg=16
     python analysis/tables.py runs/cifar10_lt
 
-For machines that are lent for minutes at a time and have no Ray: carry the folder along. Trials are taken in the
+This is for machines without Ray that are free only for minutes at a time; take the folder along. Trials run in the
 file's order, `--jobs` at a time on one device. When the time is over they are interrupted and keep their last
-checkpoint, so that at most `save_kimg` of each is lost. `--records DIR` copies what the tables need, without the
-checkpoints.
+checkpoint, so each loses at most `save_kimg`. `--records DIR` copies what the tables need, without checkpoints.
 """
 
 import argparse
@@ -30,6 +29,7 @@ POLL_S = 0.5
 
 
 def main() -> int:
+    """Run the command; returns its exit status: 0, 2 for a user's mistake, 3 where trials are left."""
     options = parse()
     try:
         sweep = sweep_file.load(options.file, options.set)
@@ -45,6 +45,7 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("file", type=Path)
     made.add_argument("--minutes", type=float, default=9)
@@ -88,7 +89,7 @@ def run(trials: list[TrialConfig], folder: Path, options: argparse.Namespace) ->
 
 
 def train(config: TrialConfig, folder: Path, data_dir: Path | None, sweep: str, device: str | None, jobs: int) -> None:
-    """Runs in a process of its own; the records say how it ended."""
+    """Train one trial in this process; its records tell how it ended."""
     import torch
 
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // jobs))
@@ -99,7 +100,7 @@ def train(config: TrialConfig, folder: Path, data_dir: Path | None, sweep: str, 
 
 
 def report(trials: list[TrialConfig], folder: Path) -> int:
-    """Print how far each trial is; the number that are not complete."""
+    """Print how far each trial has come; returns the number of trials that are not complete."""
     for config in trials:
         status, history = read_status(folder / config.trial_id) or {}, read_history(folder / config.trial_id)
         scores = f"accuracy {history[-1]['accuracy']:.2f} gmean {history[-1]['gmean']:.2f}" if history else ""
@@ -109,11 +110,12 @@ def report(trials: list[TrialConfig], folder: Path) -> int:
 
 
 def state(config: TrialConfig, folder: Path) -> str | None:
+    """The state of a trial; None where it has not started."""
     return (read_status(folder / config.trial_id) or {}).get("state")
 
 
 def copy_records(folder: Path, target: Path) -> None:
-    """Copy every trial's small files."""
+    """Copy the small files of every trial."""
     for trial in sorted(path.parent for path in folder.glob("*/config.json")):
         for name in RECORDS:
             source = trial / name

@@ -56,6 +56,7 @@ from cissl.training.trainer import Trainer
 
 
 def main() -> None:
+    """Measure what the options say."""
     arguments = parse()
     device = prepare(arguments)
     names = every_method() if arguments.algorithm in (None, "all") else arguments.algorithm.split(",")
@@ -70,6 +71,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     made = parser(__doc__)
     made.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     made.add_argument("--compile", action="store_true")
@@ -87,7 +89,7 @@ def parse() -> argparse.Namespace:
 
 
 def by_part(arguments: argparse.Namespace, device: torch.device, algorithm: str) -> None:
-    """One method's step, whole and by part."""
+    """Print a row for one method's whole step, and for each part of it."""
     settings = dict(precision=arguments.precision, compile=arguments.compile, algorithm=algorithm)
     trainer = protocol_trainer(device, **settings)
     whole = seconds(trainer.train_step, device, arguments.repeats, warmup=2)
@@ -104,12 +106,14 @@ def by_part(arguments: argparse.Namespace, device: torch.device, algorithm: str)
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """One method's step.
+    """What one method's step costs.
 
     Attributes:
-        both_ways, forward: images that pass through a network in a step, with and without gradient.
-        seconds, fixmatch: of the step, and of FixMatch's in turns with it; medians.
-        megabytes: see the head of this file.
+        both_ways: images that pass through a network in a step with gradient.
+        forward: images that pass without gradient.
+        seconds: median time of the step.
+        fixmatch: median time of FixMatch's steps, which take turns with it, in seconds.
+        megabytes: memory, see the head of this file.
     """
 
     both_ways: int
@@ -120,12 +124,12 @@ class Cost:
 
     @property
     def passes(self) -> int:
-        """Forward passes that cost as much as the step's images."""
+        """Number of forward passes that cost as much as all passes of the step."""
         return 3 * self.both_ways + self.forward
 
 
 def beside_fixmatch(arguments: argparse.Namespace, names: list[str]) -> list[dict[str, Any]]:
-    """A row for every method, those that are furthest above what their passes cost first."""
+    """A row for every method; those that cost most in comparison with their passes come first."""
     costs = {name: cost_of(name) for name in dict.fromkeys(["fixmatch", *names])}
     own = costs["fixmatch"]
     rows = []
@@ -147,7 +151,7 @@ def beside_fixmatch(arguments: argparse.Namespace, names: list[str]) -> list[dic
 
 
 def cost_of(name: str) -> Cost:
-    """One method's cost, measured in a process of its own with this process's options."""
+    """Measure one method in a process of its own, with the same options."""
     command = [sys.executable, __file__, *sys.argv[1:], "--algorithm", name, "--worker"]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     print(f"{name}: {process.stdout.strip()}", file=sys.stderr, flush=True)
@@ -155,7 +159,7 @@ def cost_of(name: str) -> Cost:
 
 
 def measured_beside_fixmatch(arguments: argparse.Namespace, device: torch.device) -> Cost:
-    """What the method `arguments.algorithm` costs; the work of its process."""
+    """Measure the method `arguments.algorithm` in this process."""
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     small = dict(images=arguments.images, at=arguments.at, **size(arguments))
     trainer = protocol_trainer(device, algorithm=arguments.algorithm, **small)
@@ -219,7 +223,8 @@ def calls(algorithm: str, compiled: bool) -> dict[str, Any]:
     )
 
 
-def row(name: str, times: list[float], total: float) -> dict:
+def row(name: str, times: list[float], total: float) -> dict[str, float | str]:
+    """A row of the table, from seconds."""
     return {
         "part": name,
         "ms": 1e3 * median(times),
@@ -228,8 +233,8 @@ def row(name: str, times: list[float], total: float) -> dict:
     }
 
 
-def make_parts(trainer: Trainer) -> dict:
-    """The parts of `Trainer.train_step`, each to be called any number of times."""
+def make_parts(trainer: Trainer) -> dict[str, Callable[[], object]]:
+    """The parts of `Trainer.train_step`, which can be called any number of times."""
     learner = trainer.learner
     batch = trainer._batch()
     views, probes = trainer._augmented(batch)

@@ -1,12 +1,12 @@
-"""What a sweep costs beside its training: the start, each further trial, and the driver's memory.
+"""What a sweep costs beside training: its start, each further trial, and the driver's memory.
 
     python benchmarks/sweep_overhead.py                         # 10, 100 and 1 000 trials; a quarter of an hour
     python benchmarks/sweep_overhead.py --trials 10 --out overhead.json
 
-Each trial makes four steps of a tiny network on the embedded digits, with an evaluation and a checkpoint after each,
-and has one worker; one trial runs at a time. The first table is of the whole command: a trial's time beyond training is
-the time between the ends of two trials less what the trial itself calls its training. The second table shows Ray's and
-PyTorch's part in a start: a program that does nothing but start Ray and one trial that trains nothing, step by step.
+Each trial makes four steps of a tiny network on the embedded digits, with an evaluation and a checkpoint after each. It
+has one worker, and one trial runs at a time. The first table is of the whole command. A trial's time beyond training is
+the time between the ends of two trials, minus the training time that the trial records. The second table shows what Ray
+and PyTorch take of a start: a program starts Ray and one trial that trains nothing, step by step.
 """
 
 import argparse
@@ -52,6 +52,7 @@ CLOCK = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
+    """Print both tables."""
     options = parse()
     machine = {
         "processor": processor(),
@@ -81,6 +82,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--folder", help="where the records go while it runs [the system's temporary folder]")
@@ -89,7 +91,11 @@ def parse() -> argparse.Namespace:
 
 
 def measure(folder: Path, trials: int) -> dict[str, float]:
-    """Run a sweep of so many trials; all times in seconds."""
+    """Run a sweep of this number of trials; returns times in seconds and memory in MB.
+
+    Raises:
+        SystemExit: the sweep failed.
+    """
     file = folder / "overhead.yaml"
     file.write_text(SWEEP.format(seeds=list(range(1, trials + 1))))
     command = [sys.executable, str(ROOT / "sweeps" / "run.py"), str(file), "--storage-path", str(folder)]
@@ -121,7 +127,7 @@ def measure(folder: Path, trials: int) -> dict[str, float]:
 
 
 def usage(pid: int) -> tuple[float, int] | None:
-    """CPU seconds and peak memory in bytes of a process so far; None where it has just ended."""
+    """CPU seconds and peak memory in bytes of a process so far; None where it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
@@ -133,7 +139,7 @@ def usage(pid: int) -> tuple[float, int] | None:
 
 
 def empty() -> dict[str, float]:
-    """Seconds that Ray and PyTorch take to start, run one trial that trains nothing and end."""
+    """Seconds that Ray and PyTorch take to start, to run one trial that trains nothing, and to end, by part."""
     with tempfile.TemporaryDirectory() as folder:
         code = f"FOLDER = {folder!r}\n{EMPTY}"
         quiet = os.environ | {"RAY_AIR_NEW_OUTPUT": "0", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}

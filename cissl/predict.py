@@ -1,8 +1,8 @@
 """Label new images with a trained model: ``python -m cissl.predict TRIAL IMAGES… --out predictions.csv``.
 
-TRIAL is the folder of a complete trial. IMAGES are image files, or folders, of which all image files are taken. The
+TRIAL is the folder of a complete trial. IMAGES are image files, or folders whose image files are all taken. The
 predictions are a CSV file with one line for each image, in order: file, class, probability. Probabilities are not
-calibrated. With --onnx the model is written as an ONNX file too, which other programs can run.
+calibrated. With --onnx the model is also written as an ONNX file, which other programs can run.
 """
 
 import argparse
@@ -26,10 +26,11 @@ from cissl.trained import BATCH, TrainedModel, load
 from cissl.training.device import prepare_process
 
 COLUMNS = ("file", "class", "probability")
+Prediction = tuple[Path, str, float]  # as in `COLUMNS`
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0, or 2 for a mistake that a person can mend."""
+    """Run the command; returns its exit status: 0, or 2 for a mistake that the user can correct."""
     accept_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     options = _parser().parse_args(arguments)
@@ -60,20 +61,27 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _label(model: TrainedModel, files: Sequence[Path], out: Path | None) -> None:
-    rows, unfit = [], []
+    """Print or write the predictions for these files.
+
+    Raises:
+        UnfitImages: some files cannot be read; all of them are named.
+    """
+    rows: list[Prediction] = []
+    unfit: list[UnfitImages] = []
     with progress("images", len(files)) as bar:
         for start in range(0, len(files), BATCH):
-            some = files[start : start + BATCH]
+            batch = files[start : start + BATCH]
             try:
-                rows += zip(some, *model.predict(some), strict=True)
-            except UnfitImages as error:  # the others may have such images too
+                classes, probabilities = model.predict(batch)
+                rows += zip(batch, classes, probabilities.tolist(), strict=True)
+            except UnfitImages as error:  # later batches may have such files too
                 unfit.append(error)
-            bar.update(len(some))
+            bar.update(len(batch))
     if unfit:
         raise UnfitImages.joined(unfit)
     if stretched := sum(not _is_square(path) for path in files):
         how = FITS[model.reading.fit]
-        print(f"{stretched} of {len(files)} images are no squares: they were {how} to squares", file=sys.stderr)
+        print(f"{stretched} of {len(files)} images are not square; they were {how} to squares", file=sys.stderr)
     text = _as_csv(rows)
     if out is None:
         print(text, end="")
@@ -82,7 +90,7 @@ def _label(model: TrainedModel, files: Sequence[Path], out: Path | None) -> None
         print(f"{len(rows)} predictions are in {out}")
 
 
-def _as_csv(rows: Sequence[tuple]) -> str:
+def _as_csv(rows: Sequence[Prediction]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -91,7 +99,7 @@ def _as_csv(rows: Sequence[tuple]) -> str:
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
-    """The image files that are given, and those in the folders that are given; what is left out is told.
+    """The given image files, and the image files in the given folders. What a folder has beside them is named.
 
     Raises:
         UserError: there is no such file, or no image in a folder.

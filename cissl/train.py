@@ -1,7 +1,7 @@
 """Train one trial from the command line, without Ray: ``python -m cissl.train --help``.
 
-The flags are the authors' program's where they still mean something; dashes and underscores, capitals and
-small letters are the same.
+The flags are those of the authors' program, as far as they still mean something. Dashes and underscores are the same,
+and so are capital and small letters.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cissl import datasets, plugins
 from cissl.algorithms.cards import Recipe, find, from_switches
@@ -36,8 +36,8 @@ SWITCHES = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
-    0 complete, 1 diverged or the user's own code failed, 2 a mistake that a person can mend (a full disk and want of
-    memory included), 3 interrupted.
+    0: complete. 1: the trial diverged, or the user's own code failed. 2: a mistake that the user can correct, or a full
+    disk or memory. 3: interrupted.
     """
     accept_any_text()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -94,7 +94,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    """Print a line; a reader that has seen enough, such as head, does not end the training."""
+    """Print a line. A reader that closes the pipe, such as head, does not end the training."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -107,17 +107,21 @@ def _end(status: int, line: str) -> int:
 
 
 def _figure(row: Mapping[str, Any], name: str) -> str:
-    """A score of a history's row; None, or NaN before it is written, where a class has no test image."""
+    """A score of a history's row in words; it is None or NaN where a class has no test image."""
     return "unknown" if row.get(name) is None or math.isnan(row[name]) else f"{row[name]:.2f}"
 
 
 def _doubts(config: TrialConfig, folder: Path, data_dir: Path | None) -> list[str]:
-    """What is seldom meant about a trial that has not begun yet."""
+    """What the user may not have meant, for a trial that has not begun yet."""
     return [] if read_status(folder) else doubts([(config, datasets.load(config.dataset, data_dir))])
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line's options; settings that were not given are absent."""
+    """The options of the command line; settings that were not given are absent.
+
+    Raises:
+        UserError: an argument is unknown, or belongs to another algorithm.
+    """
     arguments = [_normal(argument) for argument in arguments]
     parser = make_parser(_algorithm(arguments))
     options, unknown = parser.parse_known_args(arguments)
@@ -132,7 +136,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _algorithm(arguments: list[str]) -> Recipe:
-    """The algorithm that the arguments name, on which it depends what other arguments there are."""
+    """The algorithm that the arguments name; the other flags depend on it.
+
+    Raises:
+        UserError: it is unknown, or named twice.
+    """
     first = Parser(add_help=False, allow_abbrev=False)
     first.add_argument("--algorithm")
     first.add_argument("--arch", default="")
@@ -149,14 +157,19 @@ def _algorithm(arguments: list[str]) -> Recipe:
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse with its complaints as ours."""
+    """A parser that raises `UserError` where argparse would end the process."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError(message)
 
 
 def make_parser(recipe: Recipe) -> argparse.ArgumentParser:
-    """One flag for every setting that an algorithm takes, with its default and meaning."""
+    """A parser with a flag for every setting that an algorithm takes, with its default and its meaning."""
     epilog = f"These are the settings of {recipe.name}; beside --algorithm NAME, --help shows NAME's."
     parser = Parser(prog="python -m cissl.train", description=__doc__, epilog=epilog, allow_abbrev=False)
     parser.set_defaults(recipe=recipe)
@@ -172,11 +185,11 @@ def make_parser(recipe: Recipe) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(group: argparse._ArgumentGroup, fields: Mapping[str, dataclasses.Field]) -> None:
+def _add_settings(group: argparse._ArgumentGroup, fields: Mapping[str, dataclasses.Field[Any]]) -> None:
     for key, field in fields.items():
         symbol = f", symbol {field.metadata['symbol']}" if field.metadata["symbol"] else ""
         choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        default = "" if field.default is None else f" [{field.default}]"  # None: the help says what that comes to
+        default = "" if field.default is None else f" [{field.default}]"  # for None, the help says what it means
         help = f"{field.metadata['help']}{choices}{symbol}{default}".replace("%", "%%")
         group.add_argument(f"--{key}", default=argparse.SUPPRESS, metavar="V", help=help)
 
@@ -185,7 +198,7 @@ def make_config(options: argparse.Namespace) -> TrialConfig:
     """The trial that the options ask for.
 
     Raises:
-        UserError: see `TrialConfig`; also switches beside ``--algorithm``.
+        UserError: a value is refused, see `TrialConfig`.
     """
     given = vars(options)
     fields = {**core_fields(), **options.recipe.fields}
@@ -194,22 +207,22 @@ def make_config(options: argparse.Namespace) -> TrialConfig:
 
 
 def _normal(argument: str) -> str:
-    """``--CAP-EMA-momentum=0.9`` as ``--cap_ema_momentum=0.9``; values stay as they are."""
+    """Write a flag as the parser knows it: ``--CAP-EMA-momentum=0.9`` becomes ``--cap_ema_momentum=0.9``."""
     if not argument.startswith("--"):
         return argument
     flag, equals, value = argument.partition("=")
     return "--" + flag[2:].replace("-", "_").lower() + equals + value
 
 
-def _value(text: str, field: dataclasses.Field) -> Any:
-    """Text from the command line as the field's type; `TrialConfig` refuses what is left as text."""
+def _value(text: str, field: dataclasses.Field[Any]) -> Any:
+    """Text from the command line as a value of the field's type; `TrialConfig` refuses what stays text."""
     if text.lower() == "none" and field.default is None:
         return None
     if field.type is bool:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     if field.type is str:
         return text
-    for number in (int, float):  # float alone would round a large seed
+    for number in (int, float):  # float would round a large seed
         try:
             return number(text)
         except ValueError:

@@ -3,9 +3,14 @@
     model = cissl.load("~/ray_results/digits_lt/cadr-digits_LT_20@21-s1-de2acd8f")
     classes, probabilities = model.predict(["one.png", "two.png"])
 
-It needs the trial's folder alone: ``config.json``, ``weights.pt`` (the averaged weights and BatchNorm's averages),
-``prediction.pt`` (what else predictions need, see `Trainer.prediction`) and, of a method of one's own, ``code/``, which
-is executed. The data set is read only for trials that were completed before ``prediction.pt`` was kept.
+Only files of the trial's folder are needed:
+
+- ``config.json``;
+- ``weights.pt``: the averaged weights, and the averages of BatchNorm;
+- ``prediction.pt``: what else predictions need, see `Trainer.prediction`;
+- ``code/``: the user's own method, if the trial has one. This code is executed.
+
+Older trials have no ``prediction.pt``. For these the data set is read too.
 """
 
 import json
@@ -15,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -35,20 +41,22 @@ from cissl.training.trainer import Trainer
 
 BATCH = 500  # images at once
 EXPORTED_TOLERANCE = 1e-4  # largest difference of a probability between a network and its ONNX file
+ImageInput = Sequence[Any] | npt.NDArray[np.uint8]  # paths, PIL images or arrays, or one array of them all
 INSTALL_ONNX = 'pip install -c constraints.txt -e ".[onnx]"'
 
 
 class TrainedModel(nn.Module):
-    """A network in evaluation mode with what makes predictions of its outputs.
+    """A network in evaluation mode, with what turns its outputs into predictions.
 
-    Called on images (N, channels, side, side) float in [−1, 1], it gives the method's scores (N, classes), whose
-    largest is the prediction: those of its balanced head, debiased or adjusted, as in the trial's own evaluations.
+    It maps float images (N, channels, side, side) in [−1, 1] to the method's scores (N, classes). The largest score is
+    the prediction. As in the trial's own evaluations, scores may come from a balanced head, or be debiased or adjusted.
 
     Attributes:
         config: the trial's settings.
-        class_names: what the classes are called, in the order of the scores.
-        side, channels: of the images: pixels along one side, and 1 or 3 colours.
-        reading: how image files become arrays, as when the trial's data set was made.
+        class_names: names of the classes, in the order of the scores.
+        side: of the images, in pixels.
+        channels: of the images, 1 or 3.
+        reading: how image files become arrays; the same as when the trial's data set was made.
         network: the backbone with averaged weights, and with the method's heads.
     """
 
@@ -67,26 +75,26 @@ class TrainedModel(nn.Module):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What the method's prediction needs beside the network's outputs, by name."""
+        """By name, what the method's prediction needs beside the network's outputs; shapes are the method's own."""
         return {name: getattr(self, f"state_{number}") for number, name in enumerate(self._state_names)}
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Float images (N, channels, side, side) in [−1, 1] → scores (N, classes)."""
         weight = self.network.dense.weight
         with autocast(self.config, weight.device):
             outputs = Outputs(*self.network.outputs(images.to(weight.dtype)))
         return self._method.predict(outputs, self.state)
 
-    def preprocess(self, images: Sequence[Any] | np.ndarray) -> Tensor:
-        """Images as uint8 (N, channels, side, side) on the CPU.
+    def preprocess(self, images: ImageInput) -> Tensor:
+        """Turn images into uint8 (N, channels, side, side) on the CPU.
 
         Args:
             images: paths of image files, PIL images, or uint8 arrays (H, W) or (H, W, channels), of any size; or one
-                uint8 array (N, H, W, channels). Files and PIL images are turned, put on a background and brought to
-                the network's size as when the data set was made.
+                uint8 array (N, H, W, channels). They are turned upright, put on a background and brought to the
+                network's size in the same way as when the data set was made.
 
         Raises:
-            UserError: images that cannot be read, all of them named.
+            UserError: images cannot be read; all of them are named.
         """
         if not len(images):
             return torch.zeros((0, self.channels, self.side, self.side), dtype=torch.uint8)
@@ -96,7 +104,8 @@ class TrainedModel(nn.Module):
             arrays = [self._fitted(image) for image in images]
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
-    def _fitted(self, image: Any) -> np.ndarray:
+    def _fitted(self, image: Any) -> npt.NDArray[np.uint8]:
+        """One image as (side, side, channels)."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim not in (2, 3):
                 raise UserError(f"an image is a uint8 array (H, W) or (H, W, channels), not {image.dtype}{image.shape}")
@@ -104,37 +113,45 @@ class TrainedModel(nn.Module):
         return in_shape(image, self.side, self.channels, self.reading)
 
     @torch.inference_mode()
-    def probabilities(self, images: Sequence[Any] | np.ndarray | Tensor) -> Tensor:
-        """softmax of the scores, (N, classes) float32 on the CPU.
+    def probabilities(self, images: ImageInput | Tensor) -> Tensor:
+        """The softmax of the scores, (N, classes) float32 on the CPU.
 
-        They are not calibrated; where a method's scores are no logits, they only rank.
+        Probabilities are not calibrated. If a method's scores are not logits, only the order of the classes means
+        something.
 
         Args:
-            images: as for `preprocess`, or uint8 (N, channels, side, side) that it gave.
+            images: as for `preprocess`, or its result, uint8 (N, channels, side, side).
 
         Raises:
-            UserError: see `preprocess`.
+            UserError: images cannot be read, or a tensor has another shape or dtype.
         """
         pixels = images if isinstance(images, Tensor) else self.preprocess(images)
         if pixels.dtype != torch.uint8 or pixels.shape[1:] != (self.channels, self.side, self.side):
             raise UserError(
-                f"wanted is uint8 of shape (N, {self.channels}, {self.side}, {self.side}), not {pixels.dtype} of "
+                f"images must be uint8 of shape (N, {self.channels}, {self.side}, {self.side}), not {pixels.dtype} of "
                 f"{tuple(pixels.shape)}"
             )
         device = self.network.dense.weight.device
-        parts = [self(to_float(part.to(device))).float().softmax(1).cpu() for part in pixels.split(BATCH)]
+        parts = [self(to_float(part.to(device))).float().softmax(1).cpu() for part in torch.split(pixels, BATCH)]
         return torch.cat(parts) if parts else torch.zeros((0, len(self.class_names)))
 
-    def predict(self, images: Sequence[Any] | np.ndarray | Tensor) -> tuple[list[str], Tensor]:
-        """Class name and probability (N,) of each image; arguments and errors as for `probabilities`."""
+    def predict(self, images: ImageInput | Tensor) -> tuple[list[str], Tensor]:
+        """Class name and probability of each image: N names, and (N,) float32.
+
+        Args:
+            images: as for `probabilities`.
+
+        Raises:
+            UserError: see `probabilities`.
+        """
         values, classes = self.probabilities(images).max(dim=1)
         return [self.class_names[number] for number in classes.tolist()], values
 
     def export_onnx(self, path: Path | str) -> float:
         """Write the model as an ONNX file, and compare it with the network on some images.
 
-        Its input ``images`` is uint8 (N, channels, side, side), its output ``probabilities`` float32 (N, classes), N
-        being free; its metadata have the class names as JSON. It calculates in float32, whatever the trial's precision.
+        Its input ``images`` is uint8 (N, channels, side, side). Its output ``probabilities`` is float32 (N, classes). N
+        is free. Its metadata hold the class names as JSON. It computes in float32, whatever the trial's precision.
 
         Args:
             path: of the file.
@@ -143,7 +160,7 @@ class TrainedModel(nn.Module):
             The largest difference of a probability.
 
         Raises:
-            UserError: the libraries are missing, or the file does not equal the network; then none is left.
+            UserError: a library is missing, or the file's probabilities differ; then no file remains.
         """
         onnx, onnxruntime = _onnx()
         path, device = Path(path), self.network.dense.weight.device
@@ -171,7 +188,7 @@ class TrainedModel(nn.Module):
 
 
 class _Exported(nn.Module):
-    """Pixels → probabilities, in float32."""
+    """A model whose input is uint8 pixels and whose output is float32 probabilities."""
 
     def __init__(self, model: TrainedModel):
         super().__init__()
@@ -215,22 +232,23 @@ def _onnx() -> tuple[Any, Any]:
 
 
 def load(trial: str | Path, device: str | None = None) -> TrainedModel:
-    """The averaged network of a complete trial, in evaluation mode.
+    """Load the averaged network of a complete trial, in evaluation mode.
 
     Args:
         trial: the trial's folder.
         device: ``"cpu"``, ``"cuda"``, …; by default a GPU where there is one.
 
     Raises:
-        UserError: it is no folder of a complete trial, or its files are damaged.
+        UserError: the trial is not complete, or its files are damaged.
     """
     folder = local_folder("TRIAL", str(trial))
     config = records.read_config(folder)
     if not (folder / WEIGHTS).is_file():
-        status = records.read_status(folder) or {}
+        status = records.read_status(folder)
+        state, step = (status["state"], status.get("step", 0)) if status else ("no status", 0)
         raise UserError(
-            f"{folder} is not complete ({status.get('state', 'no status')}, step {status.get('step', 0)} of "
-            f"{config.steps}), so that it has no {WEIGHTS} yet; the same command that began it goes on with it"
+            f"{folder} is not complete ({state}, step {step} of {config.steps}), so it has no {WEIGHTS} yet; the "
+            "command that began the trial continues it"
         )
     chosen = choose_device(device)
     saved = load_tensors(folder / PREDICTION) if (folder / PREDICTION).exists() else _without_file(config, folder)
@@ -248,7 +266,7 @@ def load(trial: str | Path, device: str | None = None) -> TrainedModel:
 
 
 def _heads(config: TrialConfig, network: Classifier) -> dict[str, nn.Module]:
-    """The method's heads, whose weights are then read."""
+    """The method's heads, before their weights are loaded."""
     weight = network.dense.weight
     with torch.random.fork_rng(devices=[]):
         heads = Method(config.recipe, config.method).heads(weight.shape[1], weight.shape[0])
@@ -256,7 +274,11 @@ def _heads(config: TrialConfig, network: Classifier) -> dict[str, nn.Module]:
 
 
 def _without_file(config: TrialConfig, folder: Path) -> dict[str, Any]:
-    """What `Trainer.prediction` would have said, of a trial that was completed before it was kept."""
+    """What `prediction.pt` would hold, for a trial that was completed by a version that did not write it.
+
+    Raises:
+        UserError: the data set has changed, or predictions need what only the training knew.
+    """
     dataset = datasets.load(config.dataset)
     records.require_same_data(folder, config.dataset, records.recorded_data(folder), records.data_hashes(dataset))
     trainer = Trainer(config, dataset, torch.device("cpu"))

@@ -41,7 +41,7 @@ def test_the_pages_method_passes_the_conformance_suite(here):
     command = [sys.executable, "-m", "cissl.testing", "soft.py:SoftFixMatch"]
     done = subprocess.run(command, capture_output=True, text=True, env=_environment())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("holds") == 9
+    assert done.stdout.count("passes") == 9
 
 
 def test_the_pages_method_and_backbone_train_from_the_command_line(here, tmp_path, capsys):
@@ -71,7 +71,7 @@ def test_an_error_is_told_once(here, capsys):
     assert testing.main(["soft.py:SoftFixMatch"]) == 1
     first, second = capsys.readouterr().out.splitlines()
     assert "training" in first and f"{path}:{line}: ContractError: PseudoLabels.weights is" in first
-    assert second == "soft.py:SoftFixMatch: the other checks are for a method that trains"
+    assert second == "soft.py:SoftFixMatch: the other checks need a method that trains"
     here("soft.py", METHOD.replace("confidence, classes =", "step.number > 3 and 1 / 0\n        confidence, classes ="))
     found = check_method("soft.py:SoftFixMatch", only=("state", "bf16"))
     assert "ZeroDivisionError" in found[0].problem and found[1].problem == "the same as in 'state'"

@@ -1,8 +1,7 @@
-"""For those who write a method: the conformance suite, and a step without a network.
+"""For authors of methods: the conformance suite, and a step without a network.
 
-`check_method("ours.py:Ours")`, or ``python -m cissl.testing ours.py:Ours``, trains a method for some dozen steps in
-many ways and says what it does not hold to. `CannedStep` runs a method on outputs that are given, for tests of its
-numbers.
+`check_method("ours.py:Ours")`, or ``python -m cissl.testing ours.py:Ours``, trains a method for a dozen steps in many
+ways and tells which checks it fails. `CannedStep` runs a method on given outputs, for tests of its numbers.
 """
 
 from cissl.testing.canned import CannedDraws, CannedStep, make_facts, make_method

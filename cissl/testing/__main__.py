@@ -1,4 +1,4 @@
-"""The conformance suite: ``python -m cissl.testing NAME…``, as fixmatch+abc or ours.py:Ours; half a minute each."""
+"""The conformance suite: ``python -m cissl.testing NAME…`` for fixmatch+abc or ours.py:Ours; half a minute each."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from cissl.testing.conformance import CHECKS, WORKERS, Finding, compare_workers,
 from cissl.testing.pairs import allowed_pairs
 from cissl.testing.workers import train_together
 
-TOGETHER = 12  # methods whose trials on several workers one pair of processes trains
+TOGETHER = 12  # methods whose trials are trained by the same pair of processes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if len(names) > 1:
-        print(f"{len(names) - len(failed)} of {len(names)} methods hold to all checks", flush=True)
+        print(f"{len(names) - len(failed)} of {len(names)} methods pass all checks", flush=True)
     return 1 if failed else 0
 
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _failed(names: Sequence[str], checks: Sequence[str], settings: dict[str, Any]) -> set[str]:
-    """The methods that fail a check; several share the processes of the check that takes two workers."""
+    """The methods that fail a check. Several methods share the two processes of the check "workers"."""
     failed: set[str] = set()
     alone = tuple(check for check in checks if check != "workers" or len(names) == 1)
     for start in range(0, len(names), TOGETHER):
@@ -63,16 +63,16 @@ def _passes(name: str, checks: tuple[str, ...], settings: dict[str, Any]) -> boo
         _tell(name, finding, time.monotonic() - began)
         passed, made, began = passed and finding.passed, made + 1, time.monotonic()
     if made < len(checks):
-        print(f"{name}: the other checks are for a method that trains", flush=True)
+        print(f"{name}: the other checks need a method that trains", flush=True)
     return passed
 
 
 def _failed_together(names: Sequence[str], settings: dict[str, Any]) -> set[str]:
-    """The methods that two workers do not train as one does."""
+    """The methods that two workers train otherwise than one."""
     configs, began = [short_config(name, **settings) for name in names], time.monotonic()
     try:
         learned = train_together(configs, WORKERS)
-    except RuntimeError:  # one of them failed, and took the others with it
+    except RuntimeError:  # one method failed, which ended the others too
         return {name for name in names if not _passes(name, ("workers",), settings)}
     found = [Finding("workers", compare_workers(*each)) for each in zip(configs, learned, strict=True)]
     for name, finding in zip(names, found, strict=True):
@@ -81,7 +81,7 @@ def _failed_together(names: Sequence[str], settings: dict[str, Any]) -> set[str]
 
 
 def _tell(name: str, finding: Finding, seconds: float) -> None:
-    word = "holds" if finding.passed else f"FAILS: {finding.problem}"
+    word = "passes" if finding.passed else f"FAILS: {finding.problem}"
     print(f"{name}: {finding.check:<14} {seconds:5.1f} s  {word}", flush=True)
 
 

@@ -1,9 +1,10 @@
-"""A step without a network, whose outputs are given: what a test of a method against numbers needs."""
+"""A training step whose network outputs are given, for tests of methods against numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -14,10 +15,10 @@ from cissl.algorithms.watch import watched
 
 
 class CannedDraws:
-    """Random numbers that are given instead of drawn, in the order in which they are asked for.
+    """Random numbers that a test gives instead of drawing them.
 
     Args:
-        values: arrays or tensors; whatever a method asks for, it gets the next one.
+        values: arrays or tensors of any shape. Each call of a method gets the next one, whatever it asks for.
     """
 
     def __init__(self, values: Sequence[Any]):
@@ -37,12 +38,12 @@ class CannedStep(contract.Step):
         facts: see `make_facts`.
         outputs: view → its outputs, or logits (n, C).
         targets: labels of the labeled rows, (B,) int64.
-        state: the method's state; by default that of the start.
+        state: the method's state; by default the initial one.
         number: updates before this one.
         stage, stage_number, stage_steps: see `cissl.algorithms.contract.Step`.
-        index, labels: see there.
+        index, labels: see `cissl.algorithms.contract.Step`.
         draws: purpose → the numbers that `random(purpose)` gives, in order.
-        networks: outputs that `network` and `teacher` give, in the order of the calls.
+        networks: what `network` and `teacher` return, in the order of the calls.
     """
 
     def __init__(
@@ -73,38 +74,54 @@ class CannedStep(contract.Step):
         self._draws, self._networks = dict(draws or {}), list(networks)
 
     def forward(self, *views: str, update_averages: bool = True) -> dict[str, Outputs]:
+        """The given outputs of these views, with logits (n, C)."""
         return {name: self._outputs[name] for name in views}
 
     def view(self, name: str) -> Tensor:
-        return torch.zeros(0)  # the outputs are given, whatever the images
+        """No images, (0,): outputs do not depend on them."""
+        return torch.zeros(0)
 
     def network(self, images: Tensor, *, update_averages: bool = True, replicated: bool = False) -> Outputs:
+        """The next of the given outputs, with logits (n, C), whatever the images."""
         return self._networks.pop(0)
 
     def teacher(self, images: Tensor, *, batch_statistics: bool = False) -> Outputs:
+        """The next of the given outputs, with logits (n, C), whatever the images."""
         return self._networks.pop(0)
 
     def gather(self, rows: Tensor) -> Tensor:
+        """The same rows, (n, …): there is one process."""
         return rows
 
     def share(self, rows: Tensor) -> Tensor:
+        """The same rows, (n, …): there is one process."""
         return rows
 
     def random(self, purpose: str) -> CannedDraws:
+        """The numbers that are given for this purpose."""
         return CannedDraws(self._draws[purpose])
 
     def run(self) -> Losses:
-        """The method's losses of this step; the new state is `after`."""
+        """Compute the method's losses, and its new state, which is `after`."""
         return self.method.base.losses(self)
 
     @property
     def after(self) -> dict[str, Tensor]:
-        """The state after the step."""
+        """The method's state after the step, by name, in shapes of its own."""
         return {**self.state, **{name: value.detach() for name, value in self.next.items()}}
 
 
 def make_method(algorithm: str, **settings: Any) -> Method:
-    """A recipe with these settings, by their keys (dots as in ``**{"darp.alpha": 2}``), and defaults elsewhere."""
+    """Make a method with these settings, and defaults for the others.
+
+    Args:
+        algorithm: such as ``fixmatch+darp``.
+        settings: by key; keys with dots are written as ``**{"darp.alpha": 2}``.
+
+    Raises:
+        ValueError: the method has no such setting.
+        UserError: there is no such method, or a value is refused.
+    """
     recipe = find(algorithm)
     unknown = settings.keys() - recipe.fields.keys()
     if unknown:
@@ -115,7 +132,7 @@ def make_method(algorithm: str, **settings: Any) -> Method:
 def make_facts(
     *,
     classes: int,
-    labeled_counts: Sequence[int] | np.ndarray | None = None,
+    labeled_counts: Sequence[int] | npt.NDArray[np.integer[Any]] | None = None,
     unlabeled: int = 1,
     labeled_too: Tensor | None = None,
     steps: int = 1,
@@ -125,10 +142,21 @@ def make_facts(
     channels: int = 3,
     dtype: torch.dtype = torch.float32,
 ) -> Facts:
-    """Facts of a data set that is not there; labeled images stand class by class, by default one in each."""
-    counts = (
-        torch.ones(classes, dtype=torch.int64) if labeled_counts is None else torch.as_tensor(labeled_counts).long()
-    )
+    """Make the facts of an invented data set.
+
+    Args:
+        classes: C.
+        labeled_counts: labeled images of each class, (C,); by default one. Their labels are sorted by class.
+        unlabeled: number of unlabeled images (M).
+        labeled_too: which of these are labeled too, (M,) bool; by default none.
+        steps: length of the training.
+        batch: labeled images in a step.
+        width: number of features.
+        side: of the images, in pixels.
+        channels: of the images.
+        dtype: of the weights.
+    """
+    counts = torch.as_tensor([1] * classes if labeled_counts is None else labeled_counts).long()
     return Facts(
         classes=classes,
         side=side,

@@ -1,4 +1,4 @@
-"""What every method must hold to, whoever wrote it; see `CHECKS`.
+"""Checks that every method must pass, whoever wrote it; see `CHECKS`.
 
 All checks train on the embedded digits with a small network, for a dozen steps each, on one CPU core.
 """
@@ -9,7 +9,8 @@ import functools
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from cissl.algorithms.cards import find
 from cissl.config import TrialConfig, core_fields
 from cissl.datasets import Dataset
 from cissl.errors import UserError
+from cissl.record_format import EvaluationFigures, Figure
 from cissl.testing.device_calls import INDEXING, makes_host_wait
 from cissl.testing.workers import short_data, train_together
 from cissl.training.trainer import Trainer
@@ -43,20 +45,21 @@ SHORT: dict[str, Any] = {
     "train_kimg": STEPS * BATCH / 1024,
     "report_kimg": BATCH / 1024,
 }
-# Numbers beside which settings are tried that act on the pseudo-labels kept, or on the others.
+# A setting may act only on pseudo-labels that are kept, or only on the others: each is tried beside these values.
 THRESHOLDS = [{"confidence": threshold} for threshold in (0.15, 0.12, 0.5, 0.0, 1.0)]
 SLOW = {"confidence": 0.3, "lr": 0.02}
 WORKERS = 2
-EXACT = 1e-9  # of the largest value: what float64 leaves of a difference in the order of sums
+Learned = tuple[list[EvaluationFigures], dict[str, Any]]  # rows of the history, and the learner's state
+EXACT = 1e-9  # of the largest value: differences from the order of sums in float64 are smaller
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one check came to.
+    """The result of one check.
 
     Attributes:
         check: its name in `CHECKS`.
-        problem: what the method does not hold to, empty if all is well.
+        problem: why the method fails it; empty if it passes.
     """
 
     check: str
@@ -64,6 +67,7 @@ class Finding:
 
     @property
     def passed(self) -> bool:
+        """Whether there is no problem."""
         return not self.problem
 
 
@@ -71,12 +75,12 @@ def check_method(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> l
     """Try a method in many ways.
 
     Args:
-        name: a method or a sum; ``ours.py:Ours`` for a file of one's own in the current folder.
+        name: a method or a sum; ``ours.py:Ours`` for a file of your own in the current folder.
         only: names of the checks to make; by default all of `CHECKS`.
-        settings: settings of the short trials, where the defaults do not show the method at work.
+        settings: settings of the short trials, in case the defaults do not show the method at work.
 
     Returns:
-        What each check found.
+        The result of each check.
 
     Raises:
         UserError: the name means nothing, or a setting is refused.
@@ -85,9 +89,12 @@ def check_method(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> l
 
 
 def findings(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> Iterator[Finding]:
-    """`check_method`, a check at a time. No mistake is told twice: a method that does not train is tried no further."""
+    """Do what `check_method` does, one check at a time.
+
+    No mistake is told twice. A method that does not train gets no further checks.
+    """
     config = short_config(name, **settings)
-    told: dict[str, str] = {}  # what was raised → the check that met it first
+    told: dict[str, str] = {}  # error → the check that met it first
     for check in only or CHECKS:
         problem, raised = _tried(CHECKS[check], config)
         if problem in told:
@@ -100,7 +107,11 @@ def findings(name: str, *, only: tuple[str, ...] = (), **settings: Any) -> Itera
 
 
 def short_config(name: str, **settings: Any) -> TrialConfig:
-    """A trial of a dozen steps on the digits in which every part of the method acts."""
+    """The settings of a trial of a dozen steps on the digits, in which every part of the method acts.
+
+    Raises:
+        UserError: the name means nothing, or a setting is refused.
+    """
     recipe = find(name)
     taken = {**core_fields(), **recipe.fields}
     values = {key: value for key, value in SHORT.items() if key in taken}
@@ -110,32 +121,32 @@ def short_config(name: str, **settings: Any) -> TrialConfig:
 
 
 def _tried(check: Callable[[TrialConfig], str], config: TrialConfig) -> tuple[str, bool]:
-    """The check's problem, and whether that is an error that was raised."""
+    """The problem that a check finds, and whether it is an error that was raised."""
     try:
         with one_thread():
             return check(config), False
     except UserError:
         raise
-    except Exception as error:  # whatever a method raises is a finding, told in one line
+    except Exception as error:  # a method can raise anything; the finding has one line
         place = plugins.place_of(error) or _innermost(error)
         return f"{place}: {type(error).__name__}: {error}", True
 
 
 def check_training(config: TrialConfig) -> str:
-    """It trains, its losses are finite, and every named term is on record."""
+    """Check that it trains, that its losses are finite, and that its terms are on record."""
     trainer = _trainer(config)
     rows = _train(trainer)
     terms = rows[-1].get("terms", {})
-    wrong = [name for row in rows for name, value in row.get("terms", {}).items() if not math.isfinite(value)]
+    wrong = [name for row in rows for name, value in row.get("terms", {}).items() if not _is_finite(value)]
     if wrong:
         return f"the term '{wrong[0]}' is not finite"
-    if not terms or not math.isfinite(rows[-1]["loss"]):
+    if not terms or not _is_finite(rows[-1]["loss"]):
         return "the loss is not finite or has no named term"
     return ""
 
 
 def check_resumption(config: TrialConfig) -> str:
-    """A trial that is interrupted at any step ends bit for bit as one that is not: all that changes is in the state."""
+    """Check that an interrupted trial ends bit for bit as an undisturbed one: all that changes is in the state."""
     whole = _trainer(config)
     rows = _train(whole)
     for stop in (1, STEPS // 2, STEPS - 1):
@@ -152,7 +163,7 @@ def check_resumption(config: TrialConfig) -> str:
 
 
 def check_workers(config: TrialConfig) -> str:
-    """Two workers train what one trains, up to the rounding of float64."""
+    """Check that two workers train what one trains, up to the rounding of float64."""
     return compare_workers(config, train_together([config], WORKERS)[0])
 
 
@@ -170,7 +181,7 @@ def compare_workers(config: TrialConfig, together: dict[str, Any]) -> str:
         alone = _trainer(config)
         rows = _train(alone)
         state = alone.learner.state_dict()
-    for loss, other in zip([row["loss"] for row in rows], together["losses"], strict=True):
+    for loss, other in zip([_number(row["loss"]) for row in rows], together["losses"], strict=True):
         if not math.isclose(loss, other, rel_tol=1e-7, abs_tol=1e-9):
             return f"the loss is {loss} with one worker and {other} with two; all of a step is of the global batch"
     for name, value in _flat(state).items():
@@ -180,7 +191,7 @@ def compare_workers(config: TrialConfig, together: dict[str, Any]) -> str:
 
 
 def check_state(config: TrialConfig) -> str:
-    """A step writes new tensors and never changes the old state in place."""
+    """Check that a step writes new tensors, and does not change the old state in place."""
     trainer = _trainer(config)
     for _ in range(STEPS):
         before = trainer.learner.state
@@ -194,20 +205,23 @@ def check_state(config: TrialConfig) -> str:
 
 
 def check_settings(config: TrialConfig) -> str:
-    """Every setting of the method's own changes a loss, the state or the weights, by more than rounding."""
+    """Check that each of the method's own settings changes a loss, the state or the weights, by more than rounding."""
     learned = functools.cache(_learned)
     with double_precision():
         for key, field in config.recipe.fields.items():
             if field.metadata["changes_result"] and not _acts(key, config, learned):
                 return (
-                    f"'{key}' changes nothing in {STEPS} steps; where it acts beside other values of other settings "
-                    "alone, name these: setting(…, acts_with={…})"
+                    f"'{key}' changes nothing in {STEPS} steps; if it acts only beside other values of other settings, "
+                    "name these: setting(…, acts_with={…})"
                 )
     return ""
 
 
-def _acts(key: str, config: TrialConfig, learned: Callable[[TrialConfig], tuple]) -> bool:
-    """Whether another value of a setting is seen, from any of the starting points; one that is refused is no fault."""
+def _acts(key: str, config: TrialConfig, learned: Callable[[TrialConfig], Learned]) -> bool:
+    """Whether another value of a setting changes what is learned, from any of the starting points.
+
+    If all other values are refused, the setting counts as one that acts.
+    """
     for start in _starting_points(key, config):
         refused = True
         for value in _others(config.recipe.fields[key], start.method[key]):
@@ -221,14 +235,17 @@ def _acts(key: str, config: TrialConfig, learned: Callable[[TrialConfig], tuple]
 
 
 def _starting_points(key: str, config: TrialConfig) -> Iterator[TrialConfig]:
-    """Trials that a setting may act in: as it is; with what the setting acts with; with more and fewer pseudo-labels
-    kept; and with another value of one of the other settings."""
+    """Trials in which a setting may act.
+
+    These are the trial itself; the trial with what the setting acts with; with more and fewer pseudo-labels kept; and
+    with another value of one of the other settings.
+    """
     fields = config.recipe.fields
-    changes = [{}, fields[key].metadata["acts_with"], *THRESHOLDS]
+    changes: list[dict[str, Any]] = [{}, fields[key].metadata["acts_with"], *THRESHOLDS]
     for name, field in fields.items():
         for value in _others(field, config.method[name]):
             changes += [{name: value, **beside} for beside in ({}, THRESHOLDS[0], SLOW)]
-    seen: list[dict] = []
+    seen: list[dict[str, Any]] = []
     for change in changes:
         change = {name: value for name, value in change.items() if name in fields or name in core_fields()}
         if key not in change and change not in seen:
@@ -237,13 +254,13 @@ def _starting_points(key: str, config: TrialConfig) -> Iterator[TrialConfig]:
                 yield dataclasses.replace(config, **change)
 
 
-def _learned(config: TrialConfig) -> tuple[list, dict]:
+def _learned(config: TrialConfig) -> Learned:
     trainer = _trainer(config)
     return _train(trainer), trainer.learner.state_dict()
 
 
-def _learns_otherwise(config: TrialConfig, rows: list, state: dict) -> bool:
-    """Whether a trial comes out other than one with these rows and this state; it ends at the first difference."""
+def _learns_otherwise(config: TrialConfig, rows: Sequence[EvaluationFigures], state: dict[str, Any]) -> bool:
+    """Whether a trial gives other rows or another final state than these; it ends at the first difference."""
     trainer = _trainer(config)
     if not all(map(_alike, trainer.run(), rows)):
         return True
@@ -251,7 +268,7 @@ def _learns_otherwise(config: TrialConfig, rows: list, state: dict) -> bool:
 
 
 def check_hidden_labels(config: TrialConfig) -> str:
-    """The labels of unlabeled images change nothing that is learned."""
+    """Check that the labels of unlabeled images change nothing that is learned."""
     dataset = short_data(config)
     labels = dataset.labels.copy()
     known = {*dataset.labeled.tolist(), *dataset.valid.tolist()}
@@ -266,7 +283,7 @@ def check_hidden_labels(config: TrialConfig) -> str:
 
 
 def check_waiting(config: TrialConfig) -> str:
-    """No step reads a value back from the device, unless a part says so in `waits`."""
+    """Check that no step reads a value from the device, unless a part says so in `waits`."""
     trainer = _trainer(config)
     if any(part.waits for part in trainer.learner.method.parts):
         return ""
@@ -286,13 +303,13 @@ def check_waiting(config: TrialConfig) -> str:
 
 
 def check_bf16(config: TrialConfig) -> str:
-    """It stays finite in bf16."""
+    """Check that its loss stays finite in bf16."""
     rows = _train(_trainer(dataclasses.replace(config, precision="bf16")))
-    return "" if all(math.isfinite(row["loss"]) for row in rows) else "the loss is not finite with precision: bf16"
+    return "" if all(_is_finite(row["loss"]) for row in rows) else "the loss is not finite with precision: bf16"
 
 
 def check_heads(config: TrialConfig) -> str:
-    """Every extra head learns, and is averaged."""
+    """Check that every extra head learns, and is averaged."""
     trainer = _trainer(config)
     before = {name: value.clone() for name, value in trainer.learner.model.named_parameters() if "heads." in name}
     _train(trainer)
@@ -339,12 +356,12 @@ def double_precision() -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
-class _Readings(TorchDispatchMode):
+class _Readings(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
     """Notes the operations that make a host wait for a GPU."""
 
-    def __init__(self):
-        super().__init__()
-        self.seen: list[tuple[str, str | None]] = []  # operation, and the user's line that asked for it
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        self.seen: list[tuple[str, str | None]] = []  # operation, and the user's line that needs it
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if makes_host_wait(function, args, kwargs or {}):
@@ -363,14 +380,22 @@ def _trainer(config: TrialConfig, dataset: Dataset | None = None) -> Trainer:
     return Trainer(config, dataset or short_data(config), torch.device("cpu"))
 
 
-def _train(trainer: Trainer, until: int = STEPS) -> list[dict[str, Any]]:
-    """History rows up to a step."""
-    rows = trainer.run()
-    return list(itertools.islice(rows, until - trainer.step))
+def _train(trainer: Trainer, until: int = STEPS) -> list[EvaluationFigures]:
+    """Train up to a step; returns the rows of the history, one for each step."""
+    rows = itertools.islice(trainer.run(), until - trainer.step)
+    return [row for row in rows if row is not None]
 
 
-def _others(field: dataclasses.Field, value: Any) -> list[Any]:
-    """Other values of a setting, the likeliest to be seen first."""
+def _number(figure: Figure) -> float:
+    return math.nan if figure is None else figure
+
+
+def _is_finite(figure: Figure) -> bool:
+    return math.isfinite(_number(figure))
+
+
+def _others(field: dataclasses.Field[Any], value: Any) -> list[Any]:
+    """Other values of a setting; those that most likely change something come first."""
     limits = field.metadata
     others = [limits["other"], *limits["choices"]]
     if isinstance(value, bool):
@@ -382,7 +407,8 @@ def _others(field: dataclasses.Field, value: Any) -> list[Any]:
     return [other for other in others if other is not None and other != value]
 
 
-def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
+def _flat(state: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of nested dicts, by path."""
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
         if isinstance(value, dict):
@@ -392,7 +418,8 @@ def _flat(state: dict, prefix: str = "") -> dict[str, Tensor]:
     return tensors
 
 
-def _same(state: dict, other: dict) -> bool:
+def _same(state: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether all tensors of two states are equal bit for bit."""
     first, second = _flat(state), _flat(other)
     return first.keys() == second.keys() and all(
         torch.equal(value.nan_to_num(), second[name].nan_to_num()) for name, value in first.items()
@@ -411,18 +438,17 @@ def _alike(value: Any, other: Any) -> bool:
         return value.shape == other.shape and _close(value, other)
     if isinstance(value, float):
         return math.isclose(value, other, rel_tol=EXACT, abs_tol=EXACT) or math.isnan(value) and math.isnan(other)
-    return value == other
+    return bool(value == other)
 
 
 def _close(value: Tensor, other: Tensor) -> bool:
+    """Whether tensors of one shape are equal up to rounding."""
     value, other = value.double(), other.double()
     largest = value.nan_to_num(posinf=0, neginf=0).abs().max().item() if value.numel() else 0.0
     return torch.allclose(value, other, rtol=0, atol=EXACT * max(1.0, largest), equal_nan=True)
 
 
 def _innermost(error: BaseException) -> str:
-    """``file:line`` of the place that an error came from."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    """``file:line`` of the place where an error was raised."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{frame.f_code.co_filename}:{line}"

@@ -26,7 +26,7 @@ from cissl.augment import constants
 from cissl.config import TrialConfig
 from cissl.datasets import Dataset
 from cissl.models import backbones
-from cissl.training import graphs
+from cissl.training import graphs, optim
 from cissl.training import learner as learning
 from cissl.training.learner import Learner
 from cissl.training.trainer import Trainer
@@ -38,29 +38,31 @@ PARTS = (
 )
 ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach")
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.to.dtype_layout)  # the latter in inference mode
-STAGED = 2**16  # bytes: a copy from ordinary memory that is larger waits for the GPU's work so far
+STAGED = 2**16  # bytes: a larger copy from ordinary memory waits until the GPU has done its work
+PINNED = "pretends_to_be_pinned"  # attribute of tensors
 # Linear algebra that looks at its own values; `solve`, `inv` and `cholesky` end with `_linalg_check_errors`.
-LOOKING = ("_linalg_check_errors", "_linalg_eigh", "linalg_eig", "_linalg_svd", "linalg_lstsq", "linalg_pinv")
-LOOKING += ("linalg_matrix_exp", "cholesky_inverse")
+LOOKING = (
+    *("_linalg_check_errors", "_linalg_eigh", "linalg_eig", "_linalg_svd", "linalg_lstsq", "linalg_pinv"),
+    *("linalg_matrix_exp", "cholesky_inverse"),
+)
 INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
-SMALL = {"batch": 8, "filters": 4}  # of the backward pass on a CPU: calls do not depend on sizes
+SMALL: dict[str, Any] = {"batch": 8, "filters": 4}  # sizes for the backward pass on a CPU; calls do not depend on them
 
 
-class DeviceCalls(TorchDispatchMode):
-    """Within, counts device calls and what is sent, by part of the step.
+class DeviceCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
+    """Within, counts device calls and copies to the device, by part of the step.
 
     Args:
-        device: whose calls are counted.
+        device: type of the device whose calls are counted.
 
     Attributes:
-        calls: part → device calls.
-        operators: part → operator → device calls.
-        waiting: every call for which the host waits, by `makes_host_wait`: part and operator.
-        sent: every copy from the host's memory to the GPU: part, bytes, and whether the host goes on at once.
+        operators: part → operator → number of device calls.
+        waiting: for every call that the host waits for, see `makes_host_wait`: part and operator.
+        sent: for every copy from the host's memory to the GPU: part, bytes, and whether the host continues at once.
     """
 
     def __init__(self, device: str = "cuda"):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self._device = device
         self.operators: dict[str, Counter[str]] = {}
         self.waiting: list[tuple[str, str]] = []
@@ -86,7 +88,7 @@ class DeviceCalls(TorchDispatchMode):
         if there and makes_host_wait(function, args, kwargs or {}):
             self.waiting.append((self._part, name))
         if function in COPIES and args[0].device.type == "cpu" and result.device.type != "cpu":
-            staged = args[0].nbytes <= STAGED or getattr(args[0], "pretends_to_be_pinned", False)
+            staged = args[0].nbytes <= STAGED or getattr(args[0], PINNED, False)
             self.sent.append((self._part, args[0].nbytes, staged and bool((kwargs or {}).get("non_blocking"))))
         return result
 
@@ -112,7 +114,7 @@ class DeviceCalls(TorchDispatchMode):
     def watching(self, trainer: Trainer) -> Iterator["DeviceCalls"]:
         """Within, counts; tells the parts of this trainer's steps apart, from now on."""
         self._watch(trainer)
-        average, backward = learning.update_ema, torch.autograd.backward
+        average, backward = optim.update_ema, torch.autograd.backward
         with (
             mock.patch.object(learning, "update_ema", self.of("moving average", average)),
             mock.patch.object(torch.autograd, "backward", self.of("losses' backward", backward)),
@@ -121,26 +123,35 @@ class DeviceCalls(TorchDispatchMode):
             yield self
 
     def _watch(self, trainer: Trainer) -> None:
-        learner, augmentation = trainer.learner, trainer.augmentation
-        trainer._batch = self.of("batch", trainer._batch)
-        trainer._augmented = self.of("views", trainer._augmented)
-        augmentation._strengthened = self.of("strong views", augmentation._strengthened)
-        augmentation._adaptive = self.of("strong views", augmentation._adaptive)
-        trainer._update_rates = self.of("probe", trainer._update_rates)
-        trainer._interval.add = self.of("records", trainer._interval.add)
-        learner.losses = self.of("losses", learner.losses)
-        learner.average_forward = self.of("forward, averaged", learner.average_forward)
-        learner.optimizer.step = self.of("optimizer", learner.optimizer.step)
+        learner = trainer.learner
+        parts: list[tuple[object, str, str]] = [  # owner and name of a function → part of the step
+            (trainer, "_batch", "batch"),
+            (trainer, "_augmented", "views"),
+            (trainer.augmentation, "_strengthened", "strong views"),
+            (trainer.augmentation, "_adaptive", "strong views"),
+            (trainer, "_update_rates", "probe"),
+            (trainer._interval, "add", "records"),
+            (learner, "losses", "losses"),
+            (learner, "average_forward", "forward, averaged"),
+            (learner.optimizer, "step", "optimizer"),
+        ]
+        for owner, name, part in parts:
+            _replace(owner, name, self.of(part, getattr(owner, name)))
         forward = self.of("forward", learner.train_forward)
 
         def train_forward(*args: Any, **kwargs: Any) -> Any:
             logits, features, heads = forward(*args, **kwargs)
             for output in (logits, features, *heads.values()):
-                if output.requires_grad:  # from here on the backward pass is the network's
+                if output.requires_grad:  # the rest of the backward pass is the network's
                     output.register_hook(lambda gradient: setattr(self, "_part", "network's backward"))
             return logits, features, heads
 
-        learner.train_forward = train_forward
+        _replace(learner, "train_forward", train_forward)
+
+
+def _replace(owner: object, name: str, function: Callable[..., Any]) -> None:
+    """Replace a method of this object alone."""
+    setattr(owner, name, function)
 
 
 def makes_host_wait(function: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -157,33 +168,34 @@ def makes_host_wait(function: OpOverload, args: Sequence[Any], kwargs: Mapping[s
 
 @contextlib.contextmanager
 def pretended_gpu() -> Iterator[torch.device]:
-    """Within, "cuda" is a device whose tensors have no values. Not for threads, nor where there is a real GPU."""
-    build, networks = backbones.build, []
+    """Within, "cuda" is a device whose tensors have no values. It works in one thread, and without a real GPU."""
+    build = backbones.build
+    networks: list[nn.Module] = []
 
     def build_there(*args: Any, **kwargs: Any) -> Any:
         with unset_fake_temporarily():
-            network = build(*args, **kwargs)
-        network = network.to("cuda", memory_format=torch.channels_last)
-        network.to = lambda *_, **__: network  # it is there already, and valueless weights cannot be converted again
+            network = build(*args, **kwargs).to(memory_format=torch.channels_last)
+        network = network.to("cuda")
+        _replace(network, "to", lambda *_, **__: network)  # weights without values cannot be converted again
         networks.append(network)
         return network
 
-    def make_heads(learner: Learner, stage: int = 0) -> dict:  # as the network: made outside
+    def make_heads(learner: Learner, stage: int = 0) -> dict[str, nn.Module]:  # made outside, like the network
         with unset_fake_temporarily():
             heads = learner.method.heads(learner.facts.width, learner.facts.classes)
         return {name: head.to("cuda") for name, head in heads.items()}
 
-    def backward(loss: Tensor) -> None:  # torch's own asks for the real device
+    def backward(loss: Tensor) -> None:  # torch's own needs the real device
         for parameter in networks[-1].parameters():
             parameter.grad = torch.empty_like(parameter)
 
-    make_uncompiled_optimizer = learning.make_optimizer
+    make_uncompiled_optimizer = optim.make_optimizer
 
     def make_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimizer:
         return make_uncompiled_optimizer(model, dataclasses.replace(config, compile=False))  # its rate is a number
 
     def pin_memory(tensor: Tensor) -> Tensor:
-        tensor.pretends_to_be_pinned = True
+        setattr(tensor, PINNED, True)
         return tensor
 
     with contextlib.ExitStack() as changed:
@@ -194,7 +206,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         changed.enter_context(mock.patch.object(learning, "_compiled", lambda model: model.outputs))
         changed.enter_context(mock.patch.object(graphs, "graph", lambda function: function))
         changed.enter_context(mock.patch.object(learning, "make_optimizer", make_optimizer))
-        # Before training, when waiting costs nothing.
+        # It waits for values, but before training, when this costs nothing.
         changed.enter_context(mock.patch.object(DARP, "_check", lambda self, facts: None))
         changed.enter_context(mock.patch.object(torch.autograd, "backward", backward))
         changed.enter_context(mock.patch.object(torch.cuda, "mem_get_info", lambda device: (2**40, 2**40)))
@@ -206,10 +218,10 @@ def pretended_gpu() -> Iterator[torch.device]:
 
 
 def count_step(config: TrialConfig, dataset: Dataset) -> DeviceCalls:
-    """One step within a stage on the pretended GPU, its backward pass on a CPU.
+    """Count one step within a stage on the pretended GPU, and its backward pass on a CPU.
 
     Raises:
-        DataDependentOutputException: the step reads a value back.
+        DataDependentOutputException: the step reads a value of the device.
     """
     with pretended_gpu() as device:
         calls = _counted(Trainer(config, dataset, device))

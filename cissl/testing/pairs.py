@@ -1,4 +1,4 @@
-"""The sums of a base and an add-on of the package, with meaning and without."""
+"""Sums of a base and an add-on of the package: those that mean something, and those that do not."""
 
 import itertools
 
@@ -10,12 +10,12 @@ ADD_ONS = [card.name for card in built_in().values() if card.kind == ADD_ON]
 
 
 def with_base(add_on: str, base: str = DEFAULT_BASE) -> str:
-    """A sum in which an add-on stands with all that it needs."""
+    """The sum of a base, an add-on, and whatever else the add-on needs."""
     return "+".join([base, *built_in()[add_on].needs, add_on])
 
 
 def allowed_pairs() -> list[str]:
-    """Every base of the package with every add-on where that means something, by their canonical names."""
+    """The canonical names of all sums of a base and an add-on that mean something."""
     pairs = [with_base(add_on, base) for base, add_on in itertools.product(BASES, ADD_ONS)]
     return [find(pair).name for pair in pairs if refusal(pair) is None]
 

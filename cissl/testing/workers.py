@@ -28,20 +28,20 @@ TEST_IMAGES = 30
 
 
 def short_data(config: TrialConfig) -> Dataset:
-    """The trial's data with a few test images, which take no part in what is checked."""
+    """The trial's data with a few of the test images, since the checks do not depend on them."""
     dataset = datasets.load(config.dataset)
     few = slice(0, TEST_IMAGES)
     return dataclasses.replace(dataset, test_images=dataset.test_images[few], test_labels=dataset.test_labels[few])
 
 
 def train_together(configs: Sequence[TrialConfig], workers: int) -> list[dict[str, Any]]:
-    """Train each trial on some workers.
+    """Train each trial on several workers.
 
     Returns:
-        Of each trial the first worker's ``learner`` state and ``losses``, one for each evaluation.
+        For each trial, the first worker's ``learner`` state and its ``losses``, one for each evaluation.
 
     Raises:
-        RuntimeError: a worker failed; with what it wrote.
+        RuntimeError: a worker failed. The message has the end of its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / name) for name in ("rendezvous", "results")]
@@ -63,7 +63,8 @@ def train_together(configs: Sequence[TrialConfig], workers: int) -> list[dict[st
         outputs = [process.communicate(timeout=SECONDS)[0] for process in processes]
         if any(process.returncode for process in processes):
             raise RuntimeError(f"a worker failed: {outputs[0].strip()[-1000:]}")
-        return torch.load(files[1], weights_only=True)
+        learned: list[dict[str, Any]] = torch.load(files[1], weights_only=True)
+        return learned
 
 
 def main(rank: int, workers: int, rendezvous: str, results: str, settings: list[dict[str, Any]], folder: str) -> None:
