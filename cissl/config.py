@@ -1,7 +1,7 @@
 """One trial's settings: typed, validated, printable and hashable.
 
-`TrialConfig` holds everything that changes a trial's result, and nothing about where or on what it
-runs. Defaults are the reference's (CIFAR-10, WRN-28-2); symbols are those of the paper (Hu et al., ICLR 2022).
+`TrialConfig` has everything that changes a trial's result, and nothing about the machine that it runs on. Defaults are
+those of the reference (CIFAR-10, WRN-28-2); symbols are those of the paper (Hu et al., ICLR 2022).
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from cissl.models.names import ARCHS, LIBRARIES
 from cissl.settings import checked, setting
 
 KIMG = 1024  # labeled images
-MOST_KIMG = 1e12  # far longer than any training, and a number that can be counted with
+MOST_KIMG = 1e12  # far longer than any training, and small enough for exact steps
 
 
-# Settings of the first version in its order. They are part of every trial's hash and record, at these values where the
-# trial's algorithm does not have them: so trials of then are found again, and a new method changes no other's hash.
+# Settings of the first version, in its order. They are part of every trial's hash and record. If the trial's algorithm
+# does not have them, they have these values. So older trials keep their hashes, and a new method changes no hash.
 FIRST_VERSION: dict[str, Any] = {
     "uratio": 7,
     "wu": 1.0,
@@ -41,14 +41,14 @@ FIRST_VERSION: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, init=False)
 class TrialConfig:
-    """All settings of one trial, checked when it is made: those of every trial, and those of its algorithm's parts.
+    """All settings of one trial: those that every trial has, and those of its algorithm's parts. They are checked.
 
     ``TrialConfig(algorithm="fixmatch+darp", lr=0.02, **{"darp.alpha": 1.5})``; each setting is also an attribute, and
-    those with a dot are in `method`.
+    `method` has those with a dot.
 
     Raises:
-        UserError: a value of the wrong type, out of range, or without meaning beside the others; its `key` names
-            the setting.
+        UserError: a value has the wrong type, is out of range, or contradicts another one; the error's `key` is the
+            setting.
     """
 
     dataset: str = setting("cifar10.1@4000-5000", "data set and split: <name>[_LT_<γ>].<seed>@<labels>-<valid>")
@@ -114,9 +114,9 @@ class TrialConfig:
     )
 
     method: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
-    """the settings of the algorithm's parts, by their keys"""
+    """key → value for the settings of the algorithm's parts"""
     code: ClassVar[Mapping[str, str]] = {}
-    """the user's own files that the trial runs, as they were when it was made: name → SHA-256"""
+    """name → SHA-256 of the user's own files that the trial runs, as they were when the config was made"""
 
     def __init__(self, *, method: Mapping[str, Any] | None = None, **values: Any):
         values = {**(method or {}), **values}
@@ -153,7 +153,7 @@ class TrialConfig:
             raise AttributeError(f"{self.__dict__.get('algorithm')} has no setting '{name}'") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its settings and the user's own code, so that a process that lacks the file has it too."""
+        """Pickle the settings with the user's own code, so that a process without the file gets it too."""
         return _unpickled, (self.to_dict(), tuple(plugins.sources(self.plugins)))
 
     @classmethod
@@ -253,12 +253,17 @@ def known_settings(algorithms: Iterable[str] = ()) -> dict[str, dataclasses.Fiel
 
 
 def is_idle(key: str, value: Any) -> bool:
-    """Whether a setting that an algorithm does not have is at the value that stands in its records all the same."""
+    """Whether a setting that an algorithm does not have has the value that its records have nevertheless."""
     return key in FIRST_VERSION and value == FIRST_VERSION[key]
 
 
 def setting_not_taken(key: str, *algorithms: str) -> str:
-    """What to say to somebody who gave `key` to algorithms that do not have it."""
+    """A message for a setting that was given to algorithms that do not have it.
+
+    Args:
+        key: the setting.
+        algorithms: names of these algorithms.
+    """
     own = {name: None for algorithm in algorithms for name in find(algorithm).fields}
     dotted = [name for name in own if name.rpartition(".")[2] == key]
     owners = [card.name for card in built_in().values() if key in card.fields]
@@ -280,7 +285,12 @@ def _as_file_name(algorithm: str) -> str:
 
 
 def unknown_setting(key: str, known: Iterable[str]) -> str:
-    """What to say to somebody who wrote `key`, which is not among the known settings."""
+    """A message for a setting that does not exist.
+
+    Args:
+        key: what somebody wrote.
+        known: the settings that exist.
+    """
     if key.lower() in ("cap", "cai", "cadr"):
         return (
             f"'{key}' is no setting of its own: write 'algorithm: cadr' (CAP + CAI + CADR), or name the parts, "
