@@ -154,6 +154,11 @@ class CTAugment:
         self.divisors = self.bins.clamp(min=1)
         self.drawable = (torch.arange(MOST_BINS) < bins.clamp(min=1).unsqueeze(2)).to(device)
         self.rates = torch.ones(len(BINS), LEVELS, MOST_BINS, dtype=torch.float32, device=device)
+        # Of the flattened rates: all places, and the first of each level; −1, which is none, where there is no level.
+        self._cells = torch.arange(self.rates.numel(), device=device)
+        self._first_cell = torch.arange(0, bins.numel() * MOST_BINS, MOST_BINS).view_as(bins)
+        self._first_cell = self._first_cell.masked_fill_(bins == 0, -1).to(device)
+        self._zero = torch.zeros((), dtype=torch.float64, device=device)
 
     def probabilities(self) -> Tensor:
         """Relative probability of each bin, (19, 2, 17) float32: rate + 1 − δ over its maximum in each row.
@@ -220,15 +225,13 @@ class CTAugment:
             policy: N rows.
             proximity: 1 − ½‖softmax − onehot(y)‖₁ of the probes, (N,) float.
         """
-        bins = self.bins[policy.ops]  # (N, D, 2)
-        row = policy.ops.unsqueeze(2) * LEVELS + torch.arange(LEVELS, device=bins.device)
-        cell = row * MOST_BINS + (policy.levels * bins * 0.999).long()
-        cell = torch.where(bins > 0, cell, -1).flatten()
+        bins = (policy.levels * self.bins[policy.ops] * 0.999).long()  # (N, D, 2)
+        cell = (self._first_cell[policy.ops] + bins).flatten()
         later = (cell == cell.unsqueeze(1)).triu(1).sum(1)  # later uses of the same bin
         value = proximity.double().repeat_interleave(cell.numel() // len(proximity))
         gain = ((1 - self.decay) * self.decay ** later.double() * value).unsqueeze(1)
-        uses = cell.unsqueeze(1) == torch.arange(self.rates.numel(), device=cell.device)
+        uses = cell.unsqueeze(1) == self._cells
         # A product with `uses` would spread a NaN from its own bins to all.
-        gain = torch.where(uses, gain, 0.0).sum(0)
+        gain = torch.where(uses, gain, self._zero).sum(0)
         kept = self.decay ** uses.sum(0).double()
         self.rates = (kept * self.rates.flatten().double() + gain).float().view_as(self.rates)

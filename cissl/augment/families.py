@@ -7,6 +7,7 @@ its shapes never change.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,12 +34,12 @@ class Op:
     move: str = "stay"
     opaque: bool = False
 
-    @property
+    @cached_property
     def picture(self) -> str:
         """Name of the picture that is not the image."""
         return self.second if self.first == "image" else self.first
 
-    @property
+    @cached_property
     def role(self) -> int:
         """Place in the order of sorted rows: 0 unchanged, 1 replaced, 2 blended to the picture, 3 blended from it."""
         if self.picture == "image":
@@ -73,6 +74,11 @@ class Arguments:
 
 def _column(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
+
+
+@constant
+def _range(number: int, device: torch.device) -> Tensor:
+    return torch.arange(number, device=device)
 
 
 def _resampling(arguments: Arguments, side: int) -> Tensor:
@@ -279,9 +285,9 @@ class Family:
         table = self._arguments(choice, value, second, centre)
         table = dataclasses.replace(table, picture=self._numbers(images.device)[choice.reshape(-1)])
         prepared = self._prepared(table, images.shape[-1], (number, depth))
-        sides, weighted, opaque, moving = self._properties(images.device)
-        sides, weights = sides[:, choice], torch.where(weighted[choice], value, 1.0).float()
-        every = torch.arange(number, device=images.device)
+        sides, unweighted, opaque, moving = self._properties(images.device)
+        sides, weights = sides[:, choice], value.masked_fill(unweighted[choice], 1.0).float()
+        every = _range(number, images.device)
         for slot in range(depth):
             colours = images[:, :-1] if alpha else images
             made = {
@@ -334,10 +340,10 @@ class Family:
 
     @constant
     def _properties(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Places of both pictures in the stack, (2, operations) int64; whether an operation is weighted, opaque and
-        moving, (operations,) bool each.
+        """Places of both pictures in the stack, (2, operations) int64; whether an operation is not weighted, opaque
+        and moving, (operations,) bool each.
         """
         sides = [[self._shown.index(SHARED.get(name, name)) for name in (op.first, op.second)] for op in self._ops]
-        facts = [[op.weighted, op.opaque, op.picture == "moved"] for op in self._ops]
-        weighted, opaque, moving = torch.tensor(facts, device=device).unbind(1)
-        return torch.tensor(sides, device=device).T, weighted, opaque, moving
+        facts = [[not op.weighted, op.opaque, op.picture == "moved"] for op in self._ops]
+        unweighted, opaque, moving = torch.tensor(facts, device=device).unbind(1)
+        return torch.tensor(sides, device=device).T, unweighted, opaque, moving

@@ -20,8 +20,8 @@ from tests.training import short_trial
 MOST_CALLS = {
     "batch": 2,
     "views": 12,
-    "strong views": 197,  # of each policy
-    "probe": 42,
+    "strong views": 195,  # of each policy
+    "probe": 34,
     "optimizer": 9,
     "moving average": 1,
     "records": 14,
