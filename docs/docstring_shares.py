@@ -12,7 +12,8 @@ shapes      among the definitions whose annotations name arrays: share whose doc
 raises      among the definitions whose body raises: share whose docstring says which errors. Assertions, and
             NotImplementedError of an abstract method, do not count
 
-`all` gives the last two as shares of all public definitions.
+`all` gives the last two as shares of all public definitions. The docstring of a class includes those of its
+constructor and those below its fields.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray|Array|ArrayLike)\b")
+ARRAYS = re.compile(r"\b(Tensor|ndarray|\w*Array|ArrayLike)\b")  # also an alias, such as FloatArray
 EXTENT = r"(?:[\w.…]+(?: ?[·*+/−-] ?[\w.]+)*)"  # of one axis: N, 3, batch_size, N + 1
 MARK = r"\b[A-Z]\d?\b|\b\d+\b|_|\bn\b|…|\.\.\."  # at least one extent that no prose in brackets would have
 SHAPE = re.compile(
@@ -95,9 +96,12 @@ def public(body: list[ast.stmt]) -> Iterator[Definition]:
 
 
 def text(definition: Definition) -> str:
-    """The docstring. For a class it includes the docstring of the constructor."""
+    """The docstring. For a class it includes those of the constructor, and those below the fields."""
     own = ast.get_docstring(definition) or ""
     if isinstance(definition, ast.ClassDef):
+        for field, below in zip(definition.body, definition.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                own += f"\n{ast.unparse(below)}"
         inits = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
         own += "".join(ast.get_docstring(node) or "" for node in inits)
     return own

@@ -51,6 +51,7 @@ class Dataset:
 
     @property
     def classes(self) -> int:
+        """Number of classes (C)."""
         return len(self.class_names)
 
     @property
@@ -60,6 +61,7 @@ class Dataset:
 
     @property
     def channels(self) -> int:
+        """Channels of an image, 1 or 3."""
         return int(self.images.shape[3])
 
     @property

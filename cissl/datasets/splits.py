@@ -50,7 +50,7 @@ def arranged(sizes: np.ndarray, shape: str) -> np.ndarray:
 
 
 def matched_shares(labels: np.ndarray) -> Floats:
-    """The class proportions of ``labels`` themselves, unknown ones left out: all 1 for a balanced set."""
+    """The proportions of the classes of ``labels`` (N,), scaled to a maximum of 1, (C,), without unknown labels."""
     counts = class_counts(labels)
     shares: Floats = counts / counts.max()
     return shares
@@ -247,7 +247,7 @@ def cut_validation(
 
 
 def long_tailed_total(size: int, shares: np.ndarray) -> int:
-    """Images of a long-tailed draw whose largest class has ``size``: Σ_k ceil(size · t_k)."""
+    """Images of a long-tailed draw whose largest class has ``size``: Σ_k ceil(size · t_k), from shares t (C,)."""
     return int(np.ceil(size * shares).sum())
 
 

@@ -89,6 +89,7 @@ class UnfitImages(UserError):
 
     @classmethod
     def joined(cls, several: Iterable["UnfitImages"]) -> "UnfitImages":
+        """One error for the images of several."""
         return cls([complaint for unfit in several for complaint in unfit.complaints])
 
 
@@ -104,6 +105,7 @@ class ImageStream:
 
     @property
     def nbytes(self) -> int:
+        """Size of all images in bytes."""
         return math.prod(self.shape)
 
 
@@ -156,10 +158,12 @@ def data_directory(data_dir: Path | str | None = None) -> Path:
 
 
 def is_prepared(name: str, data_dir: Path) -> bool:
+    """Whether a data set has been prepared in this folder."""
     return (data_dir / name / META).is_file()
 
 
 def prepared_names(data_dir: Path) -> list[str]:
+    """The names of all data sets that have been prepared in this folder, sorted."""
     return sorted(meta.parent.name for meta in data_dir.glob(f"[!.]*/{META}"))
 
 
@@ -231,7 +235,7 @@ def content_hash(*, sha256_of: Mapping[str, str], class_names: list[str], mirror
 
 
 def npy_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the ``.npy`` file that the array would be written to."""
+    """SHA-256 of the ``.npy`` file that an array of any shape would be written to."""
     file = io.BytesIO()
     np.save(file, array)
     return hashlib.sha256(file.getbuffer()).hexdigest()

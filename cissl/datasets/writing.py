@@ -29,7 +29,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(name: str, data_dir: Path) -> Iterator[None]:
-    """Hold the data set's lock; wait for whoever prepares it now."""
+    """Within, hold the data set's lock; wait for another process that holds it.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
     lock = FileLock(data_dir / f".{name}.lock")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,9 @@ def require_space(folder: Path, needed: int) -> None:
 
     Args:
         needed: in bytes.
+
+    Raises:
+        UserError: the disk has less space.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:

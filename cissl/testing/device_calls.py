@@ -76,6 +76,7 @@ class DeviceCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
     @property
     def calls(self) -> Counter[str]:
+        """Part → number of device calls."""
         return Counter({part: sum(operators.values()) for part, operators in self.operators.items()})
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

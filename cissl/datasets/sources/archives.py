@@ -91,7 +91,15 @@ def extract(archive: Path, folder: Path) -> list[str]:
 
 
 def require_checksum(source: Path, found: str, expected: str) -> None:
-    """Refuse a file whose MD5 checksum is not the published one."""
+    """Refuse a file whose MD5 checksum is not the published one.
+
+    Args:
+        found: the file's checksum, in hexadecimal digits.
+        expected: the published one.
+
+    Raises:
+        UserError: they differ.
+    """
     if found != expected:
         raise UserError(
             f"{source} has the MD5 checksum {found}, but the official {source.name} has {expected}: it is "

@@ -61,6 +61,11 @@ CIFAR100 = Layout(
 
 
 def read_cifar10(folder: Path) -> SourceImages:
+    """Read the folder of the official archive.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
     return _read(CIFAR10, folder)
 
 

@@ -30,6 +30,7 @@ class LeftOut:
     """(folder, reason) → names in that folder"""
 
     def add(self, path: Path, reason: str) -> None:
+        """Note a file or folder that is left out, and why."""
         self.names[path.parent, reason].append(path.name)
 
     def remarks(self) -> list[str]:

@@ -108,6 +108,12 @@ def image_stream(
 ) -> ImageStream:
     """Image files, or images that are in memory already, as a stream of decoded images.
 
+    Args:
+        items: paths, or uint8 (side, side, channels).
+        side: of the images, in pixels.
+        channels: of the images, 1 or 3.
+        reading: how files become arrays.
+
     Raises:
         UnfitImages: at the end of the stream, if images could not be decoded.
     """
@@ -144,10 +150,10 @@ def decode_image(path: Path, side: int, channels: int, reading: Reading) -> np.n
 
 
 def decode_images(paths: Sequence[Path], side: int, channels: int, reading: Reading) -> list[np.ndarray]:
-    """Several images, as by `decode_image`.
+    """Decode several images with `decode_image`: uint8 (side, side, channels) each.
 
     Raises:
-        UnfitImages: all that cannot be decoded.
+        UnfitImages: some cannot be decoded; all of them are named.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders release Python's lock
         images = list(pool.map(lambda path: _tried(lambda: decode_image(path, side, channels, reading)), paths))
@@ -157,7 +163,10 @@ def decode_images(paths: Sequence[Path], side: int, channels: int, reading: Read
 
 
 def in_shape(image: Image.Image, side: int, channels: int, reading: Reading, path: Path = Path("image")) -> np.ndarray:
-    """An open image as `decode_image` gives it; `path` is for messages.
+    """Bring an open image into shape: uint8 (side, side, channels), as `decode_image` gives it.
+
+    Args:
+        path: of the image, for messages.
 
     Raises:
         UnfitImages: it has more than 8 bits without ``white``.

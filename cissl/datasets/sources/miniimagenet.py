@@ -37,6 +37,11 @@ Classes = Mapping[str, Sequence[Path | np.ndarray]]
 
 
 def read_miniimagenet(folder: Path) -> SourceImages:
+    """Read a folder of images or of arrays, and divide each class into training and test images.
+
+    Raises:
+        UserError: it is no mini-ImageNet, or a file is damaged.
+    """
     left_out = LeftOut(folder)
     classes = _read_classes(folder, left_out)
     names = sorted(classes)

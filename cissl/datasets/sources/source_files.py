@@ -128,7 +128,7 @@ def load_matlab(path: Path) -> dict[str, Any]:
 
 
 def matlab_texts(cells: np.ndarray) -> list[str]:
-    """A cell array of texts."""
+    """The texts of a cell array of any shape."""
     return [str(np.squeeze(cell)) for cell in cells.ravel()]
 
 

@@ -30,6 +30,11 @@ ROW = 3 * SIDE**2
 
 
 def read_stl10(folder: Path) -> SourceImages:
+    """Read the folder of the official archive, of binary files or of Matlab's.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
     root = require(folder, "train_X.bin", "train.mat")
     return _read_binary(root) if (root / "train_X.bin").is_file() else _read_matlab(root)
 
