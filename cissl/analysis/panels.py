@@ -112,7 +112,7 @@ class Classes:
         self.names = [_drawable(name) or str(k) for k, name in enumerate(named or [""] * len(self.counts))]
 
     def head_and_tail(self) -> dict[str, IndexArray]:
-        """The third of the classes with most labels, and the third with fewest: indices, (max(1, C // 3),)."""
+        """Indices (n,) of the third of the classes with most labels, and of the third with fewest."""
         third = max(1, len(self.order) // 3)
         return {"head": self.order[:third], "tail": self.order[-third:]}
 

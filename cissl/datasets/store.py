@@ -136,7 +136,7 @@ class SourceImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Images(SourceImages):
-    """A whole data set that training can read, before a split is chosen."""
+    """A whole data set that training can read, before a split is chosen; shapes are those of `SourceImages`."""
 
     train_images: np.ndarray
     test_images: np.ndarray
