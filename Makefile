@@ -20,7 +20,7 @@ MARKERS ?=
 help:
 	@echo "make quickstart   install, run the sweep over the embedded digits, show its table"
 	@echo "make test         install, run all tests"
-	@echo "make test-ray     run the tests of sweeps with the oldest Ray, $(RAY_OLDEST), in an environment of its own"
+	@echo "make test-ray     run the tests of sweeps with the oldest Ray, $(RAY_OLDEST), beside the other packages"
 	@echo "make test-kernels run the tests of numbers with the kernels of other processors; an hour on 2 cores"
 	@echo "make lint         check style and types"
 	@echo "make docs         build the documentation into docs/_build"
@@ -41,16 +41,18 @@ test-kernels: $(VENV)/.installed-dev
 	    || failed="$$failed $$kernel OMP_NUM_THREADS=$$threads;"; \
 	done; done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
-# With the oldest Ray that is supported, in an environment of its own: sweeps, trials of several workers, clusters.
-$(RAY_VENV)/.installed: setup.cfg constraints.txt Makefile
-	$(PYTHON) -m venv $(RAY_VENV)
-	sed -e '/^ray==/d' constraints.txt > $(RAY_VENV)/constraints.txt
-	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(RAY_VENV)/constraints.txt \
-	  "ray[default,train,tune]==$(RAY_OLDEST)" -e ".[dev]"
+# With the oldest Ray that is supported: sweeps, trials of several workers, clusters. Its environment has that Ray, and
+# sees all other packages of $(VENV).
+$(RAY_VENV)/.installed: $(VENV)/.installed-dev Makefile
+	$(BIN)/python -m venv --clear $(RAY_VENV)
+	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
+	  > $$($(RAY_VENV)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/others.pth
+	$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "ray==$(RAY_OLDEST)"
 	touch $@
 
 test-ray: $(RAY_VENV)/.installed
-	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest $(RAY_TESTS)
+	$(RAY_VENV)/bin/python -c "import ray; assert ray.__version__ == '$(RAY_OLDEST)', ray.__version__"
+	OMP_NUM_THREADS=1 $(RAY_VENV)/bin/python -m pytest -m "$(MARKERS)" $(RAY_TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Where a sweep runs: on this machine, or on the Ray cluster that `RAY_ADDRESS` names.
 
-Import Ray through this module. Ray reads its environment when it is imported, and this module sets it before.
+Import Ray through this module: Ray needs its environment before, see `ray_environment`.
 """
 
 import collections
@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import os
 import re
-import secrets
 import socket
 import sys
 import tempfile
@@ -17,36 +16,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cissl.tuning.ray_environment import ADDRESS, JOINED  # noqa: F401  isort: skip  (before Ray)
+
+import ray
+from ray._common.utils import get_ray_address_file  # there is no public way
+from ray.util.placement_group import placement_group_table
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from cissl.datasets.catalog import KNOWN
 from cissl.errors import UserError
 from cissl.tuning.plan import is_there
 from cissl.tuning.sweep_file import Sweep
-
-ADDRESS = os.environ.get("RAY_ADDRESS", "")
-JOINED = ADDRESS.strip() != "local" and ADDRESS != ""
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # without Ray's banner around our table
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials write their own records
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a resumed trial may end without a new evaluation
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # see sweep.Interruptible
-}
-for name, value in QUIET.items():
-    os.environ.setdefault(name, value)
-if not JOINED:
-    os.environ.pop("RAY_ADDRESS", None)  # with "local" Ray would start a cluster that listens on all interfaces
-    # Our own cluster listens on the loopback interface only, and its token exists only in this process. By default Ray
-    # listens on all interfaces and leaves a token file, which switches authentication on in every later `ray start`.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-
-import ray  # noqa: E402
-from ray._common.utils import get_ray_address_file  # noqa: E402  (there is no public way)
-from ray.util.placement_group import placement_group_table  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, the same under WSL, AMD
 NODE_PATIENCE_S = 60  # how long a machine may take to say what it lacks

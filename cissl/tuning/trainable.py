@@ -4,11 +4,14 @@ import dataclasses
 import functools
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+if "ray" not in sys.modules:  # Ray's workers have it, and the environment that their cluster gave them
+    import cissl.tuning.ray_environment  # noqa: F401
 from ray import tune
 
 from cissl import plugins, pretrained

@@ -139,6 +139,7 @@ def test_what_a_trial_waits_for(ray_session):
 def test_nothing_but_loopback_listens_and_no_token_file_is_left(address, tmp_path):
     """Left to itself Ray opens ports on all interfaces and writes ~/.ray/auth_token, which changes later clusters."""
     code = """if True:
+        import cissl.tuning.trainable  # whichever module imports Ray first
         from cissl.tuning import cluster
         from pathlib import Path
         before = {line.split()[1] for kind in ("tcp", "tcp6") for line in open(f"/proc/net/{kind}") if " 0A " in line}
