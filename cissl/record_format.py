@@ -97,8 +97,8 @@ class Status(_State, total=False):
 
     Attributes:
         state: running, or for its end complete, failed, stopped or diverged.
-        step: optimizer updates made, of `steps` in all.
-        steps: see there.
+        step: optimizer updates made.
+        steps: optimizer updates of the whole training.
         saved_step: updates that the newest checkpoint holds; 0 stands for none.
         seconds: training time, in seconds.
         error: what the trial failed of.

@@ -22,10 +22,11 @@ class Batch:
     """The global batch of one step, as arrays; as tensors of the device once it has been sent.
 
     Attributes:
-        images: stream → numbers of its images in the data set, (rows,) int64; stays an array.
+        images: stream → numbers of its images in the data set, (rows,) int64; always an array.
         index: stream → positions of its rows in the stream's pool, (rows,) int64.
-        labels: stream → labels of its rows, where its pool is the labeled images, (rows,) int64.
-        true_labels: those of the unlabeled rows, −1 where unknown, for the records alone; None without such rows.
+        labels: stream → labels of its rows, (rows,) int64; for streams of labeled images.
+        true_labels: labels of the unlabeled rows, (U,) int64, −1 where unknown; for the records only. None if the
+            trial has no unlabeled images.
         views: name → what is wanted of a view.
         numbers: of this worker's images of all views, one below the other in the augmentation's order, (n,) int64;
             a tensor only where the images are on the device too.
@@ -58,11 +59,11 @@ class Batches:
     """The streams of one trial; a step's batch is a function of the seed and the step.
 
     Args:
-        dataset: see there.
-        seed: the trial's.
-        batch: labeled images a step.
-        uratio: unlabeled images for each labeled one; 0 for none.
-        device: where the labels of all labeled images are wanted.
+        dataset: the trial's data.
+        seed: the trial's seed.
+        batch: labeled images per step.
+        uratio: unlabeled images per labeled one; 0 for none.
+        device: device of the labels of all labeled images.
     """
 
     def __init__(self, dataset: Dataset, *, seed: int, batch: int, uratio: int, device: torch.device):
@@ -73,12 +74,18 @@ class Batches:
         self.set_labeled(None, stage=0)
 
     def add(self, streams: dict[str, Stream]) -> None:
-        """Further streams, by name."""
+        """Add streams of a method, by name."""
         self._streams |= streams
         self._make_samplers()
 
     def set_labeled(self, extra: tuple[Tensor, Tensor] | None, stage: int) -> None:
-        """The labeled images of a stage: the split's, then `extra` ones as `Part.extra_labeled` gives them."""
+        """Set the labeled images of a stage.
+
+        Args:
+            extra: unlabeled images that count as labeled from now on: their positions (n,) and classes (n,), int64, as
+                `Part.extra_labeled` gives them. They follow the split's labeled images. None for no such image.
+            stage: number of the stage.
+        """
         dataset = self._dataset
         self._labeled, self._labels, self._stage = dataset.labeled, dataset.labels[dataset.labeled], stage
         if extra is not None:
@@ -127,7 +134,7 @@ class Batches:
             if stream.weights is None:
                 self._samplers[name] = EpochSampler(len(self._pool(stream.pool)), self._seed, purpose)
             else:
-                assert stream.pool == LABELED, "labels of other images are nobody's to know"
+                assert stream.pool == LABELED, "weights may depend only on labels that a method may know"
                 self._samplers[name] = WeightedSampler(stream.weights(self._labels), self._seed, purpose)
 
 

@@ -167,7 +167,7 @@ def require_same_trial(folder: Path, config: TrialConfig) -> None:
     if not isinstance(found, dict) or "config_hash" not in found:
         raise UserError(
             f"{path} cannot be read, so that it is not known whose folder this is; if it is that of {config.trial_id}, "
-            "delete this file, which is written anew"
+            "delete this file, which is then written again"
         )
     if found["config_hash"] != config.hash:
         raise UserError(

@@ -301,7 +301,7 @@ def _status(folder: Path) -> Status:
             f"from a copy, or delete {WEIGHTS} to train the trial again"
         )
     if path.exists():
-        logger.warning("%s is damaged and is written anew", path)
+        logger.warning("%s is damaged and is written again", path)
     return {"state": "new"}
 
 

@@ -106,7 +106,7 @@ def _refuse(constant: str) -> None:
 def _damaged(path: Path, reason: object) -> UserError:
     return UserError(
         f"{path}: the candidates of this search cannot be read: {reason}; put a whole copy of the file in its place, "
-        "or move it away to begin the search anew (trials that are complete are not trained again)"
+        "or move it away to start the search again (trials that are complete are not trained again)"
     )
 
 

@@ -153,19 +153,7 @@ def _tune(
 ) -> None:
     """Run the trials that are left."""
     progress = _progress(sweep, source, results.folder, resources)
-    job = Job(
-        sweep=sweep.name,
-        folder=results.folder,
-        remote=results.remote,
-        data_dir=data_dir,
-        cpus=resources.cpus,
-        gpus=resources.gpus,
-        workers=resources.workers,
-        loggers=sweep.loggers,
-        sources=tuple(plugins.sources(name for config in sweep.trials for name in config.plugins)),
-        weights=pretrained.places({config.weights for config in sweep.trials if config.weights}),
-    )
-    run_trial = partial(train, job=job)
+    run_trial = partial(train, job=_job(sweep, results, resources, data_dir))
     # The dashboard shows this name for a trial's process. Ray reads it, and types of `partial` do not have it.
     run_trial.__name__ = sweep.name  # type: ignore[attr-defined]
     space: dict[str, Any] = {}
@@ -194,6 +182,22 @@ def _tune(
     )
     tuner.fit()
     progress.show(now=True)
+
+
+def _job(sweep: Sweep, results: SweepFolder, resources: Resources, data_dir: Path | None) -> Job:
+    """What all trials of the sweep have in common."""
+    return Job(
+        sweep=sweep.name,
+        folder=results.folder,
+        remote=results.remote,
+        data_dir=data_dir,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+        workers=resources.workers,
+        loggers=sweep.loggers,
+        sources=tuple(plugins.sources(name for config in sweep.trials for name in config.plugins)),
+        weights=pretrained.places({config.weights for config in sweep.trials if config.weights}),
+    )
 
 
 class NotSaved:
