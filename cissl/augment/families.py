@@ -156,7 +156,10 @@ TOGETHER: dict[str, tuple[tuple[str, ...], Callable[..., Tensor], Together]] = {
     "grays": (("gray", "mean"), ops.grays, _is("mean")),
 }
 SHARED = {picture: name for name, (pictures, *_) in TOGETHER.items() for picture in pictures}
-WHOLE = PICTURES | {name: functions for name, (_, *functions) in TOGETHER.items()}
+WHOLE: dict[str, tuple[Callable[..., Tensor], Together | None]] = {
+    **PICTURES,
+    **{name: (make, prepare) for name, (_, make, prepare) in TOGETHER.items()},
+}
 
 
 class Family:
@@ -312,8 +315,8 @@ class Family:
         for name in self._shown[1:]:
             prepare, prepared[name] = WHOLE[name][1], ()
             if prepare is not None:
-                parts = prepare(table, side)
-                parts = parts if isinstance(parts, tuple) else (parts,)
+                made = prepare(table, side)
+                parts = made if isinstance(made, tuple) else (made,)
                 prepared[name] = tuple(part.view(*shape, *part.shape[1:]) for part in parts)
         return prepared
 
