@@ -343,7 +343,7 @@ def move_index(moves: Tensor, values: Tensor, side: int) -> Tensor:
     factors = _changes(values.device)[moves]
     turns = (factors[:, -1] * values).round_().long()
     # Products with a power of two or 0 are exact, in whatever order a device multiplies and adds.
-    changes = factors[:, :-1].reshape(-1, 2, 3)
+    changes = factors[:, :-1].view(-1, 2, 3)
     fixed = torch.addcmul(_starts(side, values.device)[turns], changes, values.view(-1, 1, 1)).add_(0.5).floor_()
     # This is exact for whole numbers below 2^53 and a power of two. A black border pixel stands for all pixels outside.
     source = (fixed.flatten(0, 1) @ _grid(side, values.device)).floor_().clamp_(-1, side)
