@@ -76,7 +76,7 @@ def test_a_trial_that_raises_is_listed_with_its_error_and_the_others_go_on(sweep
     broken = sweep_file.load(tmp_path / "tiny.yaml").trials[0]
     trial = tmp_path / "results" / "tiny" / broken.trial_id
     trial.mkdir(parents=True)
-    (trial / "stats").touch()  # where a folder will have to be
+    (trial / "stats").symlink_to(tmp_path / "gone" / "stats")  # a folder that cannot be made
     code, out = sweep()
     assert code == 1
     assert "1 of 2 trials complete." in out
