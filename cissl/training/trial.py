@@ -5,9 +5,9 @@ import dataclasses
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -271,7 +271,8 @@ def _report(error: Exception) -> str:
 
 def _curves(row: EvaluationRow) -> dict[str, float | None]:
     """The figures of a row that loggers show, by name; a row of an earlier version may lack some."""
-    return {**{name: row.get(name) for name in CURVES}, **_method_curves(row)}
+    figures = cast(Mapping[str, Any], row)
+    return {**{name: figures.get(name) for name in CURVES}, **_method_curves(row)}
 
 
 def _method_curves(row: EvaluationRow) -> dict[str, float | None]:

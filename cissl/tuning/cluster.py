@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cissl.tuning.ray_environment import ADDRESS, JOINED  # noqa: F401  isort: skip  (before Ray)
+from cissl.tuning.ray_environment import ADDRESS, JOINED as JOINED  # isort: skip  (before Ray)
 
 import ray
 from ray._common.utils import get_ray_address_file  # there is no public way
