@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 def long_tailed_shares(classes: int, imbalance_ratio: float, *, shape: str = "LT") -> Floats:
     """t_k = γ^(-k/(C-1)), shape (C,), in the order of a shape: see `arranged`.
 
-    The powers are taken as the reference takes them: its splits hang on the last bit of a share.
+    The powers are taken as the reference takes them: its splits depend on the last bit of a share.
     """
     ratio = 1 / imbalance_ratio if shape == "REV" else imbalance_ratio
     shares = np.array([(1 / ratio) ** (k / (classes - 1)) for k in range(classes)])
