@@ -155,5 +155,5 @@ def test_files_that_only_look_like_one_are_refused(tmp_path, data_dir):
 
 def test_arrays_are_not_resized(tmp_path, data_dir):
     path = Folder().write_npz(tmp_path / "mine.npz")
-    with pytest.raises(UserError, match="only images of a folder can be resized"):
+    with pytest.raises(UserError, match="are taken as they are; --side"):
         prepare.import_images("mine", path, data_dir, reading=Reading(side=16))
