@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from cissl.config import TrialConfig
+from cissl.errors import counted
 
 WINDOW = 10  # evaluations whose mean is the reported figure
 FEWEST_TIME_CONSTANTS = 3  # of a moving average; after 3 of them 5 % of it still come from the start
@@ -39,7 +40,7 @@ def _seldom_evaluated(configs: Sequence[TrialConfig]) -> list[str]:
     once = sum(config.report_steps >= config.steps for config in configs)
     be = "is" if once == 1 else "are"
     return (
-        [f"{_number(once, 'trial')} {be} evaluated once, at the end; a smaller report_kimg shows more"] if once else []
+        [f"{counted(once, 'trial')} {be} evaluated once, at the end; a smaller report_kimg shows more"] if once else []
     )
 
 
@@ -51,7 +52,7 @@ def _slow_averages(configs: Sequence[TrialConfig]) -> list[str]:
             fewest = min(slow, key=lambda config: config.steps)
             have = "has" if len(slow) == 1 else "have as few as"
             lines.append(
-                f"{_number(len(slow), 'trial')} {have} {_number(fewest.steps, 'step')}, in which an average with "
+                f"{counted(len(slow), 'trial')} {have} {counted(fewest.steps, 'step')}, in which an average with "
                 f"{key} {getattr(fewest, key):g} hardly forgets where it started"
             )
     return lines
@@ -66,7 +67,7 @@ def _mixed_stages(configs: Sequence[TrialConfig]) -> list[str]:
         if first <= config.recipe.last_stage(config.method, config.steps):
             mixed[config.recipe.title] = mixed.get(config.recipe.title, 0) + 1
     return [
-        f"the last {WINDOW} evaluations of {_number(number, 'trial')} with {title} are of more than the last stage of "
+        f"the last {WINDOW} evaluations of {counted(number, 'trial')} with {title} are of more than the last stage of "
         "the training, and so is their mean; a smaller report_kimg keeps them within it"
         for title, number in mixed.items()
     ]
@@ -97,7 +98,3 @@ def _first_and_number(lines: Iterable[str | None]) -> list[str]:
     others = len(found) - 1
     more = f" (and so in {others} other split{'s' * (others > 1)})" if others > 0 else ""
     return [f"{line}{more}" for line in found[:1]]
-
-
-def _number(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, the one for a method's, and how commands treat their output."""
+"""The exceptions for a user's and for a method's mistake, words of messages, and how commands treat their output."""
 
 import difflib
 import io
@@ -51,6 +51,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{by_lower[close[0]]}'?"
     return f"; known: {', '.join(known)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things in words: ``1 trial``, ``2 trials``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def reader_has_gone() -> int:

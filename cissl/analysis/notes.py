@@ -9,9 +9,9 @@ from cissl.analysis.methods import label, last_stage, settings_of, takes
 from cissl.analysis.results import Trial
 from cissl.analysis.selection import Selection
 from cissl.analysis.values import Value
-from cissl.analysis.words import dataset_name, first_names, format_value, number
+from cissl.analysis.words import dataset_name, first_names, format_value
 from cissl.datasets.spec import parse_spec
-from cissl.errors import UserError
+from cissl.errors import UserError, counted
 
 FEW_VALIDATION_IMAGES = 100
 
@@ -79,15 +79,15 @@ def on_windows(trials: list[Trial], selection: Selection) -> list[str]:
     if short:
         fewest = min(trial.rows for trial in short)
         notes.append(
-            f"{number(len(short), 'trial')} with fewer than {selection.window} evaluations (as few as {fewest}): all "
+            f"{counted(len(short), 'trial')} with fewer than {selection.window} evaluations (as few as {fewest}): all "
             "of these count."
         )
     mixed = [trial for trial in complete if _first_step(trial, selection.window) <= _last_stage(trial)]
     if mixed:
         titles = ", ".join(sorted({label(trial.algorithm) for trial in mixed}))
         notes.append(
-            f"The last {selection.window} evaluations of {number(len(mixed), 'trial')} ({titles}) are of more than the "
-            "last stage of the training, and so is their mean."
+            f"The last {selection.window} evaluations of {counted(len(mixed), 'trial')} ({titles}) are of more than "
+            "the last stage of the training, and so is their mean."
         )
     return notes
 
@@ -125,7 +125,7 @@ def on_validation(trials: list[Trial], selection: Selection) -> list[str]:
     unknown = sum("valid_labeled" not in trial.provenance for trial in complete)
     if unknown:
         notes.append(
-            f"The records of {number(unknown, 'trial')} do not tell whether labeled images are among the validation "
+            f"The records of {counted(unknown, 'trial')} do not tell whether labeled images are among the validation "
             "images."
         )
     return notes

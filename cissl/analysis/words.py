@@ -58,8 +58,3 @@ def first_names(names: Sequence[str]) -> str:
     """The first three names of a list, and how many more there are."""
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def number(count: int, thing: str) -> str:
-    """A number of things in words, such as ``1 trial`` or ``2 trials``."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"

@@ -222,13 +222,13 @@ class Augmentation:
         return weak.draw(rng, flip=self.mirror, shift=self.shift)
 
     def _strengthened(self, letter: str, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
-        """A policy's views of these images, uint8."""
+        """A policy's views of these images, in [−1, 1]."""
         return self._policies[letter].apply(images, draws)
 
     def _adaptive(
         self, images: Tensor, draws: Mapping[str, Tensor], probed: Tensor | None
     ) -> tuple[Tensor, Probes | None]:
-        """CTAugment's views of these images, and with `probed` its probes of those, all uint8."""
+        """CTAugment's views of these images, and with `probed` its probes of those; of uint8, in [−1, 1]."""
         choice, centres = draws["choice"], draws["centres"]
         number = len(images)
         levels = self._ctaugment.levels(choice[:number], draws["uniform"])

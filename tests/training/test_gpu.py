@@ -63,7 +63,7 @@ def test_a_step_never_waits_for_the_gpu(pretended_gpu, algorithm, augment):
     compiled = "cap" in (card.name for card in find(algorithm).parts)  # else its eigenvalue solver waits
     trainer = protocol_trainer(pretended_gpu, algorithm=algorithm, augment=augment, compile=compiled)
     if any(part.waits for part in trainer.learner.method.parts) and not compiled:
-        pytest.skip("says itself that it waits")
+        pytest.skip("says itself that it waits")  # DARP alone: its solver asks whether the roots are found
     trainer.train_step()  # sends the constant tables that augmentation keeps
     policies = len(set(augment.split(".")) - {"x", "m", "d"}) + augment.endswith(".d")
     bounds = MOST_CALLS | {"losses": LOSSES.get(algorithm, 206 if compiled else 90)}

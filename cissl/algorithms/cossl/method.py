@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cissl.algorithms.contract import AddOn, Facts, Outputs, Stage, Step, Stream, Survey, View
-from cissl.algorithms.cossl.card import Settings
+from cissl.algorithms.cossl.card import Settings, second_phase
 from cissl.algorithms.cossl.second_head import Head, fresh, initial_weights, logits, stepped, trained
 from cissl.algorithms.cossl.tail_features import balanced_set, imprinted, mix_chances, mixed, row_weights
 from cissl.errors import UserError
@@ -42,7 +42,7 @@ class CoSSL(AddOn):
         Raises:
             UserError: one phase has no step.
         """
-        start = facts.steps_of(self.settings.start)
+        start = second_phase(self.settings, facts.steps)
         if not 0 < start < facts.steps:
             raise UserError(
                 f"CoSSL trains in two phases, and with cossl.start: {self.settings.start} one of them has none of the "
