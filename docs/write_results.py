@@ -11,18 +11,23 @@ A figure's command stands in a comment of its own and writes into `docs/images`:
 """
 
 import contextlib
+import importlib
 import io
 import os
 import re
 import shlex
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = Path(__file__).with_name("results.md")
 BLOCK = re.compile(r"<!-- (cissl-(?:tables|statistics) [^\n]+?) -->\n.*?<!-- end -->", re.DOTALL)
 FIGURE = re.compile(r"<!-- (cissl-curves [^\n]+?) -->\n")
+COMMANDS = {
+    "cissl-tables": "cissl.analysis.tables",
+    "cissl-statistics": "cissl.analysis.significance",
+    "cissl-curves": "cissl.analysis.curves",
+}
 
 
 def written(page: str) -> str:
@@ -39,8 +44,7 @@ def printed(command: str) -> str:
     name, *arguments = shlex.split(command)
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        (command_line,) = entry_points(group="console_scripts", name=name)
-        code = command_line.load()(arguments)
+        code = importlib.import_module(COMMANDS[name]).main(arguments)
     if code:
         raise RuntimeError(f"{command}: exit code {code}")
     return f"{output.getvalue().strip()}\n"
